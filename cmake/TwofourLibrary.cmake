@@ -1,0 +1,42 @@
+# twofour_library(<name> SOURCES a.cc b.cc [DEPS base sparse] [LIBS fmt::fmt] [TORCH])
+#
+# Makes the static library twofour_<name> from the folder that calls it, one test program from its *_test.cc and one
+# benchmark from its *_bench.cc. DEPS are twofour libraries by short name, LIBS third-party targets (private).
+# TORCH marks a library of the build half: it links LibTorch and shares its precompiled header.
+function(twofour_library name)
+  cmake_parse_arguments(ARG "TORCH" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  set(target twofour_${name})
+  list(TRANSFORM ARG_DEPS PREPEND twofour_ OUTPUT_VARIABLE deps)
+
+  add_library(${target} STATIC ${ARG_SOURCES})
+  target_link_libraries(${target} PUBLIC ${deps} PRIVATE ${ARG_LIBS})
+  if(ARG_TORCH)
+    target_link_libraries(${target} PUBLIC twofour_torch)
+    twofour_torch_headers(${target})
+  endif()
+  set_property(GLOBAL APPEND PROPERTY TWOFOUR_LIBRARIES ${target})
+
+  file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
+  if(TWOFOUR_TESTS AND tests)
+    twofour_test(${name}_test SOURCES ${tests} TARGETS ${target} LIBS ${ARG_LIBS})
+    if(ARG_TORCH)
+      twofour_torch_headers(${name}_test)
+    endif()
+  endif()
+  file(GLOB benches CONFIGURE_DEPENDS *_bench.cc)
+  if(TWOFOUR_BENCHMARKS AND benches)
+    add_executable(${name}_bench ${benches})
+    target_link_libraries(${name}_bench PRIVATE ${target} ${ARG_LIBS} benchmark::benchmark_main)
+  endif()
+endfunction()
+
+# twofour_test(<name> SOURCES ... TARGETS cmake-targets [LIBS ...]): one GoogleTest program, each test known to CTest.
+function(twofour_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;TARGETS;LIBS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_TARGETS} ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE TWOFOUR_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+                                             TWOFOUR_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  # PRE_TEST: the list is read when ctest runs, so a build does not execute what it just linked.
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+endfunction()

@@ -1,0 +1,31 @@
+# LibTorch as the target twofour_torch.
+#
+# Torch_DIR (any LibTorch with a CMake package) wins. Otherwise the wheel in .venv: its own CMake package asks for a CUDA
+# toolkit, so the target is made here from the wheel's include and lib folders; torch_cpu and c10 alone suffice.
+add_library(twofour_torch INTERFACE)
+if(Torch_DIR)
+  find_package(Torch REQUIRED)
+  target_link_libraries(twofour_torch INTERFACE ${TORCH_LIBRARIES})
+  target_include_directories(twofour_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+else()
+  file(GLOB TWOFOUR_TORCH_ROOT ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
+  if(NOT EXISTS "${TWOFOUR_TORCH_ROOT}/lib/libtorch_cpu.so")
+    message(FATAL_ERROR "LibTorch not found in .venv. Run scripts/setup, set Torch_DIR, "
+                        "or configure with -DTWOFOUR_TRAIN=OFF (preset runtime).")
+  endif()
+  target_include_directories(twofour_torch SYSTEM INTERFACE
+    ${TWOFOUR_TORCH_ROOT}/include ${TWOFOUR_TORCH_ROOT}/include/torch/csrc/api/include)
+  target_link_directories(twofour_torch INTERFACE ${TWOFOUR_TORCH_ROOT}/lib)
+  # Kernels register themselves through static initializers: the linker must keep both libraries.
+  target_link_options(twofour_torch INTERFACE -Wl,--no-as-needed -Wl,-rpath,${TWOFOUR_TORCH_ROOT}/lib)
+  target_link_libraries(twofour_torch INTERFACE torch_cpu c10)
+endif()
+
+# One precompiled torch/torch.h for the whole build half: 23 s a file without it.
+file(WRITE ${CMAKE_BINARY_DIR}/torch_pch.cc "// Owner of the precompiled LibTorch headers.\n")
+add_library(twofour_torch_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cc)
+target_link_libraries(twofour_torch_pch PRIVATE twofour_torch)
+target_precompile_headers(twofour_torch_pch PRIVATE <torch/torch.h>)
+function(twofour_torch_headers target)
+  target_precompile_headers(${target} REUSE_FROM twofour_torch_pch)
+endfunction()

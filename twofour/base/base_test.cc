@@ -1,0 +1,90 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <bit>
+#include <cmath>
+
+#include "twofour/base/aligned_buffer.h"
+#include "twofour/base/cpu_features.h"
+#include "twofour/base/dtype.h"
+#include "twofour/base/error.h"
+#include "twofour/base/tensor.h"
+#include "twofour/base/thread_pool.h"
+
+namespace twofour {
+namespace {
+
+TEST(Error, NamesPlaceMessageAndRemedy) {
+  EXPECT_STREQ(Error("a.tsv", "no rows").what(), "[a.tsv] no rows");
+  EXPECT_STREQ(Error("a.tsv", "no rows", "Add one").what(), "[a.tsv] no rows. Add one");
+}
+
+TEST(DType, NamesRoundTrip) {
+  for (int i = 0; i <= static_cast<int>(DType::kF64); ++i) {
+    const auto dtype = static_cast<DType>(i);
+    EXPECT_EQ(parse_dtype(dtype_name(dtype)), dtype);
+  }
+  EXPECT_FALSE(parse_dtype("F12").has_value());
+}
+
+TEST(DType, EveryHalfRoundTrips) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    if (std::isnan(f16_to_f32(half))) continue;
+    EXPECT_EQ(f32_to_f16(f16_to_f32(half)), half);
+    if (!std::isnan(bf16_to_f32(half))) EXPECT_EQ(f32_to_bf16(bf16_to_f32(half)), half);
+  }
+}
+
+TEST(DType, NarrowingRoundsToNearestEven) {
+  EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3f808000u)), 0x3f80);  // tie, even below
+  EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3f818000u)), 0x3f82);  // tie, even above
+  EXPECT_EQ(f32_to_f16(65519.0f), 0x7bff);
+  EXPECT_EQ(f32_to_f16(65520.0f), 0x7c00);
+  EXPECT_EQ(f32_to_f16(std::ldexp(1.0f, -25)), 0);  // tie with zero
+}
+
+TEST(Tensor, ConvertsUnalignedHalves) {
+  alignas(2) std::byte raw[5] = {std::byte{0}, std::byte{0x80}, std::byte{0x3f}, std::byte{0}, std::byte{0x40}};
+  const Tensor out = to_f32({DType::kBF16, {2}, raw + 1}, "t");
+  EXPECT_EQ(out.as<float>()[0], 1.0f);
+  EXPECT_EQ(out.as<float>()[1], 2.0f);
+}
+
+TEST(Tensor, RefusesIntegers) {
+  const Tensor ints(DType::kI8, {2});
+  EXPECT_THROW(to_f32(ints, "w"), Error);
+}
+
+TEST(AlignedBuffer, IsAligned) {
+  for (size_t bytes : {1, 63, 4097}) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(AlignedBuffer(bytes).data()) % AlignedBuffer::kAlignment, 0u);
+  }
+}
+
+TEST(ThreadPool, RunsEachIndexOnce) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (int64_t count : {0, 1, 7, 1000}) {
+      std::vector<std::atomic<int>> hits(count);
+      pool.parallel_for(count, [&](int64_t i, int thread) {
+        EXPECT_LT(thread, threads);
+        hits[i].fetch_add(1);
+      });
+      for (const auto& hit : hits) EXPECT_EQ(hit.load(), 1);
+    }
+  }
+}
+
+TEST(ThreadPool, RefusesNoThread) { EXPECT_THROW(ThreadPool(0), Error); }
+
+TEST(CpuFeatures, AvxLevelsImplyEachOther) {
+  const CpuFeatures& f = cpu_features();
+  if (f.avx512_vnni) EXPECT_TRUE(f.avx512);
+  EXPECT_GE(available_cores(), 1);
+  EXPECT_FALSE(cpu_name().empty());
+}
+
+}  // namespace
+}  // namespace twofour

@@ -1,0 +1,108 @@
+#include "twofour/base/cpu_features.h"
+
+#include <sched.h>
+
+#include <cstdint>
+#include <cstring>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace twofour {
+namespace {
+
+#if defined(__x86_64__)
+
+struct Leaf {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Leaf cpuid(unsigned leaf, unsigned subleaf) {
+  Leaf r;
+  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
+  return r;
+}
+
+bool bit(unsigned word, int position) { return (word >> position) & 1; }
+
+// The state components that the operating system saves (XCR0); 0 without XSAVE.
+uint64_t enabled_state() {
+  if (!bit(cpuid(1, 0).ecx, 27)) return 0;
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+CpuFeatures detect() {
+  CpuFeatures f;
+  const Leaf leaf1 = cpuid(1, 0), leaf7 = cpuid(7, 0), leaf7_1 = cpuid(7, 1);
+  const uint64_t state = enabled_state();
+  const bool os_avx = (state & 0x6) == 0x6;
+  const bool os_avx512 = (state & 0xe6) == 0xe6;
+  const bool os_amx = (state & 0x60000) == 0x60000;
+  f.avx2 = os_avx && bit(leaf7.ebx, 5) && bit(leaf1.ecx, 12) && bit(leaf1.ecx, 29);
+  f.avx_vnni = f.avx2 && bit(leaf7_1.eax, 4);
+  f.avx512 = os_avx512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) && bit(leaf7.ebx, 30) &&
+             bit(leaf7.ebx, 31);
+  f.avx512_vnni = f.avx512 && bit(leaf7.ecx, 11);
+  f.avx512_vbmi2 = f.avx512 && bit(leaf7.ecx, 6);
+  f.avx512_bf16 = f.avx512 && bit(leaf7_1.eax, 5);
+  f.amx_bf16 = os_amx && bit(leaf7.edx, 22) && bit(leaf7.edx, 24);
+  f.amx_int8 = os_amx && bit(leaf7.edx, 25) && bit(leaf7.edx, 24);
+  return f;
+}
+
+#else
+
+CpuFeatures detect() { return {}; }
+
+#endif
+
+}  // namespace
+
+std::vector<std::string> CpuFeatures::names() const {
+  std::vector<std::string> out;
+  auto add = [&](bool present, const char* name) {
+    if (present) out.emplace_back(name);
+  };
+  add(avx2, "avx2");
+  add(avx_vnni, "avx_vnni");
+  add(avx512, "avx512");
+  add(avx512_vnni, "avx512_vnni");
+  add(avx512_vbmi2, "avx512_vbmi2");
+  add(avx512_bf16, "avx512_bf16");
+  add(amx_bf16, "amx_bf16");
+  add(amx_int8, "amx_int8");
+  return out;
+}
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+std::string cpu_name() {
+#if defined(__x86_64__)
+  unsigned words[12] = {};
+  for (unsigned i = 0; i < 3; ++i) {
+    const Leaf leaf = cpuid(0x80000002 + i, 0);
+    const unsigned part[4] = {leaf.eax, leaf.ebx, leaf.ecx, leaf.edx};
+    std::memcpy(words + 4 * i, part, sizeof part);
+  }
+  std::string name(reinterpret_cast<const char*>(words), sizeof words);
+  name = name.c_str();
+  while (!name.empty() && name.back() == ' ') name.pop_back();
+  const size_t start = name.find_first_not_of(' ');
+  return start == std::string::npos ? "unknown x86-64" : name.substr(start);
+#else
+  return "unknown";
+#endif
+}
+
+int available_cores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return CPU_COUNT(&set);
+}
+
+}  // namespace twofour

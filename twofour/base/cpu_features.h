@@ -1,0 +1,32 @@
+// What the processor and the operating system let this process execute.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace twofour {
+
+struct CpuFeatures {
+  bool avx2 = false;  // with FMA and F16C
+  bool avx_vnni = false;
+  bool avx512 = false;  // F, BW, DQ, VL
+  bool avx512_vnni = false;
+  bool avx512_vbmi2 = false;
+  bool avx512_bf16 = false;
+  bool amx_int8 = false;
+  bool amx_bf16 = false;
+
+  // Names of the features present, best last: {"avx2", "avx512", ...}.
+  std::vector<std::string> names() const;
+};
+
+// Read once; thread-safe.
+const CpuFeatures& cpu_features();
+
+// The processor's own name for itself, e.g. "AMD EPYC 9B14".
+std::string cpu_name();
+
+// Processors that this process may run on.
+int available_cores();
+
+}  // namespace twofour
