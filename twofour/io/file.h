@@ -1,0 +1,24 @@
+// Files that are never half-written, and reading with decompression.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <ostream>
+#include <string>
+#include <string_view>
+
+namespace twofour {
+
+// Whole file as bytes; *.zst is decompressed. Throws Error naming the file.
+std::string read_file(const std::filesystem::path& path);
+
+// Lets `write` fill a file beside `path`, syncs it and renames it over `path`. On failure (a full disk, an exception
+// of `write`) `path` is as it was, nothing is left beside it, and Error names the file.
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+// The same for a folder: `fill` gets an empty folder beside `path`, which then takes the place of `path`.
+void write_directory_atomically(const std::filesystem::path& path,
+                                const std::function<void(const std::filesystem::path&)>& fill);
+
+}  // namespace twofour

@@ -1,0 +1,115 @@
+// A model directory as users have it: Hugging Face or sentence-transformers layout, dense or ours.
+//
+//   config.json                  architecture; "quantization_config" when int8 (compressed-tensors, int-quantized)
+//   model.safetensors            or model.safetensors.index.json with shards
+//   vocab.txt, tokenizer_config.json, ...
+//   modules.json, 1_Pooling/     sentence-transformers only
+//   twofour.json                 ours: recipe, scheme, pattern, versions, evaluation
+//
+// Tensor names here are canonical: without the prefix that a head brings ("bert."). Linear layers that are int8 hold
+//   X.weight        I8  [n, k]
+//   X.weight_scale  F32 [n, 1]     dequantized = int8 * scale
+//   X.input_scale   F32 [1]        static, per tensor
+// as in compressed-tensors.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "twofour/base/tensor.h"
+#include "twofour/io/safetensors.h"
+
+namespace twofour {
+
+enum class Pooling { kCls, kMean, kMax };
+enum class HeadKind {
+  kNone,            // hidden states only
+  kClassification,  // pooler (dense + tanh on [CLS]) -> classifier [num_labels, hidden]; num_labels == 1 is regression
+  kEmbedding,       // pooling over tokens, optional L2 normalization
+};
+
+// What config.json (and modules.json with the pooling files) say, checked.
+struct ModelConfig {
+  std::string model_type;  // "bert"
+  std::vector<std::string> architectures;
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t intermediate_size = 0;
+  int64_t max_position_embeddings = 0;
+  int64_t type_vocab_size = 0;
+  std::string hidden_act;  // "gelu", "gelu_new", "gelu_pytorch_tanh", "relu"
+  double layer_norm_eps = 1e-12;
+  double hidden_dropout_prob = 0.1;
+  double attention_probs_dropout_prob = 0.1;
+
+  HeadKind head = HeadKind::kNone;
+  int64_t num_labels = 0;               // of a classification head
+  Pooling pooling = Pooling::kMean;     // of an embedding head
+  bool normalize = false;               // of an embedding head
+  int64_t max_sequence_length = 512;    // min of positions, tokenizer and sentence_bert_config
+  bool int8 = false;                    // quantization_config says so
+
+  std::string json;  // config.json as read
+};
+
+class ModelDirectory {
+ public:
+  // Throws Error naming the file for anything missing, unreadable or contradictory.
+  static ModelDirectory open(const std::filesystem::path& path);
+
+  // The same from memory: file name (as above, "1_Pooling/config.json" for nested ones) -> bytes, which must outlive the
+  // object. `origin` names the model in errors.
+  static ModelDirectory from_memory(const std::map<std::string, std::span<const std::byte>>& files,
+                                    const std::string& origin);
+
+  const std::filesystem::path& path() const { return path_; }
+
+  // A small text file of the directory, e.g. "vocab.txt"; nothing when absent.
+  std::optional<std::string> file(std::string_view name) const;
+
+  const ModelConfig& config() const { return config_; }
+
+  // Canonical names, sorted.
+  const std::vector<std::string>& tensor_names() const { return names_; }
+  bool contains(std::string_view name) const;
+  TensorView tensor(std::string_view name) const;  // throws Error: file, tensor
+
+  // twofour.json as text; empty when absent.
+  const std::string& twofour_json() const { return twofour_json_; }
+
+  // Bytes of all files that hold weights.
+  uint64_t weight_file_bytes() const;
+
+  // A copy whose config has another head; tensors are unchanged. For turning an encoder into a cross-encoder.
+  ModelDirectory with_head(HeadKind head, int64_t num_labels) const;
+
+ private:
+  std::filesystem::path path_;
+  ModelConfig config_;
+  std::map<std::string, std::string, std::less<>> files_;  // small text files
+  Safetensors tensors_;
+  std::vector<std::string> names_;
+  std::map<std::string, std::string, std::less<>> file_names_;  // canonical -> in the file
+  std::string twofour_json_;
+};
+
+struct ModelToSave {
+  std::filesystem::path source;      // tokenizer and other small files are copied from here
+  ModelConfig config;                // head, num_labels and int8 go into config.json; other keys are kept as read
+  std::vector<NamedTensor> tensors;  // canonical names
+  std::string twofour_json;
+};
+
+// Writes the whole directory beside `path` and renames it; an existing model directory at `path` is replaced.
+// With a classification head the file's names get the prefix "bert." and config.json the architecture
+// BertForSequenceClassification, so that transformers opens the result.
+void save_model_directory(const std::filesystem::path& path, const ModelToSave& model);
+
+}  // namespace twofour

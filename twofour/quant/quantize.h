@@ -1,0 +1,45 @@
+// Symmetric quantization: s = amax / qmax, q = clamp(round_half_even(x / s), -qmax, qmax), qmax = 2^(bits-1) - 1.
+//
+// Narrow range everywhere (never -128): kernels rely on it. Arithmetic is f32: inverse scale is not used, x / s is.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "twofour/base/tensor.h"
+
+namespace twofour {
+
+struct QuantScheme {
+  enum class Type { kInteger, kE4M3 };
+  enum class Granularity { kPerTensor, kPerRow, kPerChannel };
+  Type type = Type::kInteger;
+  int bits = 8;             // 2..8
+  bool zero_point = false;
+  bool dynamic = false;     // scale found at run time
+  Granularity granularity = Granularity::kPerTensor;
+
+  int qmax() const { return (1 << (bits - 1)) - 1; }
+  std::string to_string() const;  // "int8 symmetric static per-tensor"
+  bool operator==(const QuantScheme&) const = default;
+};
+
+// amax / qmax; the smallest normal float for amax 0, so that division stays defined. Throws Error unless amax is
+// finite and >= 0.
+float scale_from_amax(float amax, int bits = 8);
+
+int8_t quantize_value(float x, float scale, int bits = 8);
+
+// Per tensor: one scale. `out` as long as `x`.
+void quantize(std::span<const float> x, float scale, std::span<int8_t> out, int bits = 8);
+
+// Per output channel (row), scale from the row's largest magnitude.
+struct QuantizedWeight {
+  Tensor values;  // I8 [n, k]
+  Tensor scales;  // F32 [n, 1]
+};
+QuantizedWeight quantize_weight(const TensorView& weight /* F32 [n, k] */, int bits = 8);
+Tensor dequantize_weight(const QuantizedWeight& weight);
+
+}  // namespace twofour

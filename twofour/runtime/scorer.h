@@ -1,0 +1,39 @@
+// Texts in, scores or embeddings out: tokenizer + session + what a head's output means.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "twofour/graph/head.h"
+#include "twofour/runtime/engine.h"
+
+namespace twofour {
+
+struct TextPair {
+  std::string_view first;
+  std::string_view second;  // empty: a single text
+};
+
+struct ScorerOptions {
+  int threads = 1;
+  int64_t max_length = 0;          // 0: the model's
+  int64_t tokens_per_batch = 4096; // texts are sorted by length inside a call and run in batches of about so many
+};
+
+class TWOFOUR_API Scorer {
+ public:
+  explicit Scorer(std::shared_ptr<const Engine> engine, const ScorerOptions& options = {});
+  ~Scorer();
+
+  // Output rows [pairs, output_width] in input order.
+  std::vector<float> run(std::span<const TextPair> pairs);
+  std::vector<Score> score(std::span<const TextPair> pairs);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace twofour

@@ -1,0 +1,66 @@
+// Saliency -> mask: which weights of a matrix stay.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "twofour/base/shape.h"
+
+namespace twofour {
+
+// At most n non-zero values in each aligned group of m along the reduction dimension.
+struct NmPattern {
+  int n = 2;
+  int m = 4;
+  bool operator==(const NmPattern&) const = default;
+};
+
+// 1 = kept, 0 = pruned; [rows, cols] row-major, cols is the reduction dimension.
+struct Mask {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::vector<uint8_t> keep;
+
+  double sparsity() const;  // share of zeros
+};
+
+// Rows that keep the same pattern: sets[i] lists the output rows of set i.
+using RowSets = std::vector<std::vector<int32_t>>;
+
+enum class RowPairing { kAdjacent, kLeastEnergy };
+
+struct MaskOptions {
+  NmPattern pattern;
+  double sparsity = 0.5;  // share of zeros, in [0, 1 - n/m]; shares between quarters prune some groups further first
+  int share_rows = 1;     // 1, 2, 4, 8, 16 or 32
+  RowPairing pairing = RowPairing::kAdjacent;
+  const Mask* within = nullptr;     // nested: what this mask pruned stays pruned
+  const RowSets* row_sets = nullptr;  // reuse an earlier partition instead of pairing again
+};
+
+struct MaskResult {
+  Mask mask;
+  RowSets row_sets;  // singletons when share_rows is 1
+};
+
+// The mask that keeps the most saliency. Sums run in a fixed order in double, ties go to the lower index: the same mask
+// on every machine and thread count. Throws Error: cols % m != 0, rows % share_rows != 0, an impossible sparsity,
+// saliency that is negative or not finite (with its position), shapes that disagree; `name` goes into messages.
+MaskResult compute_mask(std::string_view name, std::span<const float> saliency, int64_t rows, int64_t cols,
+                        const MaskOptions& options);
+
+// Turns weights into saliency, elementwise: "magnitude" |w|, "energy" w^2. More are registered by name.
+using SaliencyFunction = std::function<void(std::span<const float> weights, std::span<float> saliency)>;
+SaliencyFunction saliency_by_name(std::string_view name);  // throws Error listing the known names
+std::vector<std::string> saliency_names();
+
+// A convolution's weight [out, in, kh, kw] seen as rows = out * kh * kw and cols = in: groups run over input channels.
+// Copies to and from that layout.
+std::vector<float> conv_to_rows(std::span<const float> weight, const Shape& shape);
+std::vector<float> rows_to_conv(std::span<const float> matrix, const Shape& shape);
+
+}  // namespace twofour

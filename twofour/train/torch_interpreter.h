@@ -1,0 +1,62 @@
+// Runs a Network with LibTorch, forwards with autograd.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "twofour/graph/network.h"
+
+namespace twofour {
+
+// Parameters by canonical name, f32 leaves that require grad.
+using ParameterMap = std::map<std::string, at::Tensor>;
+
+// From a dense or int8 directory (int8 weights are dequantized). Parameters of a classification head that the file
+// lacks are drawn from N(0, 0.02) with `seed`, biases zero.
+ParameterMap load_parameters(const Network& network, const ModelDirectory& model, uint64_t seed);
+
+struct TokenTensors {
+  at::Tensor ids;       // [batch, seq] int64, padded with 0
+  at::Tensor type_ids;  // [batch, seq] int64
+  at::Tensor lengths;   // [batch] int64
+  at::Tensor valid;     // [batch, seq] bool, true on tokens
+};
+
+// What FakeQuantize does to tensors; null: nothing. Implemented by train/fake_quantize.h.
+class TensorHook {
+ public:
+  virtual ~TensorHook() = default;
+  virtual at::Tensor activation(int32_t quant_point, const at::Tensor& x, const at::Tensor& valid) = 0;
+  virtual at::Tensor weight(const std::string& name, const at::Tensor& w) = 0;
+};
+
+struct ForwardOptions {
+  bool training = false;        // dropout on
+  double dropout = -1;          // overrides the ops' own when >= 0
+  bool hidden_states = false;   // fill ForwardResult::hidden_states
+  bool last_attention = false;  // fill q, k, v of the last layer
+  bool bf16 = false;            // autocast: linear and attention products in bf16, everything else f32
+  TensorHook* hook = nullptr;
+};
+
+struct ForwardResult {
+  at::Tensor output;                      // [batch, width] f32
+  std::vector<at::Tensor> hidden_states;  // each [batch, seq, hidden]
+  at::Tensor q, k, v;                     // [batch, seq, hidden]
+};
+
+// Stateless besides references to its arguments, which must outlive it.
+class TorchInterpreter {
+ public:
+  TorchInterpreter(const Network& network, const ParameterMap& parameters);
+  ForwardResult forward(const TokenTensors& tokens, const ForwardOptions& options) const;
+
+ private:
+  const Network& network_;
+  const ParameterMap& parameters_;
+};
+
+}  // namespace twofour
