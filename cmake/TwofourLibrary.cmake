@@ -1,7 +1,7 @@
 # twofour_library(<name> SOURCES a.cc b.cc [DEPS base sparse] [LIBS fmt::fmt] [TORCH])
 #
-# Makes the static library twofour_<name> from the folder that calls it, one test program from its *_test.cc and one
-# benchmark from its *_bench.cc. DEPS are twofour libraries by short name, LIBS third-party targets (private).
+# Makes the static library twofour_<name> from the folder that calls it, a test program from each *_test.cc and a
+# benchmark from each *_bench.cc. DEPS are twofour libraries by short name, LIBS third-party targets (private).
 # TORCH marks a library of the build half: it links LibTorch and shares its precompiled header.
 function(twofour_library name)
   cmake_parse_arguments(ARG "TORCH" "" "SOURCES;DEPS;LIBS" ${ARGN})
@@ -17,17 +17,26 @@ function(twofour_library name)
   set_property(GLOBAL APPEND PROPERTY TWOFOUR_LIBRARIES ${target})
 
   file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
-  if(TWOFOUR_TESTS AND tests)
-    twofour_test(${name}_test SOURCES ${tests} TARGETS ${target} LIBS ${ARG_LIBS})
-    if(ARG_TORCH)
-      twofour_torch_headers(${name}_test)
+  foreach(source IN LISTS tests)
+    if(TWOFOUR_TESTS)
+      cmake_path(GET source STEM test)
+      twofour_test(${test} SOURCES ${source} TARGETS ${target} LIBS ${ARG_LIBS})
+      if(ARG_TORCH)
+        twofour_torch_headers(${test})
+      endif()
     endif()
-  endif()
+  endforeach()
   file(GLOB benches CONFIGURE_DEPENDS *_bench.cc)
-  if(TWOFOUR_BENCHMARKS AND benches)
-    add_executable(${name}_bench ${benches})
-    target_link_libraries(${name}_bench PRIVATE ${target} ${ARG_LIBS} benchmark::benchmark_main)
-  endif()
+  foreach(source IN LISTS benches)
+    if(TWOFOUR_BENCHMARKS)
+      cmake_path(GET source STEM bench)
+      add_executable(${bench} ${source})
+      target_link_libraries(${bench} PRIVATE ${target} ${ARG_LIBS} benchmark::benchmark_main)
+      if(ARG_TORCH)
+        twofour_torch_headers(${bench})
+      endif()
+    endif()
+  endforeach()
 endfunction()
 
 # twofour_test(<name> SOURCES ... TARGETS cmake-targets [LIBS ...]): one GoogleTest program, each test known to CTest.
