@@ -1,0 +1,26 @@
+# Component "runtime": libtwofour.so, its headers, the command and find_package(twofour); nothing of it needs LibTorch.
+# Component "training": libtwofour_train.so, which the command opens when a verb trains.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/twofour)
+set_target_properties(twofour_shared PROPERTIES EXPORT_NAME twofour)
+install(TARGETS twofour_shared EXPORT twofour COMPONENT runtime
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT runtime)
+install(TARGETS twofour RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
+foreach(folder IN ITEMS base sparse quant io metrics graph runtime)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/twofour/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/twofour
+          COMPONENT runtime FILES_MATCHING PATTERN "*.h")
+endforeach()
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/twofour COMPONENT training)
+
+install(EXPORT twofour NAMESPACE twofour:: DESTINATION ${package_dir} COMPONENT runtime)
+configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/twofour-config.cmake.in
+                              ${CMAKE_BINARY_DIR}/twofour-config.cmake INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/twofour-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/twofour-config.cmake ${CMAKE_BINARY_DIR}/twofour-config-version.cmake
+        DESTINATION ${package_dir} COMPONENT runtime)
+
+if(TARGET twofour_train_shared)
+  install(TARGETS twofour_train_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT training)
+endif()

@@ -1,0 +1,106 @@
+// Compares every #include with the order of the folders: docs/architecture.md, "Layers", whose table it reads.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+
+namespace twofour {
+namespace {
+
+namespace fs = std::filesystem;
+using Folders = std::set<std::string>;
+
+// The table of docs/architecture.md: | `folder` | what it holds | `may` `include` |
+std::map<std::string, Folders> read_table() {
+  static const std::regex row(R"re(^\| `(\w+)` \| .* \| ((?:`\w+` ?)*)\|$)re"), word(R"re(`(\w+)`)re");
+  std::map<std::string, Folders> table;
+  std::ifstream file(fs::path(TWOFOUR_SOURCE_DIR) / "docs/architecture.md");
+  for (std::string line; std::getline(file, line);) {
+    std::smatch match;
+    if (!std::regex_match(line, match, row)) continue;
+    const std::string list = match[2];
+    Folders& folders = table[match[1]];
+    for (std::sregex_iterator it(list.begin(), list.end(), word), end; it != end; ++it) folders.insert((*it)[1]);
+  }
+  return table;
+}
+
+const std::map<std::string, Folders>& allowed() {
+  static const std::map<std::string, Folders> table = read_table();
+  return table;
+}
+
+bool may_include(const std::string& folder, const std::string& header) {
+  const std::string target = header.substr(0, header.find('/'));
+  if (target == folder || allowed().at(folder).count(target)) return true;
+  return folder == "cli" && header == "train/api.h";  // the one door to the build half
+}
+
+bool is_torch(const std::string& header) {
+  return header.rfind("torch/", 0) == 0 || header.rfind("ATen/", 0) == 0 || header.rfind("c10/", 0) == 0;
+}
+
+std::vector<std::string> violations(const fs::path& root) {
+  static const std::regex include(R"re(^\s*#include\s+["<]([^">]+)[">])re");
+  std::vector<std::string> found;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    const fs::path& path = entry.path();
+    if (path.extension() != ".h" && path.extension() != ".cc" && path.extension() != ".inc") continue;
+    const std::string folder = path.lexically_relative(root).begin()->string();
+    std::ifstream file(path);
+    std::string line;
+    std::smatch match;
+    while (std::getline(file, line)) {
+      if (!std::regex_search(line, match, include)) continue;
+      const std::string header = match[1];
+      const bool own = header.rfind("twofour/", 0) == 0;
+      const bool bad = own ? !may_include(folder, header.substr(8)) : is_torch(header) && folder != "train";
+      if (bad) found.push_back(path.lexically_relative(root).string() + " includes " + header);
+    }
+  }
+  return found;
+}
+
+TEST(Layering, EveryIncludePointsUp) {
+  EXPECT_THAT(violations(fs::path(TWOFOUR_SOURCE_DIR) / "twofour"), testing::IsEmpty());
+}
+
+TEST(Layering, TableKnowsEveryFolder) {
+  Folders folders;
+  for (const auto& entry : fs::directory_iterator(fs::path(TWOFOUR_SOURCE_DIR) / "twofour")) {
+    if (entry.is_directory()) folders.insert(entry.path().filename());
+  }
+  Folders known;
+  for (const auto& [folder, unused] : allowed()) known.insert(folder);
+  EXPECT_EQ(folders, known);
+}
+
+TEST(Layering, FindsAViolation) {
+  const fs::path root = fs::path(testing::TempDir()) / "layering";
+  fs::create_directories(root / "sparse");
+  std::ofstream(root / "sparse/a.cc") << "#include \"twofour/graph/network.h\"\n#include <torch/torch.h>\n";
+  EXPECT_EQ(violations(root).size(), 2u);
+}
+
+// Public headers must compile without third-party headers at hand.
+TEST(Layering, PublicHeadersOfTheRunHalfIncludeNoThirdParty) {
+  static const std::regex third(R"re(#include\s+[<"](fmt|spdlog|nlohmann|CLI|yaml-cpp|unicode|zstd))re");
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(TWOFOUR_SOURCE_DIR) / "twofour")) {
+    if (entry.path().extension() != ".h") continue;
+    const std::string folder =
+        entry.path().lexically_relative(fs::path(TWOFOUR_SOURCE_DIR) / "twofour").begin()->string();
+    if (folder == "cli" || folder == "train") continue;
+    std::ifstream file(entry.path());
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    EXPECT_FALSE(std::regex_search(text, third)) << entry.path();
+  }
+}
+
+}  // namespace
+}  // namespace twofour
