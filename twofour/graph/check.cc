@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "twofour/base/error.h"
+#include "twofour/graph/network.h"
+
+namespace twofour {
+namespace {
+
+bool is_float(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
+         dtype == DType::kF64;
+}
+
+bool belongs_to_head(std::string_view name) {
+  return name.starts_with("pooler.") || name.starts_with("classifier.");
+}
+
+class Checker {
+ public:
+  explicit Checker(const ModelDirectory& model) : model_(model) {}
+
+  void check(const Parameter& parameter, bool may_be_int8) const {
+    const TensorView view = model_.tensor(parameter.name);
+    expect_shape(parameter.name, view, parameter.shape);
+    if (view.dtype == DType::kI8 && may_be_int8) {
+      check_int8(parameter, view);
+    } else if (is_float(view.dtype)) {
+      check_finite(parameter.name, view);
+    } else {
+      fail(parameter.name,
+           fmt::format("expected {}, found {}", may_be_int8 ? "floats or I8" : "floats",
+                       dtype_name(view.dtype)));
+    }
+  }
+
+  [[noreturn]] void fail(std::string_view tensor, const std::string& message) const {
+    throw Error(model_.path().string(), fmt::format("tensor '{}': {}", tensor, message));
+  }
+
+ private:
+  void expect_shape(std::string_view name, const TensorView& view, const Shape& shape) const {
+    if (view.shape == shape) return;
+    fail(name, fmt::format("expected shape {} as config.json says, found {}", shape.to_string(),
+                           view.shape.to_string()));
+  }
+
+  void check_finite(std::string_view name, const TensorView& view) const {
+    const Tensor copy = to_f32(view, name);
+    const auto values = copy.as<float>();
+    const auto bad =
+        std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad == values.end()) return;
+    fail(name, fmt::format("element {} is {}, expected finite values", bad - values.begin(), *bad));
+  }
+
+  void check_int8(const Parameter& weight, const TensorView& view) const {
+    const auto values = view.as<int8_t>();
+    const auto bad = std::find(values.begin(), values.end(), int8_t{-128});
+    if (bad != values.end()) {
+      fail(weight.name, fmt::format("element {} is -128, expected the narrow range [-127, 127]",
+                                    bad - values.begin()));
+    }
+    const std::string module = weight.name.substr(0, weight.name.rfind('.'));
+    check_scales(weight.name + "_scale", {weight.shape[0], 1});
+    check_scales(module + ".input_scale", {1});
+  }
+
+  void check_scales(const std::string& name, const Shape& shape) const {
+    const TensorView view = model_.tensor(name);
+    expect_shape(name, view, shape);
+    if (!is_float(view.dtype)) {
+      fail(name, fmt::format("expected floats, found {}", dtype_name(view.dtype)));
+    }
+    const Tensor copy = to_f32(view, name);
+    for (float scale : copy.as<float>()) {
+      if (!(std::isfinite(scale) && scale > 0)) {
+        fail(name, fmt::format("found the scale {}, expected finite positive values", scale));
+      }
+    }
+  }
+
+  const ModelDirectory& model_;
+};
+
+}  // namespace
+
+std::vector<std::string> check_parameters(const Network& network, const ModelDirectory& model) {
+  std::vector<bool> may_be_int8(network.parameters.size(), false);
+  for (const Op& op : network.ops) {
+    if (op.kind == OpKind::kLinear && op.prunable) may_be_int8[op.parameters[0]] = true;
+  }
+  const Checker checker(model);
+  std::vector<std::string> absent;
+  for (size_t i = 0; i < network.parameters.size(); ++i) {
+    const Parameter& parameter = network.parameters[i];
+    if (model.contains(parameter.name)) {
+      checker.check(parameter, may_be_int8[i]);
+    } else if (belongs_to_head(parameter.name)) {
+      absent.push_back(parameter.name);
+    } else {
+      checker.fail(parameter.name,
+                   fmt::format("missing, expected shape {}", parameter.shape.to_string()));
+    }
+  }
+  return absent;
+}
+
+}  // namespace twofour
