@@ -12,7 +12,8 @@
 
 namespace twofour {
 
-// At most n non-zero values in each aligned group of m along the reduction dimension.
+// At most n non-zero values in each aligned group of m along the reduction dimension; 1 <= n <= m
+// <= 32.
 struct NmPattern {
   int n = 2;
   int m = 4;
@@ -31,35 +32,51 @@ struct Mask {
 // Rows that keep the same pattern: sets[i] lists the output rows of set i.
 using RowSets = std::vector<std::vector<int32_t>>;
 
-enum class RowPairing { kAdjacent, kLeastEnergy };
+enum class RowPairing {
+  kAdjacent,     // set i is the rows [r * i, r * (i + 1))
+  kLeastEnergy,  // greedy pairing + 2-opt on the saliency lost at the full n:m, then pairs of
+                 // pairs; never worse than adjacent rows. Above 4096 rows each block of 4096 is
+                 // paired by itself.
+};
 
 struct MaskOptions {
   NmPattern pattern;
-  double sparsity = 0.5;  // share of zeros, in [0, 1 - n/m]; shares between quarters prune some groups further first
-  int share_rows = 1;     // 1, 2, 4, 8, 16 or 32
+  // Share of zeros, in [0, 1 - n/m]. Every group loses floor(share * m) weights; then the groups
+  // that lose least saliency by it, over the whole matrix, lose one more, until the number of zeros
+  // is the nearest to share * size.
+  double sparsity = 0.5;
+  int share_rows = 1;  // 1, 2, 4, 8, 16 or 32
   RowPairing pairing = RowPairing::kAdjacent;
-  const Mask* within = nullptr;     // nested: what this mask pruned stays pruned
+  // Nested: what this mask pruned stays pruned and counts towards the zeros of its group. Where it
+  // differs between the rows of a set, a position counts once all rows have pruned it, and a row
+  // may have more zeros than the set's pattern.
+  const Mask* within = nullptr;
   const RowSets* row_sets = nullptr;  // reuse an earlier partition instead of pairing again
 };
 
 struct MaskResult {
   Mask mask;
-  RowSets row_sets;  // singletons when share_rows is 1
+  RowSets row_sets;  // singletons when share_rows is 1; rows ascend within a set, sets by their
+                     // first row
 };
 
-// The mask that keeps the most saliency. Sums run in a fixed order in double, ties go to the lower index: the same mask
-// on every machine and thread count. Throws Error: cols % m != 0, rows % share_rows != 0, an impossible sparsity,
-// saliency that is negative or not finite (with its position), shapes that disagree; `name` goes into messages.
-MaskResult compute_mask(std::string_view name, std::span<const float> saliency, int64_t rows, int64_t cols,
-                        const MaskOptions& options);
+// The mask that keeps the most saliency, summed over the rows of a set: what a row of the set keeps
+// is a subset of one common n:m pattern. Sums run in a fixed order in double, ties keep the lower
+// index: the same mask on every machine and thread count. Throws Error: cols % m != 0, rows %
+// share_rows != 0, an impossible sparsity, saliency that is negative or not finite (with its
+// position), shapes that disagree, row sets that are no partition; `name` goes into messages.
+MaskResult compute_mask(std::string_view name, std::span<const float> saliency, int64_t rows,
+                        int64_t cols, const MaskOptions& options);
 
-// Turns weights into saliency, elementwise: "magnitude" |w|, "energy" w^2. More are registered by name.
-using SaliencyFunction = std::function<void(std::span<const float> weights, std::span<float> saliency)>;
+// Turns weights into saliency, elementwise: "magnitude" |w|, "energy" w^2.
+using SaliencyFunction =
+    std::function<void(std::span<const float> weights, std::span<float> saliency)>;
 SaliencyFunction saliency_by_name(std::string_view name);  // throws Error listing the known names
 std::vector<std::string> saliency_names();
 
-// A convolution's weight [out, in, kh, kw] seen as rows = out * kh * kw and cols = in: groups run over input channels.
-// Copies to and from that layout.
+// A convolution's weight [out, in, kh, kw] seen as rows = out * kh * kw and cols = in: groups run
+// over input channels. Copies to and from that layout. Throws Error unless shape has four
+// dimensions that match the number of values.
 std::vector<float> conv_to_rows(std::span<const float> weight, const Shape& shape);
 std::vector<float> rows_to_conv(std::span<const float> matrix, const Shape& shape);
 
