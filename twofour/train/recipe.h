@@ -1,4 +1,19 @@
 // A recipe: a list of stages that turns a dense checkpoint into what is served. Read from YAML.
+//
+// The keys of a recipe file are the names of the members below, in the same nesting:
+//
+//   name: example
+//   seed: 1
+//   keep_dense: ["encoder.layer.0.*"]
+//   stages:
+//     - name: sparse
+//       epochs: 2
+//       sparsity: 0.5
+//       mask_steps: 2                       # reached in two stages: 0.25, then 0.5
+//       learning_rate: {peak: 3e-4, warmup: 0.1, schedule: linear}
+//       losses:
+//         - {kind: cross_entropy, weight: 0.125}
+//         - {kind: logits, weight: 1, temperature: 2}
 #pragma once
 
 #include <cstdint>
@@ -6,8 +21,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "twofour/io/model_directory.h"
 #include "twofour/quant/calibrator.h"
 #include "twofour/sparse/mask.h"
 
@@ -24,34 +41,46 @@ enum class LossKind {
   kMiniLmV2,      // QQ^T, KK^T, VV^T over relation heads
 };
 
+// "cross_entropy", "mse", "ranknet", "contrastive", "logits", "hidden_states", "minilm_v1", "minilm_v2"
+std::string_view loss_name(LossKind kind);
+
 struct LossTerm {
   LossKind kind = LossKind::kCrossEntropy;
   double weight = 1;
-  double temperature = 2;    // kLogits, kContrastive
+  double temperature = 2;      // kLogits; kContrastive, where it is 0.05 unless given
   int64_t relation_heads = 0;  // kMiniLmV2; 0: the model's heads
 };
 
 struct LearningRate {
   double peak = 1e-4;
-  double warmup = 0.06;  // share of the stage's steps
+  double warmup = 0.06;             // share of the stage's steps
   std::string schedule = "linear";  // "linear" to 0, "cosine" to 0, "constant"
 };
 
+// The rate for step `step` (from 0) of a stage of `steps` steps.
+double learning_rate_at(const LearningRate& rate, int64_t step, int64_t steps);
+
 struct Stage {
   std::string name;
-  // Length: one of the two is > 0, unless the stage only calibrates (both 0).
+  // Length: one of the two is > 0, unless the stage only prunes or calibrates (both 0).
   int64_t steps = 0;
   double epochs = 0;
 
-  double sparsity = 0;     // share of zeros to hold from the first step of the stage on
-  bool regrowth = false;   // recompute masks from all weights instead of nesting
+  // The stage runs only if the model comes without a trained head.
+  bool only_untrained_head = false;
+  // What leaves this stage teaches the later ones, unless the caller names a teacher.
+  bool teach = false;
+
+  // Sparsity, share_rows and pairing are those of the stage before where the file does not name them.
+  double sparsity = 0;    // share of zeros to hold from the first step of the stage on
+  bool regrowth = false;  // recompute masks from all weights instead of nesting
   int share_rows = 1;
   RowPairing pairing = RowPairing::kAdjacent;
 
-  bool fake_quantize = false;       // QAT; calibrates first if no scale is known
+  bool fake_quantize = false;                  // QAT; needs a calibration here or in an earlier stage
   std::optional<CalibrationMethod> calibrate;  // run calibration at the start of the stage
   int64_t calibration_batches = 32;
-  bool write_int8 = false;          // the model that leaves this stage is stored as int8
+  bool write_int8 = false;  // the result is stored as int8 if this is the last stage; as fake_quantize unless given
 
   LearningRate learning_rate;
   std::vector<LossTerm> losses;
@@ -62,38 +91,52 @@ struct Recipe {
   std::string description;
   uint64_t seed = 1;
 
-  int64_t batch_pairs = 64;
-  int64_t accumulate = 1;      // micro-batches for one optimizer step
+  int64_t batch_pairs = 64;  // of a micro-batch
+  int64_t accumulate = 1;    // micro-batches for one optimizer step
   int64_t max_length = 128;
+  int64_t hard_negatives = 1;     // kContrastive: documents of a lower label for each positive
   std::string autocast = "auto";  // "auto": bf16 where the CPU has it; "bf16"; "none"
   double dropout = -1;            // -1: the model's own
 
   HeadKind head = HeadKind::kClassification;
-  int64_t num_labels = 0;  // 0: from the training data
+  int64_t num_labels = 0;  // 0: the model's own; from the training data if it has no head
 
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01, clip_norm = 1.0;
 
   std::string saliency = "energy";
   std::vector<std::string> keep_dense;  // globs over layer names
 
-  int64_t evaluate_every = 0;      // steps; 0: at the end of a stage
+  int64_t evaluate_every = 0;  // steps; 0: at the end of a stage
   std::string select_metric = "ndcg@10";
-  int64_t patience = 0;            // evaluations without a better dev metric before a stage ends; 0: never
+  int64_t patience = 0;  // evaluations without a better dev metric before a stage ends; 0: never
 
   std::vector<Stage> stages;
-  std::string yaml;  // as read, for the checkpoint's fingerprint and twofour.json
 };
 
+// "stages.0.steps" -> "100": a path of keys and list indices ("*" means every element) and the YAML that takes its place.
+using RecipeOverrides = std::map<std::string, std::string>;
+
 // Throws Error with file, line and key: unknown keys, wrong types, impossible schedules (sparsity that falls without
-// regrowth or above what 2:4 allows, share_rows that shrinks, QAT without a scheme, a distillation loss without weight).
-Recipe read_recipe(const std::filesystem::path& path);
-Recipe parse_recipe(const std::string& yaml, const std::string& origin);
+// regrowth or above what 2:4 allows, share_rows that shrinks, QAT without a calibration, a loss that does not fit).
+Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& overrides = {});
+Recipe parse_recipe(const std::string& yaml, const std::string& origin, const RecipeOverrides& overrides = {});
+
+// The recipe with every default written out. Equal recipes give equal text; parse_recipe reads it back.
+std::string to_yaml(const Recipe& recipe);
+
+bool is_distillation(LossKind kind);
+
+// True if some stage has a loss of that kind.
+bool uses_loss(const Recipe& recipe, LossKind kind);
 
 // True if some stage has a distillation loss.
 bool needs_teacher(const Recipe& recipe);
 
-// Shortens every stage in proportion so that the sum of steps is at most `max_steps` (each trained stage keeps >= 1).
-// `steps_per_epoch` resolves epochs first.
+// Optimizer steps of the whole recipe; stages must have been resolved by limit_steps.
+int64_t total_steps(const Recipe& recipe);
+
+// Resolves epochs into steps, then shortens every stage in proportion so that the sum of steps is at most `max_steps`
+// (each trained stage keeps >= 1). 0: no limit.
 void limit_steps(Recipe& recipe, int64_t max_steps, int64_t steps_per_epoch);
 
 }  // namespace twofour

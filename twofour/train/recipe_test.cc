@@ -1,0 +1,229 @@
+#include "twofour/train/recipe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "twofour/base/error.h"
+
+namespace twofour {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kSource = TWOFOUR_SOURCE_DIR;
+
+std::vector<std::filesystem::path> shipped_recipes() {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(std::string(kSource) + "/recipes")) {
+    if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
+  }
+  std::ranges::sort(paths);
+  return paths;
+}
+
+Recipe shipped(const std::string& name) {
+  return read_recipe(std::filesystem::path(kSource) / "recipes" / (name + ".yaml"));
+}
+
+// A recipe of one stage; `stage` holds more keys of that stage.
+std::string one_stage(const std::string& stage) {
+  return "name: test\nstages:\n  - name: only\n    " + stage + "\n";
+}
+
+const std::string kTrained = "steps: 10, losses: [{kind: cross_entropy}]";
+
+std::string stages(const std::vector<std::string>& flows) {
+  std::string yaml = "name: test\nstages:\n";
+  for (const std::string& flow : flows) yaml += "  - {" + flow + "}\n";
+  return yaml;
+}
+
+std::string message_of(const std::string& yaml, const RecipeOverrides& overrides = {}) {
+  try {
+    parse_recipe(yaml, "r.yaml", overrides);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {
+  ASSERT_GE(shipped_recipes().size(), 9u);
+  for (const auto& path : shipped_recipes()) {
+    const Recipe recipe = read_recipe(path);
+    EXPECT_EQ(recipe.name, path.stem());
+    EXPECT_FALSE(recipe.description.empty()) << path;
+  }
+}
+
+TEST(Recipe, WrittenTextReadsBackAsTheSameRecipe) {
+  for (const auto& path : shipped_recipes()) {
+    const std::string yaml = to_yaml(read_recipe(path));
+    EXPECT_EQ(to_yaml(parse_recipe(yaml, "again")), yaml) << path;
+  }
+}
+
+TEST(Recipe, ControlIsAsLongAsSparseQat) {
+  Recipe control = shipped("control"), sparse = shipped("sparse-qat");
+  std::erase_if(sparse.stages, [](const Stage& stage) { return stage.only_untrained_head; });
+  limit_steps(control, 0, 1000);
+  limit_steps(sparse, 0, 1000);
+  EXPECT_EQ(total_steps(control), total_steps(sparse));
+}
+
+TEST(Recipe, SparseQatEndsSparseAndInt8) {
+  const Recipe recipe = shipped("sparse-qat");
+  EXPECT_EQ(recipe.stages.back().sparsity, 0.5);
+  EXPECT_TRUE(recipe.stages.back().fake_quantize);
+  EXPECT_TRUE(recipe.stages.back().write_int8);
+  EXPECT_EQ(recipe.stages.back().losses.size(), 4u);
+  EXPECT_TRUE(needs_teacher(recipe));
+  EXPECT_FALSE(needs_teacher(shipped("dense")));
+}
+
+TEST(Recipe, StagesInheritSparsity) {
+  const Recipe recipe = parse_recipe(
+      stages({"name: a, sparsity: 0.25, share_rows: 2, " + kTrained, "name: b, " + kTrained}), "r");
+  EXPECT_EQ(recipe.stages[1].sparsity, 0.25);
+  EXPECT_EQ(recipe.stages[1].share_rows, 2);
+}
+
+TEST(Recipe, MaskStepsBecomeStages) {
+  const Recipe recipe =
+      parse_recipe(stages({"name: sparse, sparsity: 0.5, mask_steps: 4, " + kTrained}), "r");
+  ASSERT_EQ(recipe.stages.size(), 4u);
+  EXPECT_EQ(recipe.stages[0].name, "sparse-1of4");
+  EXPECT_DOUBLE_EQ(recipe.stages[0].sparsity, 0.125);
+  EXPECT_DOUBLE_EQ(recipe.stages[2].sparsity, 0.375);
+  EXPECT_EQ(recipe.stages[3].sparsity, 0.5);
+  EXPECT_EQ(total_steps(recipe), 10);
+}
+
+TEST(Recipe, OverridesReplaceValues) {
+  const std::string yaml = stages({"name: a, sparsity: 0.5, " + kTrained, "name: b, " + kTrained});
+  const Recipe recipe = parse_recipe(yaml, "r",
+                                     {{"seed", "3"},
+                                      {"stages.0.steps", "100"},
+                                      {"stages.*.share_rows", "2"},
+                                      {"stages.1.losses", "[{kind: ranknet, weight: 2}]"},
+                                      {"stages.1.learning_rate.peak", "5e-4"}});
+  EXPECT_EQ(recipe.seed, 3u);
+  EXPECT_EQ(recipe.stages[0].steps, 100);
+  EXPECT_EQ(recipe.stages[1].steps, 10);
+  EXPECT_EQ(recipe.stages[0].share_rows, 2);
+  EXPECT_EQ(recipe.stages[1].share_rows, 2);
+  EXPECT_EQ(recipe.stages[1].losses[0].kind, LossKind::kRankNet);
+  EXPECT_EQ(recipe.stages[1].learning_rate.peak, 5e-4);
+}
+
+TEST(Recipe, UnknownKeysNameLineAndNearestKey) {
+  const std::string message = message_of(one_stage("sparsty: 0.5"));
+  EXPECT_THAT(message, HasSubstr("r.yaml:4"));
+  EXPECT_THAT(message, HasSubstr("unknown key 'stages.0.sparsty'"));
+  EXPECT_THAT(message, HasSubstr("Did you mean 'sparsity'?"));
+  EXPECT_THAT(message_of("name: a\nbatchpairs: 3\nstages: [{name: s}]"),
+              HasSubstr("[r.yaml:2] unknown key 'batchpairs'. Did you mean 'batch_pairs'?"));
+}
+
+TEST(Recipe, BadOverridesNameThemselves) {
+  const std::string yaml = stages({"name: a, " + kTrained});
+  EXPECT_THAT(message_of(yaml, {{"stages.0.stepz", "1"}}),
+              HasSubstr("[override stages.0.stepz] unknown key"));
+  EXPECT_THAT(message_of(yaml, {{"stages.7.steps", "1"}}), HasSubstr("has 1 elements"));
+  EXPECT_THAT(message_of(yaml, {{"name.x", "1"}}), HasSubstr("name is a single value"));
+  EXPECT_THAT(message_of(yaml, {{"seed", "many"}}),
+              HasSubstr("[override seed] seed is 'many': a whole number is expected"));
+  EXPECT_THAT(message_of(yaml, {{"seed", "[1"}}), HasSubstr("[override seed"));
+}
+
+struct Refusal {
+  std::string yaml, message;
+};
+
+class RecipeRefuses : public testing::TestWithParam<Refusal> {};
+
+TEST_P(RecipeRefuses, WithMessage) {
+  EXPECT_THAT(message_of(GetParam().yaml), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Recipe, RecipeRefuses,
+    testing::Values(
+        Refusal{"name: [", "[r.yaml:1] no YAML"}, Refusal{"just text", "must be a map"},
+        Refusal{"", "must be a map"}, Refusal{"stages: []", "name is missing"},
+        Refusal{"name: a", "stages are missing"}, Refusal{"name: a\nstages: 3", "must be a list"},
+        Refusal{"name: a\nname: b\nstages: [{name: s}]", "'name' stands twice"},
+        Refusal{one_stage("steps: 1.5"), "[r.yaml:4] stages.0.steps is '1.5': a whole number"},
+        Refusal{one_stage("epochs: .nan"), "must be finite"},
+        Refusal{one_stage("steps: -1"), "must not be negative"},
+        Refusal{stages({"name: a, epochs: 1, " + kTrained}), "exclude each other"},
+        Refusal{one_stage("steps: 4"), "trains without 'losses'"},
+        Refusal{one_stage("losses: [{kind: mse}]"), "stage without steps"},
+        Refusal{one_stage("sparsity: 0.75"), "2:4 allows 0 to 0.5"},
+        Refusal{one_stage("share_rows: 3"), "1, 2, 4, 8, 16 or 32"},
+        Refusal{one_stage("pairing: random"), "Use one of: adjacent, least_energy."},
+        Refusal{stages({"name: a, sparsity: 0.5", "name: b, sparsity: 0.25"}),
+                "falls from 0.5 to 0.25 without 'regrowth: true'"},
+        Refusal{stages({"name: a, sparsity: 0.5, share_rows: 4", "name: b, share_rows: 2"}),
+                "shrinks from 4 to 2"},
+        Refusal{stages({"name: a", "name: a"}), "is that of an earlier stage"},
+        Refusal{stages({"name: a, fake_quantize: true, " + kTrained}), "needs scales"},
+        Refusal{one_stage("write_int8: true"), "needs scales"},
+        Refusal{stages({"name: a, calibrate: max, write_int8: true, " + kTrained}), "stale"},
+        Refusal{one_stage("calibrate: middle"), "stages.0.calibrate is 'middle'"},
+        Refusal{stages({"name: a, steps: 1, losses: [{kind: logits, weight: 0}]"}),
+                "a loss without weight does nothing"},
+        Refusal{stages({"name: a, steps: 1, losses: [{kind: contrastive}]"}), "head: embedding"},
+        Refusal{"head: embedding\n" + stages({"name: a, " + kTrained}), "head: classification"},
+        Refusal{stages({"name: a, " + kTrained, "name: b, steps: 1, losses: [{kind: mse}]"}),
+                "one head cannot serve both"},
+        Refusal{stages({"name: a, steps: 1, losses: [{kind: mse}, {kind: mse}]"}), "'mse' twice"},
+        Refusal{stages({"name: a, steps: 1, losses: [{kind: mes}]"}), "Use one of: cross_entropy"},
+        Refusal{stages({"name: a, sparsity: 0.5, teach: true"}), "wants a dense stage"},
+        Refusal{"saliency: luck\n" + stages({"name: a"}), "saliency"},
+        Refusal{"beta1: 1\n" + stages({"name: a"}), "must lie in [0, 1)"},
+        Refusal{one_stage("learning_rate: {peak: 0}"), "learning_rate.peak must be above 0"}));
+
+TEST(LimitSteps, ShortensInProportion) {
+  Recipe recipe = parse_recipe(
+      stages({"name: a, " + kTrained, "name: calibrate, calibrate: max", "name: b, " + kTrained}),
+      "r", {{"stages.0.steps", "100"}, {"stages.2.steps", "300"}});
+  limit_steps(recipe, 40, 1);
+  EXPECT_EQ(recipe.stages[0].steps, 10);
+  EXPECT_EQ(recipe.stages[1].steps, 0);
+  EXPECT_EQ(recipe.stages[2].steps, 30);
+}
+
+TEST(LimitSteps, KeepsAStepInEveryStage) {
+  Recipe recipe = shipped("sparse-qat");
+  limit_steps(recipe, 7, 1000);
+  for (const Stage& stage : recipe.stages) EXPECT_GE(stage.steps, 1);
+  EXPECT_EQ(total_steps(recipe), 7);
+  limit_steps(recipe, 2, 1000);
+  EXPECT_EQ(total_steps(recipe), 5);
+}
+
+TEST(LimitSteps, ResolvesEpochs) {
+  Recipe recipe = shipped("progressive");
+  limit_steps(recipe, 0, 101);
+  EXPECT_EQ(recipe.stages[0].steps, 41);
+  EXPECT_EQ(recipe.stages[1].steps, 162);
+}
+
+TEST(LearningRate, WarmsUpThenFalls) {
+  LearningRate rate{.peak = 1, .warmup = 0.1, .schedule = "linear"};
+  EXPECT_DOUBLE_EQ(learning_rate_at(rate, 0, 20), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate_at(rate, 1, 20), 1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(rate, 11, 20), 0.5);
+  EXPECT_GT(learning_rate_at(rate, 19, 20), 0);
+  rate.schedule = "cosine";
+  EXPECT_DOUBLE_EQ(learning_rate_at(rate, 11, 20), 0.5);
+  rate.schedule = "constant";
+  EXPECT_DOUBLE_EQ(learning_rate_at(rate, 19, 20), 1);
+}
+
+}  // namespace
+}  // namespace twofour

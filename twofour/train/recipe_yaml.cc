@@ -1,0 +1,363 @@
+// Recipes as YAML: reading, validation, writing.
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <set>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+#include "twofour/train/recipe.h"
+#include "twofour/train/yaml_reader.h"
+
+namespace twofour {
+namespace {
+
+const YamlNames<LossKind>& loss_names() {
+  static const YamlNames<LossKind> names = [] {
+    YamlNames<LossKind> list;
+    for (const LossKind kind :
+         {LossKind::kCrossEntropy, LossKind::kMse, LossKind::kRankNet, LossKind::kContrastive,
+          LossKind::kLogits, LossKind::kHiddenStates, LossKind::kMiniLmV1, LossKind::kMiniLmV2}) {
+      list.emplace_back(loss_name(kind), kind);
+    }
+    return list;
+  }();
+  return names;
+}
+
+const YamlNames<RowPairing> kPairings = {{"adjacent", RowPairing::kAdjacent},
+                                         {"least_energy", RowPairing::kLeastEnergy}};
+const YamlNames<HeadKind> kHeads = {{"classification", HeadKind::kClassification},
+                                    {"embedding", HeadKind::kEmbedding}};
+const YamlNames<std::string> kSchedules = {
+    {"linear", "linear"}, {"cosine", "cosine"}, {"constant", "constant"}};
+const YamlNames<std::string> kAutocasts = {{"auto", "auto"}, {"bf16", "bf16"}, {"none", "none"}};
+
+// --- Reading -----------------------------------------------------------------------------------
+
+LearningRate read_learning_rate(YamlReader reader) {
+  LearningRate rate;
+  reader.read("peak", rate.peak);
+  reader.read("warmup", rate.warmup);
+  reader.read("schedule", rate.schedule, kSchedules);
+  reader.finish();
+  reader.require(rate.peak > 0, "peak", "must be above 0");
+  reader.require(rate.warmup >= 0 && rate.warmup < 1, "warmup", "must lie in [0, 1)");
+  return rate;
+}
+
+LossTerm read_loss(YamlReader reader) {
+  LossTerm term;
+  if (!reader.read("kind", term.kind, loss_names())) reader.fail("", "has no 'kind'");
+  if (term.kind == LossKind::kContrastive) term.temperature = 0.05;
+  reader.read("weight", term.weight);
+  reader.read("temperature", term.temperature);
+  reader.read("relation_heads", term.relation_heads);
+  reader.finish();
+  reader.require(term.weight > 0, "weight", "must be above 0: a loss without weight does nothing");
+  reader.require(term.temperature > 0, "temperature", "must be above 0");
+  reader.require(term.relation_heads >= 0, "relation_heads", "must not be negative");
+  return term;
+}
+
+struct StageInFile {
+  Stage stage;
+  int64_t mask_steps = 1;
+};
+
+void read_sparsity(YamlReader& reader, const Stage* before, StageInFile& in_file) {
+  Stage& stage = in_file.stage;
+  if (before) {
+    stage.sparsity = before->sparsity;
+    stage.share_rows = before->share_rows;
+    stage.pairing = before->pairing;
+  }
+  reader.read("sparsity", stage.sparsity);
+  reader.read("regrowth", stage.regrowth);
+  reader.read("share_rows", stage.share_rows);
+  reader.read("pairing", stage.pairing, kPairings);
+  reader.read("mask_steps", in_file.mask_steps);
+  reader.require(stage.sparsity >= 0 && stage.sparsity <= 0.5, "sparsity",
+                 fmt::format("is {}: 2:4 allows 0 to 0.5", stage.sparsity));
+  static const std::set<int> kShares = {1, 2, 4, 8, 16, 32};
+  reader.require(kShares.contains(stage.share_rows), "share_rows",
+                 fmt::format("is {}: 1, 2, 4, 8, 16 or 32 is expected", stage.share_rows));
+  reader.require(in_file.mask_steps >= 1, "mask_steps", "must be at least 1");
+  if (before && !stage.regrowth) {
+    reader.require(stage.sparsity >= before->sparsity, "sparsity",
+                   fmt::format("falls from {} to {} without 'regrowth: true'", before->sparsity,
+                               stage.sparsity));
+    reader.require(before->sparsity == 0 || stage.share_rows >= before->share_rows, "share_rows",
+                   fmt::format("shrinks from {} to {} without 'regrowth: true'", before->share_rows,
+                               stage.share_rows));
+  }
+}
+
+void read_quantization(YamlReader& reader, bool calibrated, Stage& stage) {
+  reader.read("fake_quantize", stage.fake_quantize);
+  std::string method;
+  if (reader.read("calibrate", method)) {
+    try {
+      stage.calibrate = CalibrationMethod::parse(method);
+    } catch (const Error& error) {
+      reader.fail("calibrate", fmt::format("is '{}': {}", method, error.what()));
+    }
+  }
+  reader.read("calibration_batches", stage.calibration_batches);
+  reader.require(stage.calibration_batches > 0, "calibration_batches", "must be above 0");
+  stage.write_int8 = stage.fake_quantize;
+  reader.read("write_int8", stage.write_int8);
+  calibrated = calibrated || stage.calibrate.has_value();
+  reader.require(!stage.fake_quantize || calibrated, "fake_quantize",
+                 "needs scales: set 'calibrate' here or in an earlier stage");
+  reader.require(!stage.write_int8 || calibrated, "write_int8",
+                 "needs scales: set 'calibrate' here or in an earlier stage");
+  const bool trains = stage.steps > 0 || stage.epochs > 0;
+  reader.require(!stage.write_int8 || stage.fake_quantize || !trains, "write_int8",
+                 "wants 'fake_quantize: true' in a stage that trains, or scales would be stale");
+}
+
+void check_length(const YamlReader& reader, const Stage& stage) {
+  reader.require(stage.steps >= 0, "steps", "must not be negative");
+  reader.require(stage.epochs >= 0, "epochs", "must not be negative");
+  reader.require(stage.steps == 0 || stage.epochs == 0, "epochs", "and 'steps' exclude each other");
+}
+
+void check_losses(const YamlReader& reader, const Stage& stage, HeadKind head) {
+  const bool trains = stage.steps > 0 || stage.epochs > 0;
+  if (!trains && !stage.losses.empty()) reader.fail("losses", "stand in a stage without steps");
+  if (trains && stage.losses.empty()) reader.fail("", "trains without 'losses'");
+  for (size_t i = 0; i < stage.losses.size(); ++i) {
+    const LossKind kind = stage.losses[i].kind;
+    const std::string name(loss_name(kind));
+    const bool wants_embedding = kind == LossKind::kContrastive;
+    const bool wants_scores = kind == LossKind::kCrossEntropy || kind == LossKind::kMse ||
+                              kind == LossKind::kRankNet || kind == LossKind::kLogits;
+    if (wants_embedding && head != HeadKind::kEmbedding) {
+      reader.fail("losses", "use '" + name + "', which wants 'head: embedding'");
+    }
+    if (wants_scores && head == HeadKind::kEmbedding) {
+      reader.fail("losses", "use '" + name + "', which wants 'head: classification'");
+    }
+    for (size_t j = 0; j < i; ++j) {
+      if (stage.losses[j].kind == kind) reader.fail("losses", "name '" + name + "' twice");
+    }
+  }
+}
+
+StageInFile read_stage(YamlReader reader, const Stage* before, bool calibrated, HeadKind head) {
+  StageInFile in_file;
+  Stage& stage = in_file.stage;
+  if (!reader.read("name", stage.name) || stage.name.empty()) reader.fail("", "has no 'name'");
+  reader.read("steps", stage.steps);
+  reader.read("epochs", stage.epochs);
+  check_length(reader, stage);
+  reader.read("only_untrained_head", stage.only_untrained_head);
+  reader.read("teach", stage.teach);
+  read_sparsity(reader, before, in_file);
+  read_quantization(reader, calibrated, stage);
+  for (YamlReader& rate : reader.read_map("learning_rate")) {
+    stage.learning_rate = read_learning_rate(std::move(rate));
+  }
+  for (YamlReader& loss : reader.read_list("losses")) stage.losses.push_back(read_loss(loss));
+  reader.finish();
+  check_losses(reader, stage, head);
+  reader.require(!stage.teach || stage.sparsity == 0, "teach", "wants a dense stage");
+  return in_file;
+}
+
+// A stage that reaches its sparsity in n mask steps is n stages of equal length.
+void append_expanded(const StageInFile& in_file, double sparsity_before, std::vector<Stage>& out) {
+  const int64_t n = in_file.mask_steps;
+  for (int64_t i = 1; i <= n; ++i) {
+    Stage stage = in_file.stage;
+    if (n > 1) {
+      stage.name = fmt::format("{}-{}of{}", stage.name, i, n);
+      stage.sparsity = i == n
+                           ? stage.sparsity
+                           : sparsity_before + (stage.sparsity - sparsity_before) *
+                                                   static_cast<double>(i) / static_cast<double>(n);
+      stage.epochs /= static_cast<double>(n);
+      stage.steps = in_file.stage.steps * i / n - in_file.stage.steps * (i - 1) / n;
+      stage.write_int8 = stage.write_int8 && i == n;
+    }
+    out.push_back(std::move(stage));
+  }
+}
+
+void read_stages(YamlReader& reader, Recipe& recipe) {
+  bool calibrated = false;
+  std::set<std::string> names;
+  for (YamlReader& stage_reader : reader.read_list("stages")) {
+    const Stage* before = recipe.stages.empty() ? nullptr : &recipe.stages.back();
+    const StageInFile in_file = read_stage(stage_reader, before, calibrated, recipe.head);
+    const int64_t steps = in_file.stage.steps;
+    stage_reader.require(steps == 0 || steps >= in_file.mask_steps, "mask_steps",
+                         "must not be above 'steps'");
+    stage_reader.require(names.insert(in_file.stage.name).second, "name",
+                         "is that of an earlier stage");
+    calibrated = calibrated || in_file.stage.calibrate.has_value();
+    append_expanded(in_file, before ? before->sparsity : 0, recipe.stages);
+  }
+  if (recipe.stages.empty()) reader.fail("stages", "are missing: a recipe needs at least one");
+}
+
+void read_data_options(YamlReader& reader, Recipe& recipe) {
+  reader.read("batch_pairs", recipe.batch_pairs);
+  reader.read("accumulate", recipe.accumulate);
+  reader.read("max_length", recipe.max_length);
+  reader.read("hard_negatives", recipe.hard_negatives);
+  reader.require(recipe.batch_pairs > 0, "batch_pairs", "must be above 0");
+  reader.require(recipe.accumulate > 0, "accumulate", "must be above 0");
+  reader.require(recipe.max_length >= 8, "max_length", "must be at least 8");
+  reader.require(recipe.hard_negatives >= 0, "hard_negatives", "must not be negative");
+}
+
+void read_model_options(YamlReader& reader, Recipe& recipe) {
+  reader.read("autocast", recipe.autocast, kAutocasts);
+  reader.read("dropout", recipe.dropout);
+  reader.read("head", recipe.head, kHeads);
+  reader.read("num_labels", recipe.num_labels);
+  reader.read("saliency", recipe.saliency);
+  reader.read("keep_dense", recipe.keep_dense);
+  reader.require(recipe.dropout < 1, "dropout", "must lie below 1 (-1: the model's own)");
+  reader.require(recipe.num_labels >= 0, "num_labels", "must not be negative");
+  try {
+    saliency_by_name(recipe.saliency);
+  } catch (const Error& error) {
+    reader.fail("saliency", error.what());
+  }
+}
+
+void read_optimizer_options(YamlReader& reader, Recipe& recipe) {
+  reader.read("beta1", recipe.beta1);
+  reader.read("beta2", recipe.beta2);
+  reader.read("epsilon", recipe.epsilon);
+  reader.read("weight_decay", recipe.weight_decay);
+  reader.read("clip_norm", recipe.clip_norm);
+  reader.require(recipe.beta1 >= 0 && recipe.beta1 < 1, "beta1", "must lie in [0, 1)");
+  reader.require(recipe.beta2 >= 0 && recipe.beta2 < 1, "beta2", "must lie in [0, 1)");
+  reader.require(recipe.epsilon > 0, "epsilon", "must be above 0");
+  reader.require(recipe.weight_decay >= 0, "weight_decay", "must not be negative");
+  reader.require(recipe.clip_norm > 0, "clip_norm", "must be above 0");
+}
+
+void read_evaluation_options(YamlReader& reader, Recipe& recipe) {
+  reader.read("evaluate_every", recipe.evaluate_every);
+  reader.read("select_metric", recipe.select_metric);
+  reader.read("patience", recipe.patience);
+  reader.require(recipe.evaluate_every >= 0, "evaluate_every", "must not be negative");
+  reader.require(recipe.patience >= 0, "patience", "must not be negative");
+}
+
+Recipe read_tree(YamlReader reader) {
+  Recipe recipe;
+  if (!reader.read("name", recipe.name)) reader.fail("name", "is missing");
+  reader.read("description", recipe.description);
+  reader.read("seed", recipe.seed);
+  read_data_options(reader, recipe);
+  read_model_options(reader, recipe);
+  read_optimizer_options(reader, recipe);
+  read_evaluation_options(reader, recipe);
+  read_stages(reader, recipe);
+  reader.finish();
+  if (uses_loss(recipe, LossKind::kMse) && uses_loss(recipe, LossKind::kCrossEntropy)) {
+    reader.fail("stages", "mix 'mse' and 'cross_entropy': one head cannot serve both");
+  }
+  return recipe;
+}
+
+// --- Writing -----------------------------------------------------------------------------------
+
+// Shortest text that reads back as the same double.
+std::string number(double value) { return fmt::format("{}", value); }
+
+void write_loss(YAML::Emitter& out, const LossTerm& term) {
+  out << YAML::Flow << YAML::BeginMap;
+  out << YAML::Key << "kind" << YAML::Value << std::string(loss_name(term.kind));
+  out << YAML::Key << "weight" << YAML::Value << number(term.weight);
+  out << YAML::Key << "temperature" << YAML::Value << number(term.temperature);
+  out << YAML::Key << "relation_heads" << YAML::Value << term.relation_heads;
+  out << YAML::EndMap;
+}
+
+void write_stage(YAML::Emitter& out, const Stage& stage) {
+  const auto entry = [&](const char* key, const auto& value) {
+    out << YAML::Key << key << YAML::Value << value;
+  };
+  out << YAML::BeginMap;
+  entry("name", stage.name);
+  entry("steps", stage.steps);
+  entry("epochs", number(stage.epochs));
+  entry("only_untrained_head", stage.only_untrained_head);
+  entry("teach", stage.teach);
+  entry("sparsity", number(stage.sparsity));
+  entry("regrowth", stage.regrowth);
+  entry("share_rows", stage.share_rows);
+  entry("pairing", std::string(name_of(kPairings, stage.pairing)));
+  entry("fake_quantize", stage.fake_quantize);
+  if (stage.calibrate) entry("calibrate", stage.calibrate->to_string());
+  entry("calibration_batches", stage.calibration_batches);
+  entry("write_int8", stage.write_int8);
+  out << YAML::Key << "learning_rate" << YAML::Value << YAML::Flow << YAML::BeginMap;
+  entry("peak", number(stage.learning_rate.peak));
+  entry("warmup", number(stage.learning_rate.warmup));
+  entry("schedule", stage.learning_rate.schedule);
+  out << YAML::EndMap;
+  out << YAML::Key << "losses" << YAML::Value << YAML::BeginSeq;
+  for (const LossTerm& term : stage.losses) write_loss(out, term);
+  out << YAML::EndSeq << YAML::EndMap;
+}
+
+void write_options(YAML::Emitter& out, const Recipe& recipe) {
+  const auto entry = [&](const char* key, const auto& value) {
+    out << YAML::Key << key << YAML::Value << value;
+  };
+  entry("name", recipe.name);
+  entry("description", recipe.description);
+  entry("seed", recipe.seed);
+  entry("batch_pairs", recipe.batch_pairs);
+  entry("accumulate", recipe.accumulate);
+  entry("max_length", recipe.max_length);
+  entry("hard_negatives", recipe.hard_negatives);
+  entry("autocast", recipe.autocast);
+  entry("dropout", number(recipe.dropout));
+  entry("head", std::string(name_of(kHeads, recipe.head)));
+  entry("num_labels", recipe.num_labels);
+  entry("beta1", number(recipe.beta1));
+  entry("beta2", number(recipe.beta2));
+  entry("epsilon", number(recipe.epsilon));
+  entry("weight_decay", number(recipe.weight_decay));
+  entry("clip_norm", number(recipe.clip_norm));
+  entry("saliency", recipe.saliency);
+  out << YAML::Key << "keep_dense" << YAML::Value << YAML::Flow << YAML::BeginSeq;
+  for (const std::string& glob : recipe.keep_dense) out << YAML::DoubleQuoted << glob;
+  out << YAML::EndSeq;
+  entry("evaluate_every", recipe.evaluate_every);
+  entry("select_metric", recipe.select_metric);
+  entry("patience", recipe.patience);
+}
+
+}  // namespace
+
+Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& overrides) {
+  return parse_recipe(read_file(path), path.string(), overrides);
+}
+
+Recipe parse_recipe(const std::string& yaml, const std::string& origin,
+                    const RecipeOverrides& overrides) {
+  const YamlSource source(yaml, origin, overrides);
+  return read_tree({source, source.root(), ""});
+}
+
+std::string to_yaml(const Recipe& recipe) {
+  YAML::Emitter out;
+  out << YAML::BeginMap;
+  write_options(out, recipe);
+  out << YAML::Key << "stages" << YAML::Value << YAML::BeginSeq;
+  for (const Stage& stage : recipe.stages) write_stage(out, stage);
+  out << YAML::EndSeq << YAML::EndMap;
+  return std::string(out.c_str()) + "\n";
+}
+
+}  // namespace twofour
