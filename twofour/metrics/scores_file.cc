@@ -1,0 +1,159 @@
+#include "twofour/metrics/scores_file.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+
+namespace twofour {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFormat = "twofour-query-scores";
+constexpr int kVersion = 1;
+
+// Name in the file and member, for writing and reading alike.
+constexpr std::pair<const char*, int64_t QueryStats::*> kCounts[] = {
+    {"concordant", &QueryStats::concordant},
+    {"discordant", &QueryStats::discordant},
+    {"ties", &QueryStats::ties},
+    {"pairs", &QueryStats::pairs},
+    {"classified", &QueryStats::classified},
+    {"correct", &QueryStats::correct},
+    {"retrieved", &QueryStats::retrieved},
+    {"relevant", &QueryStats::relevant},
+    {"relevant_retrieved", &QueryStats::relevant_retrieved},
+};
+
+json header_json(const QueryScores& scores) {
+  const MetricOptions& o = scores.options;
+  json options = {{"ndcg_k", o.ndcg_k},
+                  {"recall_k", o.recall_k},
+                  {"relevant_label", o.relevant_label},
+                  {"gain", o.gain == Gain::kLinear ? "linear" : "exponential"}};
+  // JSON has no infinity, and minus infinity is what an absent threshold means.
+  if (std::isfinite(o.score_threshold)) options["score_threshold"] = o.score_threshold;
+  return {
+      {"format", kFormat}, {"version", kVersion}, {"system", scores.system}, {"options", options}};
+}
+
+json query_json(const QueryStats& query) {
+  json out = {{"query", query.query_id}};
+  for (const auto& [name, member] : kCounts) out[name] = query.*member;
+  if (query.ndcg_defined) out["ndcg"] = query.ndcg;
+  return out;
+}
+
+// One line of the file with its place, so that each complaint names it.
+class Line {
+ public:
+  Line(const std::string& text, std::string where) : where_(std::move(where)) {
+    object_ = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!object_.is_object()) fail("expected a JSON object");
+  }
+
+  [[noreturn]] void fail(std::string_view message) const {
+    throw Error(where_, message, "Write the file again with twofour eval");
+  }
+
+  bool has(const char* key) const { return object_.contains(key); }
+  const std::string& string(const char* key) const {
+    return value(key, &json::is_string, "a string").get_ref<const std::string&>();
+  }
+  double number(const char* key) const { return value(key, &json::is_number, "a number"); }
+  int64_t count(const char* key) const { return value(key, &json::is_number_unsigned, "a count"); }
+  Line object(const char* key) const {
+    return Line(value(key, &json::is_object, "an object").dump(), where_);
+  }
+
+ private:
+  const json& value(const char* key, bool (json::*is)() const noexcept,
+                    const char* expected) const {
+    const auto found = object_.find(key);
+    if (found == object_.end()) fail(fmt::format("key '{}' is missing", key));
+    if (!((*found).*is)())
+      fail(fmt::format("'{}' is {}, expected {}", key, found->dump(), expected));
+    return *found;
+  }
+
+  json object_;
+  std::string where_;
+};
+
+Gain parse_gain(const Line& options) {
+  const std::string& gain = options.string("gain");
+  if (gain == "exponential") return Gain::kExponential;
+  if (gain == "linear") return Gain::kLinear;
+  options.fail(fmt::format("'gain' is '{}', expected 'exponential' or 'linear'", gain));
+}
+
+void parse_header(const Line& line, QueryScores& out) {
+  if (!line.has("format") || line.string("format") != kFormat) {
+    line.fail(fmt::format("expected a header with format '{}'", kFormat));
+  }
+  if (line.count("version") != kVersion) {
+    line.fail(fmt::format("version is {}, expected {}", line.count("version"), kVersion));
+  }
+  out.system = line.string("system");
+  const Line options = line.object("options");
+  out.options.ndcg_k = options.count("ndcg_k");
+  out.options.recall_k = options.count("recall_k");
+  out.options.relevant_label = static_cast<float>(options.number("relevant_label"));
+  if (options.has("score_threshold")) {
+    out.options.score_threshold = static_cast<float>(options.number("score_threshold"));
+  }
+  out.options.gain = parse_gain(options);
+}
+
+QueryStats parse_query(const Line& line) {
+  QueryStats q;
+  q.query_id = line.string("query");
+  for (const auto& [name, member] : kCounts) q.*member = line.count(name);
+  q.ndcg_defined = line.has("ndcg");
+  if (q.ndcg_defined) q.ndcg = line.number("ndcg");
+  if (q.classified > q.pairs || q.correct > q.classified || q.relevant > q.pairs ||
+      q.retrieved > q.pairs || q.relevant_retrieved > std::min(q.relevant, q.retrieved)) {
+    line.fail(fmt::format("the counts of query '{}' contradict each other", q.query_id));
+  }
+  return q;
+}
+
+}  // namespace
+
+void write_scores_file(const std::filesystem::path& path, const QueryScores& scores) {
+  std::string text;
+  try {
+    text = header_json(scores).dump() + '\n';
+    for (const QueryStats& query : scores.queries) text += query_json(query).dump() + '\n';
+  } catch (const json::type_error&) {
+    throw Error(path.string(), "the system's name or a query id is not UTF-8");
+  }
+  write_file_atomically(path, text);
+}
+
+QueryScores read_scores_file(const std::filesystem::path& path) {
+  std::istringstream lines(read_file(path));
+  QueryScores out;
+  std::set<std::string> seen;
+  int64_t number = 0;
+  for (std::string text; std::getline(lines, text);) {
+    const Line line(text, fmt::format("{}:{}", path.string(), ++number));
+    if (number == 1) {
+      parse_header(line, out);
+      continue;
+    }
+    out.queries.push_back(parse_query(line));
+    const std::string& id = out.queries.back().query_id;
+    if (!seen.insert(id).second) line.fail(fmt::format("query '{}' stands twice", id));
+  }
+  if (out.queries.empty()) throw Error(path.string(), "the file holds no queries");
+  return out;
+}
+
+}  // namespace twofour

@@ -1,0 +1,31 @@
+// Scores of one system, query by query: what a later comparison needs, without the model.
+//
+// JSON Lines, compressed when the name ends in .zst. The first line names format, system and
+// options, each further line is one query's QueryStats.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "twofour/metrics/ranking.h"
+
+namespace twofour {
+
+struct QueryScores {
+  std::string system;
+  MetricOptions options;
+  std::vector<QueryStats> queries;
+
+  bool operator==(const QueryScores&) const = default;
+};
+
+// Written atomically; what is read back equals what was written, bit for bit. Throws Error naming
+// the file, and the query if an id is not UTF-8.
+void write_scores_file(const std::filesystem::path& path, const QueryScores& scores);
+
+// Throws Error with file and line: another format or version, missing or mistyped keys, counts that
+// contradict each other, a query that stands twice, no queries.
+QueryScores read_scores_file(const std::filesystem::path& path);
+
+}  // namespace twofour

@@ -1,0 +1,157 @@
+#include "twofour/metrics/trec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <set>
+#include <sstream>
+#include <unordered_map>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+
+namespace twofour {
+namespace {
+
+constexpr std::string_view kSpace = " \t\r\n\v\f";
+
+void check_field(const std::string& origin, const char* what, const std::string& field) {
+  if (field.empty() || field.find_first_of(kSpace) != std::string::npos) {
+    throw Error(origin, fmt::format("{} '{}' is empty or holds white space", what, field));
+  }
+}
+
+void check_row(const std::string& origin, const TrecRow& row) {
+  check_field(origin, "query id", row.query);
+  check_field(origin, "document id", row.document);
+  if (!std::isfinite(row.score)) {
+    throw Error(origin, fmt::format("the score of document '{}' for query '{}' is {}", row.document,
+                                    row.query, row.score));
+  }
+}
+
+// Each pair of query and document once, by file line where there is one.
+class PairsSeen {
+ public:
+  void insert(const std::string& where, const std::string& query, const std::string& document) {
+    if (!seen_.emplace(query, document).second) {
+      throw Error(where,
+                  fmt::format("document '{}' stands twice under query '{}'", document, query));
+    }
+  }
+
+ private:
+  std::set<std::pair<std::string, std::string>> seen_;
+};
+
+std::vector<std::vector<const TrecRow*>> ranked_queries(const std::string& origin,
+                                                        const TrecRun& run) {
+  std::unordered_map<std::string_view, size_t> index;
+  std::vector<std::vector<const TrecRow*>> queries;
+  PairsSeen seen;
+  for (const TrecRow& row : run.rows) {
+    check_row(origin, row);
+    seen.insert(origin, row.query, row.document);
+    const auto [at, is_new] = index.emplace(row.query, queries.size());
+    if (is_new) queries.emplace_back();
+    queries[at->second].push_back(&row);
+  }
+  for (auto& rows : queries) {
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](auto* a, auto* b) { return a->score > b->score; });
+  }
+  return queries;
+}
+
+using ReadFields = std::function<void(const std::string& where, const std::vector<std::string>&)>;
+
+void read_lines(const std::filesystem::path& path, size_t num_fields, const ReadFields& read) {
+  std::istringstream lines(read_file(path));
+  int64_t number = 0, rows = 0;
+  for (std::string text; std::getline(lines, text);) {
+    const std::string where = fmt::format("{}:{}", path.string(), ++number);
+    std::istringstream words(text);
+    std::vector<std::string> fields;
+    for (std::string word; words >> word;) fields.push_back(word);
+    if (fields.empty()) continue;
+    if (fields.size() != num_fields) {
+      throw Error(where, fmt::format("{} fields, expected {}", fields.size(), num_fields));
+    }
+    read(where, fields);
+    ++rows;
+  }
+  if (rows == 0) throw Error(path.string(), "the file holds no rows");
+}
+
+double parse_number(const std::string& where, const char* what, const std::string& field) {
+  double value = 0;
+  const char* begin = field.data() + (field.front() == '+');
+  const char* end = field.data() + field.size();
+  const auto [rest, error] = std::from_chars(begin, end, value);
+  if (error != std::errc() || rest != end || !std::isfinite(value)) {
+    throw Error(where, fmt::format("{} '{}' is not a finite number", what, field));
+  }
+  return value;
+}
+
+}  // namespace
+
+void write_trec_run(const std::filesystem::path& path, const TrecRun& run) {
+  check_field(path.string(), "tag", run.tag);
+  std::string text;
+  for (const auto& rows : ranked_queries(path.string(), run)) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      text += fmt::format("{} Q0 {} {} {} {}\n", rows[i]->query, rows[i]->document, i + 1,
+                          rows[i]->score, run.tag);
+    }
+  }
+  write_file_atomically(path, text);
+}
+
+TrecRun read_trec_run(const std::filesystem::path& path) {
+  TrecRun run;
+  PairsSeen seen;
+  read_lines(path, 6, [&](const std::string& where, const std::vector<std::string>& fields) {
+    seen.insert(where, fields[0], fields[2]);
+    if (run.rows.empty()) run.tag = fields[5];
+    run.rows.push_back({fields[0], fields[2], parse_number(where, "score", fields[4])});
+  });
+  return run;
+}
+
+std::vector<TrecJudgment> read_trec_qrels(const std::filesystem::path& path) {
+  std::vector<TrecJudgment> out;
+  PairsSeen seen;
+  read_lines(path, 4, [&](const std::string& where, const std::vector<std::string>& fields) {
+    seen.insert(where, fields[0], fields[2]);
+    const double label = parse_number(where, "label", fields[3]);
+    out.push_back({fields[0], fields[2], static_cast<float>(label)});
+  });
+  return out;
+}
+
+std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset) {
+  std::unordered_map<std::string_view, std::unordered_map<std::string_view, double>> scores;
+  for (const TrecRow& row : run.rows) scores[row.query][row.document] = row.score;
+  std::vector<ScoredPair> out;
+  for (const Pair& pair : dataset.pairs) {
+    const std::string& query = dataset.query_ids[pair.query];
+    const std::string& document = dataset.document_ids[pair.document];
+    const auto& of_query = scores[query];
+    const auto found = of_query.find(document);
+    if (found == of_query.end()) {
+      throw Error(dataset.origin,
+                  fmt::format("run '{}' has no score for document '{}' of query '{}'", run.tag,
+                              document, query));
+    }
+    out.push_back({pair.query, pair.label, static_cast<float>(found->second), -1});
+  }
+  return out;
+}
+
+}  // namespace twofour
