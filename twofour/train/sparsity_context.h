@@ -15,37 +15,67 @@
 namespace twofour {
 
 // An object, not a process-wide singleton: a process may hold several.
+//
+// One optimizer step: backward, mask_gradients, AdamW::step (clips), apply, check. At the start of
+// each stage: advance, then AdamW::zero_moments with its result. All five do nothing while no
+// weight is masked.
+//
+// Regrowth. While a stage with `regrowth` is still to come, gradients stay dense and what the
+// optimizer does to a pruned weight is collected beside it (its value when it was pruned plus all
+// its updates: the straight-through estimator). That stage then takes its masks from these full
+// weights, and weights that come back have their collected values.
 class SparsityContext {
  public:
-  // Prunable layers: prunable ops of the network whose k % 4 == 0, less those matched by recipe.keep_dense.
-  // Throws Error when a glob of keep_dense matches nothing.
+  // Prunable layers: prunable ops of the network whose k % 4 == 0, less those matched by
+  // recipe.keep_dense. Throws Error when a glob of keep_dense matches nothing.
   SparsityContext(const Network& network, const Recipe& recipe);
 
-  const std::vector<std::string>& weights() const;  // parameter names
+  const std::vector<std::string>& weights() const { return names_; }  // parameter names
 
-  // New masks for a stage from the current weights; nested in the old ones unless stage.regrowth (asserted).
-  // Returns for each weight what became pruned now (bool, same shape), for the optimizer's moments.
+  // New masks for a stage from the current weights, applied; nested in the old ones unless
+  // stage.regrowth (asserted). A stage that asks for what already holds changes nothing. A
+  // partition into rows that share is kept while share_rows stays the same. Returns for each weight
+  // what became pruned now (bool, same shape), for the optimizer's moments.
   std::map<std::string, at::Tensor> advance(const Stage& stage, const ParameterMap& parameters);
 
-  void apply(const ParameterMap& parameters) const;           // w *= mask, in place, no grad
-  void mask_gradients(const ParameterMap& parameters) const;  // grad *= mask, before the clip norm
-  void check(const ParameterMap& parameters) const;           // throws Error naming the first weight outside its mask
+  void apply(const ParameterMap& parameters);  // zero outside the mask, in place, no grad
+  void mask_gradients(
+      const ParameterMap& parameters) const;  // the same for gradients, before the clip norm
+  void check(const ParameterMap& parameters)
+      const;  // throws Error naming the first weight outside its mask
 
-  double sparsity() const;  // over the prunable weights
+  double sparsity() const;  // share of zeros over the prunable weights
   bool active() const;
 
-  std::map<std::string, at::Tensor> state() const;  // for checkpoints
+  // "mask.<weight>" bool [n, k], "row_sets.<weight>" int32 [n / share_rows, share_rows],
+  // "removed.<weight>" f32 [n, k] while regrowth is to come, and "schedule" f64 [3]. Tensors are
+  // the context's own. load_state copies and throws Error, with nothing changed, for anything that
+  // does not fit.
+  std::map<std::string, at::Tensor> state() const;
   void load_state(const std::map<std::string, at::Tensor>& state);
 
  private:
   struct Layer {
     std::string weight;
-    at::Tensor mask;  // uint8/bool [n, k]; undefined: dense
+    int64_t rows = 0, cols = 0;
+    at::Tensor mask;  // bool [rows, cols], true = kept; undefined: dense
     RowSets row_sets;
+    at::Tensor removed;  // f32 [rows, cols]: what pruned weights would be; defined while regrowth
+                         // is to come
   };
+  // Where the recipe's schedule stands.
+  struct Schedule {
+    int64_t regrowth_left = 0;
+    double sparsity = 0;
+    int share_rows = 1;
+  };
+  at::Tensor advance_layer(Layer& layer, const Stage& stage, const at::Tensor& weight) const;
+  MaskResult new_mask(const Layer& layer, const Stage& stage, const at::Tensor& weight) const;
+
   std::vector<Layer> layers_;
   std::vector<std::string> names_;
   SaliencyFunction saliency_;
+  Schedule schedule_;
 };
 
 }  // namespace twofour

@@ -14,8 +14,9 @@ namespace twofour {
 // Parameters by canonical name, f32 leaves that require grad.
 using ParameterMap = std::map<std::string, at::Tensor>;
 
-// From a dense or int8 directory (int8 weights are dequantized). Parameters of a classification head that the file
-// lacks are drawn from N(0, 0.02) with `seed`, biases zero.
+// From a dense or int8 directory (int8 weights are dequantized). Parameters of a classification
+// head that the file lacks are drawn from N(0, 0.02) with `seed`, biases zero. Throws Error as
+// check_parameters does.
 ParameterMap load_parameters(const Network& network, const ModelDirectory& model, uint64_t seed);
 
 struct TokenTensors {
@@ -29,8 +30,15 @@ struct TokenTensors {
 class TensorHook {
  public:
   virtual ~TensorHook() = default;
-  virtual at::Tensor activation(int32_t quant_point, const at::Tensor& x, const at::Tensor& valid) = 0;
-  virtual at::Tensor weight(const std::string& name, const at::Tensor& w) = 0;
+
+  // Called once for each value that is a quantization point, however many linear layers read it.
+  // Returns what they read, in `type` (f32, or bf16 under autocast); the residual stream keeps
+  // reading `x`.
+  virtual at::Tensor activation(int32_t quant_point, const at::Tensor& x, const at::Tensor& valid,
+                                at::ScalarType type) = 0;
+
+  // The same for the weight of a prunable linear layer.
+  virtual at::Tensor weight(const std::string& name, const at::Tensor& w, at::ScalarType type) = 0;
 };
 
 struct ForwardOptions {
@@ -38,17 +46,20 @@ struct ForwardOptions {
   double dropout = -1;          // overrides the ops' own when >= 0
   bool hidden_states = false;   // fill ForwardResult::hidden_states
   bool last_attention = false;  // fill q, k, v of the last layer
-  bool bf16 = false;            // autocast: linear and attention products in bf16, everything else f32
+  bool bf16 = false;  // autocast: linear and attention products in bf16, everything else f32
   TensorHook* hook = nullptr;
 };
 
 struct ForwardResult {
-  at::Tensor output;                      // [batch, width] f32
-  std::vector<at::Tensor> hidden_states;  // each [batch, seq, hidden]
-  at::Tensor q, k, v;                     // [batch, seq, hidden]
+  at::Tensor output;  // [batch, width] f32; [batch, seq, hidden] without a head
+  std::vector<at::Tensor>
+      hidden_states;   // each [batch, seq, hidden] f32; rows of padding hold no meaning
+  at::Tensor q, k, v;  // [batch, seq, hidden], as the products left them: bf16 under autocast
 };
 
-// Stateless besides references to its arguments, which must outlive it.
+// Random numbers (dropout) come from LibTorch's default CPU generator. Whether gradients are
+// recorded is the caller's at::GradMode. Stateless besides references to its arguments, which must
+// outlive it.
 class TorchInterpreter {
  public:
   TorchInterpreter(const Network& network, const ParameterMap& parameters);

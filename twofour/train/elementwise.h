@@ -1,0 +1,36 @@
+// Loops over plain arrays of which LibTorch would make several passes. No LibTorch here: compilers
+// vectorize them as they stand, and callers split the range over threads.
+#pragma once
+
+#include <cstdint>
+
+namespace twofour::elementwise {
+
+// A type of its own so that overloads tell it from other 16-bit integers.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// T and U are float or BFloat16; arithmetic is float.
+
+// y = clamp(round_half_even(x / scale), -qmax, qmax) * scale; qmax < 2^22. NaN stays NaN.
+template <class T, class U>
+void quantize_dequantize(const T* x, float scale, int qmax, U* y, int64_t n);
+
+// dx = |x| <= limit ? dy : 0
+template <class T, class U>
+void clip_gradient(const T* x, float limit, const U* dy, T* dx, int64_t n);
+
+// Largest |x|; NaN if there is one.
+float max_abs(const float* x, int64_t n);
+
+// x = keep ? x : 0; keep is 0 or 1.
+void select(const uint8_t* keep, float* x, int64_t n);
+
+// Moves what the mask removes: removed += keep ? 0 : x, x = keep ? x : 0.
+void select_into(const uint8_t* keep, float* x, float* removed, int64_t n);
+
+// Whether some x != 0 lies outside the mask.
+bool violates(const uint8_t* keep, const float* x, int64_t n);
+
+}  // namespace twofour::elementwise

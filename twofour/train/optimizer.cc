@@ -1,0 +1,127 @@
+#include "twofour/train/optimizer.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <optional>
+
+#include "twofour/base/error.h"
+
+namespace twofour {
+namespace {
+
+void copy_state(const std::map<std::string, at::Tensor>& state, const std::string& key,
+                at::Tensor& target) {
+  const auto found = state.find(key);
+  if (found == state.end())
+    throw Error("AdamW", fmt::format("{} is missing from the optimizer's state", key));
+  if (found->second.sizes() != target.sizes()) {
+    throw Error(
+        "AdamW",
+        fmt::format("{} has {} elements, expected {}", key, found->second.numel(), target.numel()),
+        "Resume with the model that the checkpoint was made from");
+  }
+  target.copy_(found->second);
+}
+
+}  // namespace
+
+AdamW::AdamW(const ParameterMap& parameters, const AdamWOptions& options) : options_(options) {
+  for (const auto& [name, parameter] : parameters) {
+    const at::Tensor zeros = at::zeros_like(parameter.detach());
+    slots_.push_back({name, parameter, zeros, zeros.clone(), at::zeros({}, at::kFloat)});
+  }
+}
+
+std::vector<at::Tensor> AdamW::gradients() const {
+  std::vector<at::Tensor> result;
+  for (const Slot& slot : slots_) {
+    if (slot.parameter.grad().defined()) result.push_back(slot.parameter.grad());
+  }
+  return result;
+}
+
+double AdamW::step(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> all = gradients();
+  if (all.empty()) return 0;
+  const double norm = at::stack(at::_foreach_norm(all)).to(at::kDouble).norm().item<double>();
+  if (!std::isfinite(norm)) {
+    throw Error("AdamW", fmt::format("the norm of the gradients is {}", norm),
+                "Lower the learning rate");
+  }
+  // The fused kernel divides gradients by this as it reads them: clipping needs no pass of its own.
+  std::optional<at::Tensor> divisor;
+  if (options_.clip_norm > 0 && norm > options_.clip_norm)
+    divisor = at::full({}, norm / options_.clip_norm, at::kFloat);
+  update(true, learning_rate, divisor);
+  update(false, learning_rate, divisor);
+  return norm;
+}
+
+void AdamW::update(bool decayed, double learning_rate,
+                   const std::optional<at::Tensor>& gradient_divisor) {
+  std::vector<at::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
+  for (Slot& slot : slots_) {
+    if (!slot.parameter.grad().defined() || (slot.parameter.dim() > 1) != decayed) continue;
+    slot.step.add_(1);
+    parameters.push_back(slot.parameter);
+    gradients.push_back(slot.parameter.grad());
+    exp_avgs.push_back(slot.exp_avg);
+    exp_avg_sqs.push_back(slot.exp_avg_sq);
+    steps.push_back(slot.step);
+  }
+  if (parameters.empty()) return;
+  at::_fused_adamw_(parameters, gradients, exp_avgs, exp_avg_sqs, {}, steps, learning_rate,
+                    options_.beta1, options_.beta2, decayed ? options_.weight_decay : 0,
+                    options_.epsilon, /*amsgrad=*/false,
+                    /*maximize=*/false, gradient_divisor, /*found_inf=*/std::nullopt);
+}
+
+void AdamW::zero_gradients() {
+  for (Slot& slot : slots_) slot.parameter.mutable_grad().reset();
+}
+
+void AdamW::zero_moments(const std::map<std::string, at::Tensor>& newly_pruned) {
+  for (Slot& slot : slots_) {
+    const auto found = newly_pruned.find(slot.name);
+    if (found == newly_pruned.end()) continue;
+    slot.exp_avg.masked_fill_(found->second, 0);
+    slot.exp_avg_sq.masked_fill_(found->second, 0);
+  }
+}
+
+void AdamW::reset() {
+  for (Slot& slot : slots_) {
+    slot.exp_avg.zero_();
+    slot.exp_avg_sq.zero_();
+    slot.step.zero_();
+  }
+}
+
+std::map<std::string, at::Tensor> AdamW::state() const {
+  std::map<std::string, at::Tensor> result;
+  for (const Slot& slot : slots_) {
+    result["exp_avg." + slot.name] = slot.exp_avg;
+    result["exp_avg_sq." + slot.name] = slot.exp_avg_sq;
+    result["step." + slot.name] = slot.step;
+  }
+  return result;
+}
+
+void AdamW::load_state(const std::map<std::string, at::Tensor>& state) {
+  const at::NoGradGuard no_grad;
+  for (Slot& slot : slots_) {
+    copy_state(state, "exp_avg." + slot.name, slot.exp_avg);
+    copy_state(state, "exp_avg_sq." + slot.name, slot.exp_avg_sq);
+    copy_state(state, "step." + slot.name, slot.step);
+  }
+  if (state.size() != 3 * slots_.size()) {
+    throw Error("AdamW",
+                fmt::format("the optimizer's state has {} tensors, expected {}", state.size(),
+                            3 * slots_.size()),
+                "Resume with the model that the checkpoint was made from");
+  }
+}
+
+}  // namespace twofour
