@@ -1,15 +1,22 @@
 // Labelled query-document pairs from TSV, JSONL or BEIR files, plain or *.zst.
 //
-//   TSV    header line with the columns query, document, label in any order; optional query_id, document_id.
-//          Without query_id, equal query texts are one query. No quoting: a tab or newline cannot stand in a field.
-//   JSONL  objects with the same keys.
-//   BEIR   qrels TSV with the header query-id, corpus-id, score; texts from ../queries.jsonl[.zst] and
-//          ../corpus.jsonl[.zst] (keys _id, text, title).
+//   TSV    header line with the columns query, document, label in any order; optional query_id,
+//   document_id; others are
+//          skipped. Without query_id, equal query texts are one query. No quoting: a tab or newline
+//          cannot stand in a field.
+//   JSONL  objects with the same keys; the first line says whether ids are given.
+//   BEIR   qrels TSV with the header query-id, corpus-id, score; texts from ../queries.jsonl[.zst]
+//   and
+//          ../corpus.jsonl[.zst] (keys _id, text, title: "title text"). Texts that no line refers
+//          to are left out.
+//
+// All are UTF-8; a byte order mark, CRLF and empty lines are tolerated.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace twofour {
@@ -20,11 +27,12 @@ struct Pair {
   float label = 0;
 };
 
-// Texts are stored once, however often they are paired. Pairs stand in file order.
+// Texts are stored once, however often they are paired, in the order of their first pair. Pairs
+// stand in file order; a pair that repeats with the same label stands once.
 struct Dataset {
-  std::string origin;  // the file, for messages
-  std::vector<std::string> query_ids, queries;
-  std::vector<std::string> document_ids, documents;
+  std::string origin;                           // the file, for messages
+  std::vector<std::string> query_ids, queries;  // ids are "q1", "q2", ... where the file gives none
+  std::vector<std::string> document_ids, documents;  // "d1", "d2", ... likewise
   std::vector<Pair> pairs;
 };
 
@@ -32,8 +40,22 @@ struct DatasetOptions {
   int64_t num_labels = 0;  // > 0: labels must be whole numbers in [0, num_labels)
 };
 
-// Throws Error with file and line number: missing columns, wrong field counts, labels that are no numbers, bytes that
-// are no UTF-8, an empty file, ids that BEIR files do not define.
+// Throws Error with file and line number: missing columns, wrong field counts, labels that are no
+// finite numbers, bytes that are no UTF-8, empty texts, an empty file, one id with two texts, a
+// pair with two labels, ids that BEIR files do not define.
 Dataset read_dataset(const std::filesystem::path& path, const DatasetOptions& options = {});
+
+// The same for the content of a TSV or JSONL file in memory; `name` stands for the file in
+// messages.
+Dataset parse_dataset(std::string_view content, const std::string& name,
+                      const DatasetOptions& options = {});
+
+// The same for the contents of the three BEIR files.
+struct BeirFile {
+  std::string_view content;
+  std::string name;
+};
+Dataset parse_beir(const BeirFile& qrels, const BeirFile& queries, const BeirFile& corpus,
+                   const DatasetOptions& options = {});
 
 }  // namespace twofour

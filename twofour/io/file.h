@@ -12,12 +12,18 @@ namespace twofour {
 // Whole file as bytes; *.zst is decompressed. Throws Error naming the file.
 std::string read_file(const std::filesystem::path& path);
 
-// Lets `write` fill a file beside `path`, syncs it and renames it over `path`. On failure (a full disk, an exception
-// of `write`) `path` is as it was, nothing is left beside it, and Error names the file.
-void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+// Lets `write` fill a file beside `path`, syncs it and renames it over `path`; *.zst is compressed,
+// missing parent folders are made. On failure (a full disk, an exception of `write`) `path` is as
+// it was, nothing is left beside it, and Error names the file and the cause. What a killed process
+// left beside `path` goes with the next write of it.
+void write_file_atomically(const std::filesystem::path& path,
+                           const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
-// The same for a folder: `fill` gets an empty folder beside `path`, which then takes the place of `path`.
+// The same for a folder: `fill` gets an empty folder beside `path`, which then takes the place of
+// `path`. Whatever the old folder held is gone then. Where the file system cannot exchange two
+// folders in one step, a kill between two renames leaves the old folder beside `path`; the next
+// write puts it back first.
 void write_directory_atomically(const std::filesystem::path& path,
                                 const std::function<void(const std::filesystem::path&)>& fill);
 

@@ -1,24 +1,28 @@
 // A model directory as users have it: Hugging Face or sentence-transformers layout, dense or ours.
 //
-//   config.json                  architecture; "quantization_config" when int8 (compressed-tensors, int-quantized)
-//   model.safetensors            or model.safetensors.index.json with shards
+//   config.json                  architecture; "quantization_config" when int8 (compressed-tensors,
+//   int-quantized) model.safetensors            or model.safetensors.index.json with shards
 //   vocab.txt, tokenizer_config.json, ...
 //   modules.json, 1_Pooling/     sentence-transformers only
 //   twofour.json                 ours: recipe, scheme, pattern, versions, evaluation
 //
-// Tensor names here are canonical: without the prefix that a head brings ("bert."). Linear layers that are int8 hold
+// Tensor names here are canonical: without the prefix that a head brings ("bert."), LayerNorm's
+// gamma and beta as weight and bias; position ids and pre-training heads ("cls.") are left out.
+// Linear layers that are int8 hold
 //   X.weight        I8  [n, k]
 //   X.weight_scale  F32 [n, 1]     dequantized = int8 * scale
 //   X.input_scale   F32 [1]        static, per tensor
 // as in compressed-tensors.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "twofour/base/tensor.h"
@@ -29,7 +33,8 @@ namespace twofour {
 enum class Pooling { kCls, kMean, kMax };
 enum class HeadKind {
   kNone,            // hidden states only
-  kClassification,  // pooler (dense + tanh on [CLS]) -> classifier [num_labels, hidden]; num_labels == 1 is regression
+  kClassification,  // pooler (dense + tanh on [CLS]) -> classifier [num_labels, hidden]; num_labels
+                    // == 1 is regression
   kEmbedding,       // pooling over tokens, optional L2 normalization
 };
 
@@ -50,28 +55,32 @@ struct ModelConfig {
   double attention_probs_dropout_prob = 0.1;
 
   HeadKind head = HeadKind::kNone;
-  int64_t num_labels = 0;               // of a classification head
-  Pooling pooling = Pooling::kMean;     // of an embedding head
-  bool normalize = false;               // of an embedding head
-  int64_t max_sequence_length = 512;    // min of positions, tokenizer and sentence_bert_config
-  bool int8 = false;                    // quantization_config says so
+  int64_t num_labels = 0;             // of a classification head
+  Pooling pooling = Pooling::kMean;   // of an embedding head
+  bool normalize = false;             // of an embedding head
+  int64_t max_sequence_length = 512;  // min of positions, tokenizer and sentence_bert_config
+  bool int8 = false;                  // quantization_config says so
 
   std::string json;  // config.json as read
 };
+
+class ModelFiles;
 
 class ModelDirectory {
  public:
   // Throws Error naming the file for anything missing, unreadable or contradictory.
   static ModelDirectory open(const std::filesystem::path& path);
 
-  // The same from memory: file name (as above, "1_Pooling/config.json" for nested ones) -> bytes, which must outlive the
-  // object. `origin` names the model in errors.
+  // The same from memory: file name (as above, "1_Pooling/config.json" for nested ones) -> bytes,
+  // which must outlive the object. `origin` names the model in errors.
   static ModelDirectory from_memory(const std::map<std::string, std::span<const std::byte>>& files,
                                     const std::string& origin);
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return path_; }  // empty if from memory
 
-  // A small text file of the directory, e.g. "vocab.txt"; nothing when absent.
+  // A small text file of the directory by the name it has in the layout above, wherever
+  // modules.json puts it: "vocab.txt", "tokenizer.json", "1_Pooling/config.json"; nothing when
+  // absent.
   std::optional<std::string> file(std::string_view name) const;
 
   const ModelConfig& config() const { return config_; }
@@ -87,29 +96,37 @@ class ModelDirectory {
   // Bytes of all files that hold weights.
   uint64_t weight_file_bytes() const;
 
-  // A copy whose config has another head; tensors are unchanged. For turning an encoder into a cross-encoder.
+  // A copy whose config has another head; tensors are unchanged. For turning an encoder into a
+  // cross-encoder. `num_labels` counts for a classification head only, and is at least 1 then.
   ModelDirectory with_head(HeadKind head, int64_t num_labels) const;
 
  private:
+  static ModelDirectory load(const ModelFiles& files);
+
   std::filesystem::path path_;
   ModelConfig config_;
   std::map<std::string, std::string, std::less<>> files_;  // small text files
   Safetensors tensors_;
   std::vector<std::string> names_;
   std::map<std::string, std::string, std::less<>> file_names_;  // canonical -> in the file
+  std::string origin_;
   std::string twofour_json_;
 };
 
 struct ModelToSave {
-  std::filesystem::path source;      // tokenizer and other small files are copied from here
-  ModelConfig config;                // head, num_labels and int8 go into config.json; other keys are kept as read
+  std::filesystem::path
+      source;  // tokenizer and other small files are copied from here; empty: none
+  ModelConfig
+      config;  // head, num_labels, pooling, int8 go to the files; other keys stay as in config.json
   std::vector<NamedTensor> tensors;  // canonical names
   std::string twofour_json;
 };
 
-// Writes the whole directory beside `path` and renames it; an existing model directory at `path` is replaced.
-// With a classification head the file's names get the prefix "bert." and config.json the architecture
-// BertForSequenceClassification, so that transformers opens the result.
+// Writes the whole directory beside `path` and renames it; an existing model directory at `path` is
+// replaced, `source` may be that one. Throws Error if `path` is a folder that holds other things.
+// With a classification head the file's names get the prefix "bert." and config.json the
+// architecture BertForSequenceClassification, so that transformers opens the result; with an
+// embedding head modules.json and 1_Pooling/ make it one for sentence-transformers.
 void save_model_directory(const std::filesystem::path& path, const ModelToSave& model);
 
 }  // namespace twofour

@@ -1,0 +1,268 @@
+#include "twofour/io/dataset.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "twofour/base/error.h"
+#include "twofour/io/dataset_lines.h"
+#include "twofour/io/file.h"
+#include "twofour/io/json.h"
+
+namespace twofour {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kBeirHeader = "query-id\tcorpus-id\tscore";
+constexpr size_t kAbsent = static_cast<size_t>(-1);
+
+// Positions of the known columns.
+struct Columns {
+  size_t count = 0;
+  size_t query = kAbsent;
+  size_t document = kAbsent;
+  size_t label = kAbsent;
+  size_t query_id = kAbsent;
+  size_t document_id = kAbsent;
+};
+
+size_t find_column(const std::vector<std::string_view>& names, std::string_view name,
+                   const std::string& where) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return kAbsent;
+  if (std::find(found + 1, names.end(), name) != names.end()) {
+    throw Error(where, fmt::format("column \"{}\" stands twice in the header", name));
+  }
+  return static_cast<size_t>(found - names.begin());
+}
+
+size_t require_column(const std::vector<std::string_view>& names, std::string_view name,
+                      const std::string& where) {
+  const size_t position = find_column(names, name, where);
+  if (position != kAbsent) return position;
+  throw Error(where,
+              fmt::format("column \"{}\" is missing; the header has \"{}\"", name,
+                          fmt::join(names, "\", \"")),
+              "The first line names the columns query, document and label, separated by tabs");
+}
+
+Columns parse_header(std::string_view line, const std::string& where) {
+  std::vector<std::string_view> names;
+  split_fields(line, names);
+  return {names.size(),
+          require_column(names, "query", where),
+          require_column(names, "document", where),
+          require_column(names, "label", where),
+          find_column(names, "query_id", where),
+          find_column(names, "document_id", where)};
+}
+
+void check_field_count(size_t found, size_t expected, const std::string& where) {
+  if (found != expected) {
+    throw Error(where, fmt::format("{} fields, but the header has {}", found, expected),
+                "Fields are separated by single tabs and hold none");
+  }
+}
+
+Dataset parse_tsv(Lines& lines, std::string_view header, const std::string& name,
+                  const DatasetOptions& options) {
+  const Columns columns = parse_header(header, lines.where());
+  PairCollector pairs(name, options, columns.query_id != kAbsent, columns.document_id != kAbsent);
+  std::vector<std::string_view> fields;
+  std::string_view line;
+  while (lines.next(line)) {
+    const std::string where = lines.where();
+    split_fields(line, fields);
+    check_field_count(fields.size(), columns.count, where);
+    const auto optional = [&](size_t column) {
+      return column == kAbsent ? std::string_view() : fields[column];
+    };
+    pairs.add({fields[columns.query], fields[columns.document], optional(columns.query_id),
+               optional(columns.document_id), parse_label(fields[columns.label], where)},
+              where);
+  }
+  return pairs.finish();
+}
+
+// An id as text; files give both strings and whole numbers.
+std::optional<std::string> id_of(const JsonObject& object, std::string_view key) {
+  const nlohmann::json* value = object.find(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->is_number_integer()) return value->dump();
+  return object.string(key);
+}
+
+std::string required_id(const JsonObject& object, std::string_view key) {
+  const auto id = id_of(object, key);
+  if (!id) throw Error(object.where(), fmt::format("key \"{}\" is missing", key));
+  return *id;
+}
+
+float label_of(const JsonObject& object) {
+  const nlohmann::json* value = object.find("label");
+  if (value == nullptr) throw Error(object.where(), "key \"label\" is missing");
+  if (value->is_number()) {
+    const float label = value->get<float>();
+    if (std::abs(label) <= std::numeric_limits<float>::max()) return label;
+  }
+  throw Error(object.where(), fmt::format("label is {}, expected a number",
+                                          value->is_number() ? "too large" : value->type_name()));
+}
+
+void check_id_presence(bool found, bool expected, std::string_view key, const std::string& where) {
+  if (found == expected) return;
+  throw Error(where, fmt::format("key \"{}\" is {} here, unlike in the first line", key,
+                                 found ? "given" : "missing"));
+}
+
+void add_object(const JsonObject& object, bool query_ids, bool document_ids, PairCollector& pairs) {
+  const auto query_id = id_of(object, "query_id");
+  const auto document_id = id_of(object, "document_id");
+  check_id_presence(query_id.has_value(), query_ids, "query_id", object.where());
+  check_id_presence(document_id.has_value(), document_ids, "document_id", object.where());
+  const std::string query = object.string("query");
+  const std::string document = object.string("document");
+  pairs.add({query, document, query_id ? std::string_view(*query_id) : std::string_view(),
+             document_id ? std::string_view(*document_id) : std::string_view(), label_of(object)},
+            object.where());
+}
+
+Dataset parse_jsonl(Lines& lines, std::string_view line, const std::string& name,
+                    const DatasetOptions& options) {
+  const JsonObject first = JsonObject::parse(line, lines.where());
+  const bool query_ids = first.has("query_id");
+  const bool document_ids = first.has("document_id");
+  PairCollector pairs(name, options, query_ids, document_ids);
+  add_object(first, query_ids, document_ids, pairs);
+  while (lines.next(line)) {
+    add_object(JsonObject::parse(line, lines.where()), query_ids, document_ids, pairs);
+  }
+  return pairs.finish();
+}
+
+bool is_jsonl(std::string_view first_line, const std::string& name) {
+  const fs::path path(name);
+  const fs::path plain = path.extension() == ".zst" ? path.stem() : path;
+  return plain.extension() == ".jsonl" || first_line.starts_with('{');
+}
+
+std::string_view first_line_of(Lines& lines, const std::string& name) {
+  std::string_view line;
+  if (!lines.next(line)) throw Error(name, "the file is empty");
+  return line;
+}
+
+struct Judgement {
+  std::string query_id, document_id;
+  float label = 0;
+  std::string where;
+};
+
+std::vector<Judgement> parse_qrels(const BeirFile& file) {
+  Lines lines(file.content, file.name);
+  const std::string_view header = first_line_of(lines, file.name);
+  if (header != kBeirHeader) {
+    throw Error(lines.where(), "expected the header query-id, corpus-id, score, separated by tabs");
+  }
+  std::vector<Judgement> judgements;
+  std::vector<std::string_view> fields;
+  std::string_view line;
+  while (lines.next(line)) {
+    std::string where = lines.where();
+    split_fields(line, fields);
+    check_field_count(fields.size(), 3, where);
+    const float label = parse_label(fields[2], where);
+    judgements.push_back({std::string(fields[0]), std::string(fields[1]), label, std::move(where)});
+  }
+  return judgements;
+}
+
+// Texts by id; corpora are far larger than what is judged, so only the `wanted` ones are kept.
+using BeirTexts = std::map<std::string, std::string>;
+BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted) {
+  BeirTexts texts;
+  Lines lines(file.content, file.name);
+  std::string_view line;
+  while (lines.next(line)) {
+    const JsonObject object = JsonObject::parse(line, lines.where());
+    const std::string id = required_id(object, "_id");
+    if (!wanted.contains(id)) continue;
+    std::string text = object.string_or("title", "");
+    const std::string body = object.string_or("text", "");
+    if (!text.empty() && !body.empty()) text += ' ';
+    if (!texts.emplace(id, text + body).second) {
+      throw Error(lines.where(), fmt::format("_id \"{}\" stands twice", id));
+    }
+  }
+  return texts;
+}
+
+const std::string& text_of(const BeirTexts& texts, const std::string& id, const std::string& file,
+                           const std::string& where) {
+  const auto found = texts.find(id);
+  if (found == texts.end()) throw Error(where, fmt::format("id \"{}\" is not in {}", id, file));
+  return found->second;
+}
+
+// `stem`.jsonl or `stem`.jsonl.zst.
+fs::path beir_texts_path(const fs::path& qrels, const std::string& stem) {
+  const fs::path root = fs::absolute(qrels).lexically_normal().parent_path().parent_path();
+  for (const char* extension : {".jsonl", ".jsonl.zst"}) {
+    if (fs::exists(root / (stem + extension))) return root / (stem + extension);
+  }
+  throw Error((root / (stem + ".jsonl")).string(),
+              fmt::format("no such file, but {} refers to it", qrels.string()));
+}
+
+Dataset read_beir(const fs::path& path, std::string_view qrels, const DatasetOptions& options) {
+  const fs::path queries_path = beir_texts_path(path, "queries");
+  const fs::path corpus_path = beir_texts_path(path, "corpus");
+  const std::string queries = read_file(queries_path);
+  const std::string corpus = read_file(corpus_path);
+  return parse_beir({qrels, path.string()}, {queries, queries_path.string()},
+                    {corpus, corpus_path.string()}, options);
+}
+
+}  // namespace
+
+Dataset parse_dataset(std::string_view content, const std::string& name,
+                      const DatasetOptions& options) {
+  Lines lines(content, name);
+  const std::string_view first = first_line_of(lines, name);
+  return is_jsonl(first, name) ? parse_jsonl(lines, first, name, options)
+                               : parse_tsv(lines, first, name, options);
+}
+
+Dataset parse_beir(const BeirFile& qrels, const BeirFile& queries, const BeirFile& corpus,
+                   const DatasetOptions& options) {
+  const std::vector<Judgement> judgements = parse_qrels(qrels);
+  std::set<std::string> query_ids, document_ids;
+  for (const Judgement& judgement : judgements) {
+    query_ids.insert(judgement.query_id);
+    document_ids.insert(judgement.document_id);
+  }
+  const BeirTexts query_texts = parse_texts(queries, query_ids);
+  const BeirTexts document_texts = parse_texts(corpus, document_ids);
+  PairCollector pairs(qrels.name, options, true, true);
+  for (const auto& [query_id, document_id, label, where] : judgements) {
+    pairs.add(
+        {text_of(query_texts, query_id, queries.name, where),
+         text_of(document_texts, document_id, corpus.name, where), query_id, document_id, label},
+        where);
+  }
+  return pairs.finish();
+}
+
+Dataset read_dataset(const fs::path& path, const DatasetOptions& options) {
+  const std::string content = read_file(path);
+  Lines lines(content, path.string());
+  if (first_line_of(lines, path.string()) == kBeirHeader) return read_beir(path, content, options);
+  return parse_dataset(content, path.string(), options);
+}
+
+}  // namespace twofour

@@ -1,0 +1,241 @@
+#include "twofour/io/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <random>
+#include <sstream>
+#include <streambuf>
+#include <system_error>
+#include <vector>
+
+#include "twofour/base/error.h"
+#include "twofour/io/posix_file.h"
+#include "twofour/io/zst.h"
+
+namespace twofour {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kTemporary = ".tmp.";
+
+bool is_zst(const fs::path& path) { return path.extension() == ".zst"; }
+
+// Absolute and without a trailing slash, so that names beside it can be formed.
+fs::path normalized(const fs::path& path) {
+  fs::path full = fs::absolute(path).lexically_normal();
+  if (!full.has_filename()) full = full.parent_path();
+  if (!full.has_filename()) throw Error(path.string(), "cannot be written: it names no file");
+  return full;
+}
+
+fs::path temporary_name(const fs::path& target) {
+  std::random_device random;
+  return target.string() + fmt::format("{}{}.{:08x}", kTemporary, ::getpid(), random());
+}
+
+// The process id in the name of a temporary of `target`.
+std::optional<pid_t> writer_of(std::string_view name, const std::string& target_name) {
+  const std::string prefix = target_name + std::string(kTemporary);
+  if (!name.starts_with(prefix)) return std::nullopt;
+  name.remove_prefix(prefix.size());
+  pid_t pid = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+  const bool complete = error == std::errc() && end != name.data() + name.size() && *end == '.';
+  return complete && pid > 0 ? std::optional(pid) : std::nullopt;
+}
+
+// What killed writers of `target` left. Best effort: a leftover costs disk space only.
+void remove_leftovers(const fs::path& target) {
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path(), ignored)) {
+    const std::string name = entry.path().filename().string();
+    const auto writer = writer_of(name, target.filename().string());
+    if (writer && ::kill(*writer, 0) != 0 && errno == ESRCH) fs::remove_all(entry.path(), ignored);
+  }
+}
+
+void prepare_place(const fs::path& target) {
+  std::error_code error;
+  fs::create_directories(target.parent_path(), error);
+  if (error) throw_system_error(target.parent_path(), "made", error.value());
+  remove_leftovers(target);
+}
+
+// Removes a temporary file or folder unless it has found its place.
+class TemporaryGuard {
+ public:
+  explicit TemporaryGuard(fs::path path) : path_(std::move(path)) {}
+  ~TemporaryGuard() {
+    std::error_code ignored;
+    if (!placed_) fs::remove_all(path_, ignored);
+  }
+  TemporaryGuard(const TemporaryGuard&) = delete;
+  TemporaryGuard& operator=(const TemporaryGuard&) = delete;
+
+  const fs::path& path() const { return path_; }
+  void set_placed() { placed_ = true; }
+
+ private:
+  fs::path path_;
+  bool placed_ = false;
+};
+
+// Writes to a file; remembers the first failure, since streams swallow exceptions and reasons.
+class FileBuffer : public std::streambuf {
+ public:
+  explicit FileBuffer(PosixFile& file) : file_(file), buffer_(1 << 16) { reset(); }
+
+  std::exception_ptr failure() const { return failure_; }
+
+ protected:
+  int_type overflow(int_type c) override {
+    if (!drain()) return traits_type::eof();
+    if (!traits_type::eq_int_type(c, traits_type::eof())) sputc(traits_type::to_char_type(c));
+    return traits_type::not_eof(c);
+  }
+  int sync() override { return drain() ? 0 : -1; }
+  std::streamsize xsputn(const char* bytes, std::streamsize count) override {
+    if (count <= epptr() - pptr()) return std::streambuf::xsputn(bytes, count);
+    if (!drain() || !put({bytes, static_cast<size_t>(count)})) return 0;
+    return count;
+  }
+
+ private:
+  void reset() { setp(buffer_.data(), buffer_.data() + buffer_.size()); }
+  bool drain() {
+    const bool done = put({pbase(), static_cast<size_t>(pptr() - pbase())});
+    reset();
+    return done;
+  }
+  bool put(std::string_view bytes) {
+    if (failure_) return false;
+    try {
+      file_.write(bytes);
+      return true;
+    } catch (const Error&) {
+      failure_ = std::current_exception();
+      return false;
+    }
+  }
+
+  PosixFile& file_;
+  std::vector<char> buffer_;
+  std::exception_ptr failure_;
+};
+
+void fill_stream(std::ostream& stream, const std::function<void(std::ostream&)>& write) {
+  write(stream);
+  if (!stream.flush()) throw Error("stream", "a write failed");
+}
+
+void fill_file(PosixFile& file, const std::function<void(std::ostream&)>& write) {
+  FileBuffer buffer(file);
+  std::ostream stream(&buffer);
+  try {
+    fill_stream(stream, write);
+  } catch (const std::exception&) {
+    if (buffer.failure()) std::rethrow_exception(buffer.failure());
+    throw;
+  }
+}
+
+void fill_compressed(PosixFile& file, const std::function<void(std::ostream&)>& write) {
+  std::ostringstream text;
+  fill_stream(text, write);
+  file.write(compress_zst(text.view()));
+}
+
+// Runs a step that fills a temporary; its failure becomes one that names the target.
+template <class Step>
+void name_target_in_errors(const fs::path& target, Step&& step) {
+  try {
+    step();
+  } catch (const std::exception& error) {
+    throw Error(target.string(),
+                fmt::format("could not be written, left as it was: {}", error.what()));
+  }
+}
+
+void sync_tree(const fs::path& root) {
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root)) {
+    if (entry.is_symlink()) continue;
+    if (entry.is_directory()) sync_directory(entry.path());
+    if (entry.is_regular_file()) PosixFile(entry.path(), O_RDONLY, "synced").sync();
+  }
+  sync_directory(root);
+}
+
+fs::path previous_name(const fs::path& target) {
+  return target.parent_path() / ("." + target.filename().string() + ".twofour-previous");
+}
+
+std::string read_all(const PosixFile& file, const fs::path& path) {
+  std::string content;
+  std::vector<char> chunk(1 << 20);
+  while (true) {
+    const ssize_t count = ::read(file.descriptor(), chunk.data(), chunk.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_system_error(path, "read", errno);
+    if (count == 0) return content;
+    content.append(chunk.data(), static_cast<size_t>(count));
+  }
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path) {
+  const PosixFile file(path, O_RDONLY, "read");
+  std::string content = read_all(file, path);
+  return is_zst(path) ? decompress_zst(content, path.string()) : content;
+}
+
+void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+  const fs::path target = normalized(path);
+  // A rename would replace a device or a pipe by a file.
+  if (fs::exists(target) && !fs::is_regular_file(target)) {
+    throw Error(path.string(), "cannot be written: it exists and is not a regular file");
+  }
+  prepare_place(target);
+  TemporaryGuard temporary(temporary_name(target));
+  name_target_in_errors(path, [&] {
+    PosixFile file(temporary.path(), O_WRONLY | O_CREAT | O_EXCL, "made");
+    is_zst(path) ? fill_compressed(file, write) : fill_file(file, write);
+    file.sync();
+    file.close();
+    fs::rename(temporary.path(), target);
+  });
+  temporary.set_placed();
+  sync_directory(target.parent_path());
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content) {
+  write_file_atomically(path, [content](std::ostream& stream) { stream << content; });
+}
+
+void write_directory_atomically(const fs::path& path,
+                                const std::function<void(const fs::path&)>& fill) {
+  const fs::path target = normalized(path);
+  if (fs::exists(target) && !fs::is_directory(target)) {
+    throw Error(path.string(), "cannot be written: it exists and is not a folder");
+  }
+  prepare_place(target);
+  recover_directory(target, previous_name(target));
+  TemporaryGuard temporary(temporary_name(target));
+  name_target_in_errors(path, [&] {
+    fs::create_directory(temporary.path());
+    fill(temporary.path());
+    sync_tree(temporary.path());
+    replace_directory(temporary.path(), target, previous_name(target));
+  });
+  temporary.set_placed();
+  sync_directory(target.parent_path());
+}
+
+}  // namespace twofour

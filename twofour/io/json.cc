@@ -1,0 +1,149 @@
+#include "twofour/io/json.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+#include <set>
+
+#include "twofour/base/error.h"
+
+namespace twofour {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMaximumDepth = 64;  // copying and printing a value recurse
+
+// Watches a parse: the library itself lets the last of two equal keys win.
+class Watch {
+ public:
+  explicit Watch(std::string_view where) : where_(where) {}
+
+  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
+    if (depth > kMaximumDepth) {
+      throw Error(where_, fmt::format("JSON nested deeper than {}", kMaximumDepth));
+    }
+    if (event == json::parse_event_t::object_start) keys_.emplace_back();
+    if (event == json::parse_event_t::object_end) keys_.pop_back();
+    if (event == json::parse_event_t::key) check_new(parsed.get_ref<const std::string&>());
+    return true;
+  }
+
+ private:
+  void check_new(const std::string& key) {
+    if (!keys_.back().insert(key).second) {
+      throw Error(where_, fmt::format("key \"{}\" stands twice in one JSON object", key));
+    }
+  }
+
+  std::string_view where_;
+  std::vector<std::set<std::string>> keys_;
+};
+
+std::string describe(const json& value) {
+  if (value.is_number() || value.is_boolean()) return value.dump();
+  return value.type_name();
+}
+
+}  // namespace
+
+json parse_json(std::string_view text, std::string_view where) {
+  try {
+    return json::parse(text, Watch(where));
+  } catch (const json::exception& error) {
+    throw Error(where, fmt::format("damaged JSON: {}", error.what()));
+  }
+}
+
+int64_t checked_integer(const json& value, std::string_view where, std::string_view name,
+                        int64_t minimum, int64_t maximum) {
+  const bool too_large =
+      value.is_number_unsigned() &&
+      value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  if (value.is_number_integer() && !too_large) {
+    const auto number = value.get<int64_t>();
+    if (number >= minimum && number <= maximum) return number;
+  }
+  throw Error(where, fmt::format("{}: expected a whole number from {} to {}, found {}", name,
+                                 minimum, maximum, describe(value)));
+}
+
+JsonObject::JsonObject(json value, std::string where)
+    : value_(std::move(value)), where_(std::move(where)) {
+  if (!value_.is_object()) {
+    throw Error(where_, fmt::format("expected a JSON object, found {}", value_.type_name()));
+  }
+}
+
+JsonObject JsonObject::parse(std::string_view text, std::string where) {
+  json value = parse_json(text, where);
+  return JsonObject(std::move(value), std::move(where));
+}
+
+const json* JsonObject::find(std::string_view key) const {
+  const auto found = value_.find(key);
+  return found == value_.end() || found->is_null() ? nullptr : &*found;
+}
+
+const json& JsonObject::require(std::string_view key) const {
+  const json* value = find(key);
+  if (value == nullptr) throw Error(where_, fmt::format("key \"{}\" is missing", key));
+  return *value;
+}
+
+void JsonObject::fail(std::string_view key, std::string_view expected) const {
+  throw Error(where_,
+              fmt::format("\"{}\": expected {}, found {}", key, expected, describe(require(key))));
+}
+
+int64_t JsonObject::integer(std::string_view key, int64_t minimum, int64_t maximum) const {
+  return checked_integer(require(key), where_, fmt::format("\"{}\"", key), minimum, maximum);
+}
+
+int64_t JsonObject::integer_or(std::string_view key, int64_t fallback, int64_t minimum,
+                               int64_t maximum) const {
+  return has(key) ? integer(key, minimum, maximum) : fallback;
+}
+
+double JsonObject::number_or(std::string_view key, double fallback) const {
+  const json* value = find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_number()) fail(key, "a number");
+  return value->get<double>();
+}
+
+std::string JsonObject::string(std::string_view key) const {
+  if (!require(key).is_string()) fail(key, "a string");
+  return require(key).get<std::string>();
+}
+
+std::string JsonObject::string_or(std::string_view key, std::string_view fallback) const {
+  return has(key) ? string(key) : std::string(fallback);
+}
+
+bool JsonObject::boolean_or(std::string_view key, bool fallback) const {
+  const json* value = find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_boolean()) fail(key, "true or false");
+  return value->get<bool>();
+}
+
+std::vector<std::string> JsonObject::strings_or_empty(std::string_view key) const {
+  const json* value = find(key);
+  if (value == nullptr) return {};
+  if (!value->is_array()) fail(key, "a list of strings");
+  std::vector<std::string> strings;
+  for (const json& item : *value) {
+    if (!item.is_string()) fail(key, "a list of strings");
+    strings.push_back(item.get<std::string>());
+  }
+  return strings;
+}
+
+std::optional<JsonObject> JsonObject::object(std::string_view key) const {
+  const json* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  return JsonObject(*value, fmt::format("{}, {}", where_, key));
+}
+
+}  // namespace twofour

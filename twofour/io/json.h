@@ -1,0 +1,52 @@
+// JSON from strangers: parsed with more checks than the library makes, read with errors that name
+// file and key. Private to io/.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace twofour {
+
+// Throws Error(where) for anything that is not one JSON value in UTF-8, for a key that stands twice
+// in one object and for nesting deeper than 64.
+nlohmann::json parse_json(std::string_view text, std::string_view where);
+
+// An object whose members are asked for by type. A member that is null counts as absent.
+class JsonObject {
+ public:
+  // Throws Error unless `value` is an object.
+  JsonObject(nlohmann::json value, std::string where);
+  static JsonObject parse(std::string_view text, std::string where);
+
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+  const nlohmann::json* find(std::string_view key) const;  // nullptr when absent
+  const std::string& where() const { return where_; }
+
+  // Each throws Error for another type or, where there is no fallback, for an absent member.
+  int64_t integer(std::string_view key, int64_t minimum, int64_t maximum) const;
+  int64_t integer_or(std::string_view key, int64_t fallback, int64_t minimum,
+                     int64_t maximum) const;
+  double number_or(std::string_view key, double fallback) const;
+  std::string string(std::string_view key) const;
+  std::string string_or(std::string_view key, std::string_view fallback) const;
+  bool boolean_or(std::string_view key, bool fallback) const;
+  std::vector<std::string> strings_or_empty(std::string_view key) const;
+  std::optional<JsonObject> object(std::string_view key) const;  // nothing when absent
+
+ private:
+  const nlohmann::json& require(std::string_view key) const;
+  [[noreturn]] void fail(std::string_view key, std::string_view expected) const;
+
+  nlohmann::json value_;
+  std::string where_;
+};
+
+// Throws Error(where) unless `value` is a whole number in [minimum, maximum].
+int64_t checked_integer(const nlohmann::json& value, std::string_view where, std::string_view name,
+                        int64_t minimum, int64_t maximum);
+
+}  // namespace twofour

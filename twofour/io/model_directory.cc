@@ -1,0 +1,152 @@
+#include "twofour/io/model_directory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "twofour/base/error.h"
+#include "twofour/io/json.h"
+#include "twofour/io/model_files.h"
+
+namespace twofour {
+namespace {
+
+constexpr std::string_view kHeadPrefix = "bert.";
+constexpr std::string_view kWeightScale = ".weight_scale";
+
+void replace_suffix(std::string& name, std::string_view old_suffix, std::string_view suffix) {
+  if (!name.ends_with(old_suffix)) return;
+  name.replace(name.size() - old_suffix.size(), old_suffix.size(), suffix);
+}
+
+// Empty for tensors that no network here reads.
+std::string canonical_name(std::string name) {
+  if (name.starts_with(kHeadPrefix)) name.erase(0, kHeadPrefix.size());
+  if (name.starts_with("cls.") || name == "embeddings.position_ids") return {};
+  replace_suffix(name, "LayerNorm.gamma", "LayerNorm.weight");
+  replace_suffix(name, "LayerNorm.beta", "LayerNorm.bias");
+  return name;
+}
+
+void check_scale_values(const TensorView& scale, const std::string& where) {
+  for (int64_t i = 0; i < scale.shape.numel(); ++i) {
+    float value;  // files of others need not be aligned
+    std::memcpy(&value, scale.data + i * sizeof(float), sizeof(float));
+    if (!(std::isfinite(value) && value > 0)) {
+      throw Error(where, fmt::format("scale {} is {}, expected a positive number", i, value));
+    }
+  }
+}
+
+void check_scale(const ModelDirectory& model, const std::string& name, const Shape& shape,
+                 const std::string& where) {
+  if (!model.contains(name)) throw Error(where, "the int8 weight's companion is missing");
+  const TensorView scale = model.tensor(name);
+  if (scale.dtype != DType::kF32 || scale.shape != shape) {
+    throw Error(where, fmt::format("is {} {}, expected F32 {}", dtype_name(scale.dtype),
+                                   scale.shape.to_string(), shape.to_string()));
+  }
+  check_scale_values(scale, where);
+}
+
+void check_quantized_layer(const ModelDirectory& model, const std::string& layer,
+                           const std::string& origin) {
+  const TensorView weight = model.tensor(layer + ".weight");
+  if (weight.shape.rank() != 2) {
+    throw Error(
+        fmt::format("{}: {}.weight", origin, layer),
+        fmt::format("int8 weight is {}, expected two dimensions", weight.shape.to_string()));
+  }
+  const std::string weight_scale = layer + std::string(kWeightScale);
+  const std::string input_scale = layer + ".input_scale";
+  check_scale(model, weight_scale, Shape{weight.shape[0], 1},
+              fmt::format("{}: {}", origin, weight_scale));
+  check_scale(model, input_scale, Shape{1}, fmt::format("{}: {}", origin, input_scale));
+}
+
+// config.json and the tensors must agree on what is int8.
+void check_quantized_layers(const ModelDirectory& model, const std::string& origin) {
+  int64_t layers = 0;
+  for (const std::string& name : model.tensor_names()) {
+    if (!name.ends_with(".weight") || model.tensor(name).dtype != DType::kI8) continue;
+    if (!model.config().int8) {
+      throw Error(fmt::format("{}: {}", origin, name),
+                  "is int8, but config.json has no quantization_config");
+    }
+    check_quantized_layer(model, name.substr(0, name.rfind('.')), origin);
+    ++layers;
+  }
+  if (model.config().int8 && layers == 0) {
+    throw Error(origin, "config.json has a quantization_config, but no weight is int8");
+  }
+}
+
+}  // namespace
+
+ModelDirectory ModelDirectory::open(const std::filesystem::path& path) {
+  ModelDirectory model = load(ModelFolder(path));
+  model.path_ = path;
+  return model;
+}
+
+ModelDirectory ModelDirectory::from_memory(
+    const std::map<std::string, std::span<const std::byte>>& files, const std::string& origin) {
+  return load(ModelInMemory(files, origin));
+}
+
+ModelDirectory ModelDirectory::load(const ModelFiles& files) {
+  const Modules modules = read_modules(files);
+  ModelDirectory model;
+  model.origin_ = files.origin();
+  model.files_ = read_small_files(files, modules);
+  model.config_ = parse_model_config(model.files_, modules, files.origin());
+  model.twofour_json_ = model.file("twofour.json").value_or("");
+  if (model.file("twofour.json")) {
+    JsonObject::parse(model.twofour_json_, files.where("twofour.json"));
+  }
+  model.tensors_ = open_weights(files, modules);
+  for (const std::string& name : model.tensors_.names()) {
+    const std::string canonical = canonical_name(name);
+    if (canonical.empty()) continue;
+    const auto [other, is_new] = model.file_names_.emplace(canonical, name);
+    if (!is_new) {
+      throw Error(fmt::format("{}: {}", files.origin(), name),
+                  fmt::format("{} is the same tensor under another name", other->second));
+    }
+  }
+  for (const auto& [canonical, name] : model.file_names_) model.names_.push_back(canonical);
+  check_quantized_layers(model, files.origin());
+  return model;
+}
+
+std::optional<std::string> ModelDirectory::file(std::string_view name) const {
+  const auto found = files_.find(name);
+  return found == files_.end() ? std::nullopt : std::optional(found->second);
+}
+
+bool ModelDirectory::contains(std::string_view name) const { return file_names_.contains(name); }
+
+TensorView ModelDirectory::tensor(std::string_view name) const {
+  const auto found = file_names_.find(name);
+  if (found == file_names_.end()) {
+    throw Error(fmt::format("{}: {}", origin_, name), "the model has no such tensor");
+  }
+  return tensors_.get(found->second);
+}
+
+uint64_t ModelDirectory::weight_file_bytes() const { return tensors_.file_bytes(); }
+
+ModelDirectory ModelDirectory::with_head(HeadKind head, int64_t num_labels) const {
+  if (head == HeadKind::kClassification && num_labels < 1) {
+    throw Error(origin_, fmt::format("a classification head with {} labels", num_labels),
+                "1 (regression) is the least");
+  }
+  ModelDirectory copy = *this;
+  copy.config_.head = head;
+  copy.config_.num_labels = head == HeadKind::kClassification ? num_labels : 0;
+  return copy;
+}
+
+}  // namespace twofour

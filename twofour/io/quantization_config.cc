@@ -1,0 +1,79 @@
+// "quantization_config" of config.json, as in compressed-tensors: reading.
+#include <fmt/format.h>
+
+#include "twofour/base/error.h"
+#include "twofour/io/json.h"
+#include "twofour/io/model_files.h"
+
+namespace twofour {
+namespace {
+
+constexpr std::string_view kSupported =
+    "Supported is compressed-tensors, int-quantized: int8 symmetric static, weights per channel, "
+    "activations per tensor";
+
+[[noreturn]] void refuse(const std::string& where, std::string_view what) {
+  throw Error(where, fmt::format("{} is not supported", what), kSupported);
+}
+
+void check_string(const JsonObject& json, std::string_view key, std::string_view wanted) {
+  const std::string found = json.string_or(key, "");
+  if (found != wanted) refuse(json.where(), fmt::format("{} \"{}\"", key, found));
+}
+
+void check_flag(const JsonObject& json, std::string_view key, bool fallback, bool wanted) {
+  // "dynamic" may also be the string "local".
+  const nlohmann::json* value = json.find(key);
+  const bool right = value == nullptr ? fallback == wanted : *value == nlohmann::json(wanted);
+  if (!right) refuse(json.where(), fmt::format("{} other than {}", key, wanted));
+}
+
+// Absent members have compressed-tensors' defaults.
+void check_arguments(const std::optional<JsonObject>& arguments, const JsonObject& group,
+                     std::string_view key, std::string_view strategy) {
+  if (!arguments) refuse(group.where(), fmt::format("a group without {}", key));
+  const int64_t bits = arguments->integer_or("num_bits", 8, 1, 64);
+  if (bits != 8) refuse(arguments->where(), fmt::format("num_bits {}", bits));
+  const std::string type = arguments->string_or("type", "int");
+  if (type != "int") refuse(arguments->where(), fmt::format("type \"{}\"", type));
+  check_flag(*arguments, "symmetric", true, true);
+  check_flag(*arguments, "dynamic", false, false);
+  check_string(*arguments, "strategy", strategy);
+}
+
+void check_group(const JsonObject& group) {
+  check_arguments(group.object("weights"), group, "weights", "channel");
+  check_arguments(group.object("input_activations"), group, "input_activations", "tensor");
+  if (group.has("output_activations")) refuse(group.where(), "quantization of output activations");
+}
+
+void check_groups(const JsonObject& config) {
+  const nlohmann::json* groups = config.find("config_groups");
+  if (groups == nullptr || !groups->is_object() || groups->empty()) {
+    throw Error(config.where(), "\"config_groups\" is missing or empty", kSupported);
+  }
+  for (const auto& [name, group] : groups->items()) {
+    check_group(JsonObject(group, fmt::format("{}, {}", config.where(), name)));
+  }
+}
+
+// llm-compressor writes the object in any case.
+void check_sparsity(const JsonObject& config) {
+  const auto sparsity = config.object("sparsity_config");
+  if (sparsity) check_string(*sparsity, "format", "dense");
+}
+
+}  // namespace
+
+bool parse_quantization(std::string_view config_json, const std::string& where) {
+  const auto config = JsonObject::parse(config_json, where).object("quantization_config");
+  if (!config) return false;
+  check_string(*config, "quant_method", "compressed-tensors");
+  check_string(*config, "format", "int-quantized");
+  check_groups(*config);
+  if (config->has("kv_cache_scheme")) refuse(config->where(), "a kv_cache_scheme");
+  check_sparsity(*config);
+  return true;
+}
+
+}  // namespace twofour
