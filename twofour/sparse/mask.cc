@@ -16,12 +16,9 @@ namespace {
 
 constexpr int kMaxGroup = 32;
 
-// The matrix as the choice sees it: one row for each set, one block for each of its groups of m
-// columns.
-struct SetMatrix {
-  std::vector<double> saliency;  // summed over the rows of the set
-  std::vector<uint8_t> open;     // 0 where all rows of the set were pruned before
-};
+// In a matrix of saliency summed over row sets: all rows of the set were pruned here before. It
+// goes first, for nothing.
+constexpr double kClosed = -1;
 
 void check_pattern(std::string_view name, const NmPattern& pattern, double sparsity) {
   const auto [n, m] = pattern;
@@ -123,57 +120,60 @@ RowSets choose_sets(std::string_view name, std::span<const double> saliency, int
   return better ? paired : adjacent;
 }
 
-SetMatrix sum_sets(std::span<const double> saliency, int64_t cols, const RowSets& sets,
-                   const Mask* within) {
-  const size_t size = sets.size() * static_cast<size_t>(cols);
-  SetMatrix out{std::vector<double>(size, 0.0), std::vector<uint8_t>(size, within ? 0 : 1)};
+// One row for each set.
+std::vector<double> sum_sets(std::span<const double> saliency, int64_t cols, const RowSets& sets,
+                             const Mask* within) {
+  std::vector<double> sums(sets.size() * static_cast<size_t>(cols), 0.0);
+  std::vector<uint8_t> open(cols);
   for (size_t i = 0; i < sets.size(); ++i) {
-    double* sum = out.saliency.data() + i * cols;
-    uint8_t* open = out.open.data() + i * cols;
+    double* sum = sums.data() + i * cols;
+    std::fill(open.begin(), open.end(), 0);
     for (const int64_t row : sets[i]) {
       const double* values = saliency.data() + row * cols;
       for (int64_t c = 0; c < cols; ++c) sum[c] += values[c];
       if (!within) continue;
       const uint8_t* keep = within->keep.data() + row * cols;
-      for (int64_t c = 0; c < cols; ++c) open[c] |= keep[c] != 0;
+      for (int64_t c = 0; c < cols; ++c) open[c] |= keep[c];
+    }
+    if (!within) continue;
+    for (int64_t c = 0; c < cols; ++c) {
+      if (open[c] == 0) sum[c] = kClosed;
     }
   }
-  return out;
+  return sums;
 }
 
-// Positions of a block in the order in which they go: closed ones, then by saliency, the higher
-// index first among equals. Returns the number of closed ones.
-int drop_order(const double* saliency, const uint8_t* open, int m,
-               std::array<int, kMaxGroup>& order) {
-  const auto goes_before = [&](int a, int b) {
-    if (open[a] != open[b]) return open[a] < open[b];
-    return saliency[a] < saliency[b] || (saliency[a] == saliency[b] && a > b);
-  };
-  int closed = 0;
+// rank[p]: how many positions of the group go before p; of equal ones the higher index goes first.
+void drop_ranks(const double* saliency, int m, std::array<int, kMaxGroup>& rank) {
+  std::fill_n(rank.begin(), m, 0);
   for (int p = 0; p < m; ++p) {
-    closed += open[p] == 0;
-    int slot = p;
-    for (; slot > 0 && goes_before(p, order[slot - 1]); --slot) order[slot] = order[slot - 1];
-    order[slot] = p;
+    for (int q = p + 1; q < m; ++q) {
+      const bool q_first = saliency[q] <= saliency[p];
+      rank[p] += q_first;
+      rank[q] += !q_first;
+    }
   }
-  return closed;
 }
 
-// Prunes `prunings` positions over all blocks: evenly, then where the next one costs least.
-std::vector<uint8_t> choose_patterns(const SetMatrix& matrix, int m, int64_t prunings) {
-  const int64_t blocks = static_cast<int64_t>(matrix.saliency.size()) / m;
-  const int base = static_cast<int>(prunings / blocks);
-  const bool between = prunings % blocks != 0;
-  std::vector<uint8_t> keep = matrix.open;
+// Prunes `prunings` positions over all groups: evenly, then where the next one costs least.
+std::vector<uint8_t> choose_patterns(const std::vector<double>& saliency, int m, int64_t prunings) {
+  const auto size = static_cast<int64_t>(saliency.size());
+  const int base = static_cast<int>(prunings / (size / m));
+  const bool between = prunings % (size / m) != 0;
+  std::vector<uint8_t> keep(saliency.size());
   std::vector<std::pair<double, int64_t>> next;  // loss, position
   int64_t left = prunings;
-  std::array<int, kMaxGroup> order;
-  for (int64_t first = 0; first < blocks * m; first += m) {
-    const double* saliency = matrix.saliency.data() + first;
-    const int closed = drop_order(saliency, matrix.open.data() + first, m, order);
-    for (int i = closed; i < base; ++i) keep[first + order[i]] = 0;
-    left -= std::max(base, closed);
-    if (between && closed <= base) next.emplace_back(saliency[order[base]], first + order[base]);
+  std::array<int, kMaxGroup> rank;
+  for (int64_t first = 0; first < size; first += m) {
+    const double* group = saliency.data() + first;
+    drop_ranks(group, m, rank);
+    const int closed = static_cast<int>(std::count(group, group + m, kClosed));
+    const int zeros = std::max(base, closed);
+    for (int p = 0; p < m; ++p) keep[first + p] = rank[p] >= zeros;
+    left -= zeros;
+    if (!between || closed > base) continue;
+    const auto position = std::find(rank.begin(), rank.begin() + m, base) - rank.begin();
+    next.emplace_back(group[position], first + position);
   }
   if (left > 0) {
     std::nth_element(next.begin(), next.begin() + left, next.end());
@@ -242,12 +242,12 @@ MaskResult compute_mask(std::string_view name, std::span<const float> saliency, 
 
   const std::vector<double> remaining = remaining_saliency(saliency, options.within);
   RowSets sets = choose_sets(name, remaining, rows, cols, options);
-  const SetMatrix matrix = sum_sets(remaining, cols, sets, options.within);
-  const int64_t blocks = static_cast<int64_t>(matrix.saliency.size()) / m;
+  const std::vector<double> sums = sum_sets(remaining, cols, sets, options.within);
+  const int64_t blocks = static_cast<int64_t>(sums.size()) / m;
   const int64_t prunings =
       std::min(std::llround(options.sparsity * static_cast<double>(blocks * m)),
                static_cast<long long>(blocks * (m - n)));
-  const std::vector<uint8_t> keep = choose_patterns(matrix, m, prunings);
+  const std::vector<uint8_t> keep = choose_patterns(sums, m, prunings);
   Mask mask = spread_over_rows(keep, rows, cols, sets, options.within);
   verify(name, mask, m, m - static_cast<int>(prunings / blocks), options.within);
   return {std::move(mask), std::move(sets)};

@@ -40,7 +40,7 @@ enum class RowPairing {
 };
 
 struct MaskOptions {
-  NmPattern pattern;
+  NmPattern pattern = {};
   // Share of zeros, in [0, 1 - n/m]. Every group loses floor(share * m) weights; then the groups
   // that lose least saliency by it, over the whole matrix, lose one more, until the number of zeros
   // is the nearest to share * size.
