@@ -144,7 +144,10 @@ int32_t NetworkBuilder::parameter(std::string name, Shape shape) {
 
 Op& NetworkBuilder::append(OpKind kind, const std::string& name, std::vector<ValueId> inputs,
                            int64_t width, Rows rows, const std::string& output) {
-  Op op{.kind = kind, .name = name, .inputs = std::move(inputs)};
+  Op op;
+  op.kind = kind;
+  op.name = name;
+  op.inputs = std::move(inputs);
   op.output = static_cast<ValueId>(network_.values.size());
   network_.values.push_back({output.empty() ? name : output, rows, width, -1});
   network_.ops.push_back(std::move(op));

@@ -24,8 +24,11 @@ uint64_t tensor_bytes(const ModelDirectory& model, const std::string& name) {
 LayerReport inspect_layer(const Network& network, const Op& op, const ModelDirectory& model) {
   const Parameter& weight = network.parameter(op, 0);
   const TensorView view = model.tensor(weight.name);
-  LayerReport report{
-      .name = op.name, .n = weight.shape[0], .k = weight.shape[1], .dtype = view.dtype};
+  LayerReport report;
+  report.name = op.name;
+  report.n = weight.shape[0];
+  report.k = weight.shape[1];
+  report.dtype = view.dtype;
   report.not_prunable = why_not_prunable(network, op);
   report.engines = sparse_int8_engines(report.n, report.k);
   report.sparsity = sparsity_report(view);

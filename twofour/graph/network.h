@@ -55,7 +55,7 @@ struct Parameter {
 };
 
 struct Op {
-  OpKind kind;
+  OpKind kind = OpKind::kLinear;
   std::string name;             // "encoder.layer.0.attention.self.query"
   std::vector<ValueId> inputs;
   ValueId output = kNoValue;

@@ -1,0 +1,238 @@
+#include "twofour/backend/cpu/panels.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "twofour/backend/cpu/row_sharing.h"
+
+namespace twofour {
+namespace {
+
+int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+AlignedBuffer zeroed(size_t bytes) {
+  AlignedBuffer buffer(bytes);
+  std::memset(buffer.data(), 0, bytes);
+  return buffer;
+}
+
+// Appends a panel whose position (block, lane) holds output row `row_at(block, lane)`, -1 for
+// padding.
+template <class RowAt>
+PackedWeights::Panel& append_panel(PackedWeights& packed, int lanes, int blocks, RowAt row_at) {
+  PackedWeights::Panel panel;
+  panel.rows = static_cast<int64_t>(packed.row_map.size());
+  panel.blocks = blocks;
+  int32_t lowest = INT32_MAX, highest = -1, count = 0;
+  for (int block = 0; block < blocks; ++block) {
+    for (int lane = 0; lane < lanes; ++lane) {
+      const int32_t row = row_at(block, lane);
+      packed.row_map.push_back(row);
+      if (row < 0) continue;
+      lowest = std::min(lowest, row);
+      highest = std::max(highest, row);
+      ++count;
+    }
+  }
+  if (highest - lowest + 1 == count) {
+    panel.first_row = lowest;
+    panel.row_count = count;
+  }
+  packed.panels.push_back(panel);
+  return packed.panels.back();
+}
+
+// Where in its panel each output row of a panel without gaps stands.
+void fill_store_map(PackedWeights& packed) {
+  packed.store_map = zeroed(packed.row_map.size() * sizeof(int32_t));
+  const size_t end = packed.row_map.size();
+  for (size_t p = 0; p < packed.panels.size(); ++p) {
+    const auto& panel = packed.panels[p];
+    const size_t stop = p + 1 < packed.panels.size() ? packed.panels[p + 1].rows : end;
+    for (size_t i = panel.rows; panel.row_count > 0 && i < stop; ++i) {
+      const int32_t row = packed.row_map[i];
+      if (row < 0) continue;
+      packed.store_map.as<int32_t>()[panel.rows + row - panel.first_row] =
+          static_cast<int32_t>(i - panel.rows);
+    }
+  }
+}
+
+// Scales, bias and row sums in packed order; padding gets zeros.
+void pack_row_data(const WeightSource& source, PackedWeights& packed) {
+  fill_store_map(packed);
+  const size_t positions = packed.row_map.size();
+  packed.scales = zeroed(positions * sizeof(float));
+  packed.bias = zeroed(positions * sizeof(float));
+  packed.row_sums = zeroed(positions * sizeof(int32_t));
+  const int8_t* weight = source.weight.dtype == DType::kI8
+                             ? reinterpret_cast<const int8_t*>(source.weight.data)
+                             : nullptr;
+  for (size_t i = 0; i < positions; ++i) {
+    const int32_t row = packed.row_map[i];
+    if (row < 0) continue;
+    if (!source.bias.empty()) packed.bias.as<float>()[i] = source.bias[row];
+    if (!source.scales.empty()) packed.scales.as<float>()[i] = source.scales[row];
+    if (weight == nullptr) continue;
+    int32_t sum = 0;
+    for (int64_t j = 0; j < packed.k; ++j) sum += weight[row * packed.k + j];
+    packed.row_sums.as<int32_t>()[i] = sum;
+  }
+}
+
+template <class T>
+void copy_dense(const T* weight, PackedWeights& packed, const PackedWeights::Panel& panel,
+                int lanes, int step) {
+  T* out = packed.weights.as<T>() + panel.weights;
+  for (int64_t j0 = 0; j0 < packed.k_padded; j0 += step) {
+    for (int position = 0; position < panel.blocks * lanes; ++position) {
+      const int32_t row = packed.row_map[panel.rows + position];
+      for (int64_t j = j0; j < j0 + step; ++j) {
+        *out++ = row >= 0 && j < packed.k ? weight[row * packed.k + j] : T{0};
+      }
+    }
+  }
+}
+
+// Two ascending indices that cover the non-zeros of one group in all rows of a set.
+uint8_t group_pattern(const int8_t* weight, int64_t k, const int32_t* rows, int count, int stride,
+                      int64_t group) {
+  int used = 0;
+  for (int r = 0; r < count; ++r) {
+    const int32_t row = rows[r * stride];
+    if (row < 0) continue;
+    for (int i = 0; i < 4; ++i) used |= (weight[row * k + group * 4 + i] != 0) << i;
+  }
+  for (int i = 0; __builtin_popcount(used) < 2; ++i) used |= 1 << i;
+  const int first = __builtin_ctz(used);
+  const int second = __builtin_ctz(used & (used - 1));
+  return static_cast<uint8_t>(first | second << 2);
+}
+
+// One step of 8 inputs of one lane: its pattern, then the values that it selects in each of the
+// blocks that share it.
+class LanePacker {
+ public:
+  LanePacker(const int8_t* weight, PackedWeights& packed, const PackedWeights::Panel& panel,
+             int lanes)
+      : weight_(weight),
+        packed_(packed),
+        panel_(panel),
+        lanes_(lanes),
+        patterns_(panel.blocks / panel.shared) {}
+
+  void pack(int64_t step, int pattern, int lane) {
+    const int first_block = pattern * panel_.shared;
+    const int32_t* rows = &packed_.row_map[panel_.rows + first_block * lanes_ + lane];
+    const uint8_t low = group_pattern(weight_, packed_.k, rows, panel_.shared, lanes_, 2 * step);
+    const uint8_t high =
+        group_pattern(weight_, packed_.k, rows, panel_.shared, lanes_, 2 * step + 1);
+    const auto byte = static_cast<uint8_t>(low | high << 4);
+    packed_.metadata.as<uint8_t>()[panel_.metadata + (step * patterns_ + pattern) * lanes_ + lane] =
+        byte;
+    for (int b = 0; b < panel_.shared; ++b) {
+      int8_t* out = packed_.weights.as<int8_t>() + panel_.weights +
+                    ((step * panel_.blocks + first_block + b) * lanes_ + lane) * 4;
+      const int32_t row = rows[b * lanes_];
+      for (int i = 0; i < 4; ++i) {
+        const int64_t column = step * 8 + i / 2 * 4 + ((byte >> (2 * i)) & 3);
+        out[i] = row < 0 ? int8_t{0} : weight_[row * packed_.k + column];
+      }
+    }
+  }
+
+ private:
+  const int8_t* weight_;
+  PackedWeights& packed_;
+  const PackedWeights::Panel& panel_;
+  int lanes_;
+  int patterns_;
+};
+
+void append_shared(PackedWeights& packed, const std::vector<std::vector<int32_t>>& sets, int lanes,
+                   int shared) {
+  for (size_t begin = 0; begin < sets.size(); begin += lanes) {
+    append_panel(packed, lanes, shared, [&](int block, int lane) {
+      return begin + lane < sets.size() ? sets[begin + lane][block] : -1;
+    }).shared = shared;
+  }
+}
+
+void append_singles(PackedWeights& packed, const std::vector<std::vector<int32_t>>& singles,
+                    int lanes) {
+  for (size_t begin = 0; begin < singles.size(); begin += 2 * lanes) {
+    const int blocks = begin + lanes < singles.size() ? 2 : 1;
+    append_panel(packed, lanes, blocks, [&](int block, int lane) {
+      const size_t i = begin + block * lanes + lane;
+      return i < singles.size() ? singles[i][0] : -1;
+    });
+  }
+}
+
+}  // namespace
+
+PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int lanes, int blocks,
+                         int step) {
+  PackedWeights packed;
+  packed.n = desc.n;
+  packed.k = desc.k;
+  packed.k_padded = round_up(desc.k, step);
+  int64_t elements = 0;
+  for (int64_t row = 0; row < desc.n; row += blocks * lanes) {
+    const int needed = static_cast<int>((desc.n - row + lanes - 1) / lanes);
+    PackedWeights::Panel& panel =
+        append_panel(packed, lanes, std::min(blocks, needed), [&](int block, int lane) {
+          const int64_t r = row + block * lanes + lane;
+          return r < desc.n ? static_cast<int32_t>(r) : -1;
+        });
+    panel.weights = elements;
+    elements += panel.blocks * lanes * packed.k_padded;
+  }
+  pack_row_data(source, packed);
+  packed.weights = AlignedBuffer(elements * dtype_bytes(source.weight.dtype));
+  for (const auto& panel : packed.panels) {
+    if (desc.type == MatmulType::kF32) {
+      copy_dense(reinterpret_cast<const float*>(source.weight.data), packed, panel, lanes, step);
+    } else {
+      copy_dense(reinterpret_cast<const int8_t*>(source.weight.data), packed, panel, lanes, step);
+    }
+  }
+  return packed;
+}
+
+PackedWeights pack_sparse24(const MatmulDesc& desc, const WeightSource& source, int lanes) {
+  const auto* weight = reinterpret_cast<const int8_t*>(source.weight.data);
+  PackedWeights packed;
+  packed.n = desc.n;
+  packed.k = packed.k_padded = desc.k;
+  const SharingPlan plan = plan_sharing(weight, desc.n, desc.k);
+  append_shared(packed, plan.quads, lanes, 4);
+  append_shared(packed, plan.pairs, lanes, 2);
+  append_singles(packed, plan.singles, lanes);
+  packed.share_rows = plan.singles.empty() ? (plan.pairs.empty() ? 4 : 2) : 1;
+  pack_row_data(source, packed);
+
+  const int64_t steps = desc.k / 8;
+  int64_t elements = 0, metadata = 0;
+  for (auto& panel : packed.panels) {
+    panel.weights = elements;
+    panel.metadata = metadata;
+    elements += steps * panel.blocks * lanes * 4;
+    metadata += steps * (panel.blocks / panel.shared) * lanes;
+  }
+  packed.weights = AlignedBuffer(elements);
+  packed.metadata = AlignedBuffer(metadata);
+  for (const auto& panel : packed.panels) {
+    LanePacker lane_packer(weight, packed, panel, lanes);
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int pattern = 0; pattern < panel.blocks / panel.shared; ++pattern) {
+        for (int lane = 0; lane < lanes; ++lane) lane_packer.pack(step, pattern, lane);
+      }
+    }
+  }
+  return packed;
+}
+
+}  // namespace twofour

@@ -1,0 +1,18 @@
+// Finds output rows that can share one 2:4 pattern, whoever pruned the matrix.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace twofour {
+
+// Disjoint sets of rows; the rows of a set have non-zeros in at most 2 places of every group of 4,
+// taken together.
+struct SharingPlan {
+  std::vector<std::vector<int32_t>> quads, pairs, singles;  // ascending by their first row
+};
+
+// `w` [n, k] s8 is 2:4, k % 8 == 0. Neighbours are matched first.
+SharingPlan plan_sharing(const int8_t* w, int64_t n, int64_t k);
+
+}  // namespace twofour

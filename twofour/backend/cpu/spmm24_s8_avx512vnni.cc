@@ -1,0 +1,194 @@
+// 2:4 s8 product: a lane's 4 non-zeros come from 8 inputs, so a token's 8 bytes are broadcast,
+// vpshufb picks each lane's four, and one vpdpbusd does what takes a dense kernel two. Rows that
+// share a pattern share the shuffle.
+#include <cstring>
+
+#include "twofour/backend/cpu/cpu_kernels.h"
+#include "twofour/backend/cpu/s8_avx512.h"
+
+namespace twofour {
+namespace {
+
+struct Tile {
+  const PackedWeights& w;
+  const PackedWeights::Panel& panel;
+  const __m512i* controls;  // [k / 8][patterns]
+  const uint8_t* x;
+  int64_t stride;
+  __m512 input_scale;
+  float* y;
+};
+
+// Metadata bytes to shuffle controls; once for all tokens, since inside the product it costs the
+// whole gain.
+void expand_controls(const uint8_t* metadata, int64_t count, __m512i* controls) {
+  const __m512i second_group = _mm512_set1_epi32(0x04040000);
+  auto field = [](__m512i shifted, int mask) {
+    return _mm512_and_si512(shifted, _mm512_set1_epi32(mask));
+  };
+  for (int64_t i = 0; i < count; ++i) {
+    const __m512i b = _mm512_cvtepu8_epi32(
+        _mm_load_si128(reinterpret_cast<const __m128i*>(metadata + i * kLanes)));
+    const __m512i low = _mm512_or_si512(field(b, 0x3), field(_mm512_slli_epi32(b, 6), 0x300));
+    const __m512i high = _mm512_or_si512(field(_mm512_slli_epi32(b, 12), 0x30000),
+                                         field(_mm512_slli_epi32(b, 18), 0x3000000));
+    controls[i] = _mm512_or_si512(_mm512_or_si512(low, high), second_group);
+  }
+}
+
+inline __m512i broadcast8(const uint8_t* x) {
+  int64_t word;
+  std::memcpy(&word, x, sizeof word);
+  return _mm512_set1_epi64(word);
+}
+
+// P patterns of S blocks each, T tokens.
+template <int P, int S, int T>
+inline __attribute__((always_inline)) void multiply(const Tile& tile, __m512i (&sum)[P * S][T]) {
+  const int8_t* weights = tile.w.weights.as<int8_t>() + tile.panel.weights;
+  const __m512i* controls = tile.controls;
+  const uint8_t* x = tile.x;
+  for (int64_t j = 0; j < tile.w.k; j += 8) {
+    __m512i w[P * S], control[P];
+#pragma GCC unroll 4
+    for (int b = 0; b < P * S; ++b) w[b] = _mm512_load_si512(weights + b * 64);
+#pragma GCC unroll 2
+    for (int p = 0; p < P; ++p) control[p] = controls[p];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+      const __m512i activations = broadcast8(x + t * tile.stride);
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p) {
+        const __m512i selected = _mm512_shuffle_epi8(activations, control[p]);
+#pragma GCC unroll 4
+        for (int s = 0; s < S; ++s) dot(sum[p * S + s][t], selected, w[p * S + s]);
+      }
+    }
+    weights += P * S * 64;
+    controls += P;
+    x += 8;
+  }
+}
+
+// Output vector `v` of a panel without gaps, its lanes put in order.
+template <int B>
+inline __m512 in_order(const __m512 (&packed)[B], const int32_t* store_map, int v) {
+  const __m512i index = _mm512_load_si512(store_map + v * kLanes);
+  if constexpr (B == 1) {
+    return _mm512_permutexvar_ps(index, packed[0]);
+  } else {
+    const __m512 first = _mm512_permutex2var_ps(packed[0], index, packed[1]);
+    if constexpr (B == 2) return first;
+    if constexpr (B == 4) {
+      const __m512 second = _mm512_permutex2var_ps(packed[2], index, packed[3]);
+      return _mm512_mask_blend_ps(_mm512_test_epi32_mask(index, _mm512_set1_epi32(32)), first,
+                                  second);
+    }
+  }
+}
+
+template <int B>
+inline void store_scattered(const __m512 (&packed)[B], const Tile& tile, float* y) {
+  alignas(64) float values[B * kLanes];
+  for (int b = 0; b < B; ++b) _mm512_store_ps(values + b * kLanes, packed[b]);
+  const int32_t* rows = tile.w.row_map.data() + tile.panel.rows;
+  for (int i = 0; i < B * kLanes; ++i) {
+    if (rows[i] >= 0) y[rows[i]] = values[i];
+  }
+}
+
+template <int B>
+inline void store(const __m512 (&packed)[B], const Tile& tile, float* y) {
+  if (tile.panel.row_count == 0) return store_scattered(packed, tile, y);
+  const int32_t* store_map = tile.w.store_map.as<int32_t>() + tile.panel.rows;
+  for (int v = 0; v < B; ++v) {
+    const __mmask16 mask = lane_mask(tile.panel.row_count - v * kLanes);
+    _mm512_mask_storeu_ps(y + tile.panel.first_row + v * kLanes, mask,
+                          in_order(packed, store_map, v));
+  }
+}
+
+template <int P, int S, int T>
+void run_tile(const Tile& tile) {
+  constexpr int kBlocks = P * S;
+  __m512i sum[kBlocks][T];
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    const __m512i start = start_sum(tile.w, tile.panel.rows + b * kLanes);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) sum[b][t] = start;
+  }
+  multiply<P, S, T>(tile, sum);
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+    __m512 packed[kBlocks];
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) {
+      packed[b] = dequantize(sum[b][t], tile.w, tile.panel.rows + b * kLanes, tile.input_scale);
+    }
+    store(packed, tile, tile.y + t * tile.w.n);
+  }
+}
+
+template <int P, int S>
+void run_tokens(const Tile& tile, int64_t tokens) {
+  switch (tokens) {
+    case 1:
+      return run_tile<P, S, 1>(tile);
+    case 2:
+      return run_tile<P, S, 2>(tile);
+    case 3:
+      return run_tile<P, S, 3>(tile);
+    case 4:
+      return run_tile<P, S, 4>(tile);
+    case 5:
+      return run_tile<P, S, 5>(tile);
+    case 6:
+      return run_tile<P, S, 6>(tile);
+    default:
+      break;
+  }
+  if constexpr (S < 4) {
+    if (tokens == 7) return run_tile<P, S, 7>(tile);
+    return run_tile<P, S, 8>(tile);
+  }
+}
+
+// What fits 32 registers: 2 blocks x 8 tokens, 4 blocks x 6.
+int64_t tokens_per_tile(const PackedWeights::Panel& panel) { return panel.shared == 4 ? 6 : 8; }
+
+void run_panel(const Tile& tile, int64_t tokens) {
+  if (tile.panel.shared == 4) return run_tokens<1, 4>(tile, tokens);
+  if (tile.panel.shared == 2) return run_tokens<1, 2>(tile, tokens);
+  if (tile.panel.blocks == 2) return run_tokens<2, 1>(tile, tokens);
+  return run_tokens<1, 1>(tile, tokens);
+}
+
+// Shuffle controls of a panel of up to 2 patterns.
+size_t controls_bytes(const PackedWeights& w) { return w.k / 8 * 2 * sizeof(__m512i); }
+
+}  // namespace
+
+size_t spmm24_s8_avx512vnni_scratch(const PackedWeights& w, int64_t m) {
+  return controls_bytes(w) + m * u8_stride(w.k);
+}
+
+void spmm24_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args) {
+  const int64_t stride = u8_stride(w.k);
+  auto* controls = reinterpret_cast<__m512i*>(args.scratch);
+  auto* x = reinterpret_cast<uint8_t*>(args.scratch + controls_bytes(w));
+  activations_to_u8(static_cast<const int8_t*>(args.x), args.m, w.k, stride, x);
+  const __m512 input_scale = _mm512_set1_ps(args.input_scale);
+  for (int64_t p = args.panel_begin; p < args.panel_end; ++p) {
+    const auto& panel = w.panels[p];
+    expand_controls(w.metadata.as<uint8_t>() + panel.metadata,
+                    w.k / 8 * (panel.blocks / panel.shared), controls);
+    const int64_t step = tokens_per_tile(panel);
+    for (int64_t i = 0; i < args.m; i += step) {
+      const Tile tile{w, panel, controls, x + i * stride, stride, input_scale, args.y + i * w.n};
+      run_panel(tile, args.m - i < step ? args.m - i : step);
+    }
+  }
+}
+
+}  // namespace twofour

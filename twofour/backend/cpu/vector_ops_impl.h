@@ -1,0 +1,106 @@
+// Elementwise functions and LayerNorm; included once by each file that makes a table of VectorOps.
+#pragma once
+
+#include "twofour/backend/cpu/vector_math.h"
+#include "twofour/backend/cpu/vector_tables.h"
+
+namespace twofour {
+namespace {
+
+template <class Function>
+TWOFOUR_INLINE void map_in_place(float* x, int64_t count, Function function) {
+  int64_t i = 0;
+  for (; i + kVector <= count; i += kVector) store(x + i, function(load(x + i)));
+  if (i < count) store_some(x + i, count - i, function(load_some(x + i, count - i)));
+}
+
+void activate(ActivationKind kind, float* x, int64_t count) {
+  switch (kind) {
+    case ActivationKind::kGelu:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu(v); });
+    case ActivationKind::kGeluTanh:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu_tanh(v); });
+    case ActivationKind::kRelu:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return relu(v); });
+    case ActivationKind::kTanh:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return tanh(v); });
+  }
+}
+
+TWOFOUR_INLINE I8x16 quantize16(const F32x16& x, float scale) {
+  const F32x16 clamped = at_most(at_least(x / scale, -127.0f), 127.0f);
+  return __builtin_convertvector(as_int(clamped + kRound) - kRoundBits, I8x16);
+}
+
+void quantize(const float* x, int64_t count, float scale, int8_t* out) {
+  int64_t i = 0;
+  for (; i + kVector <= count; i += kVector) {
+    const I8x16 q = quantize16(load(x + i), scale);
+    std::memcpy(out + i, &q, sizeof q);
+  }
+  if (i < count) {
+    const I8x16 q = quantize16(load_some(x + i, count - i), scale);
+    std::memcpy(out + i, &q, count - i);
+  }
+}
+
+// Calls body(offset, lanes) for each vector of a row.
+template <class Body>
+TWOFOUR_INLINE void for_each_vector(int64_t width, Body body) {
+  int64_t i = 0;
+  for (; i + kVector <= width; i += kVector) body(i, int64_t{kVector});
+  if (i < width) body(i, width - i);
+}
+
+TWOFOUR_INLINE F32x16 load_lanes(const float* p, int64_t lanes) {
+  return lanes == kVector ? load(p) : load_some(p, lanes);
+}
+
+TWOFOUR_INLINE void store_lanes(float* p, int64_t lanes, const F32x16& v) {
+  lanes == kVector ? store(p, v) : store_some(p, lanes, v);
+}
+
+void add(const float* a, const float* b, int64_t count, float* out) {
+  for_each_vector(count, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    store_lanes(out + i, lanes, load_lanes(a + i, lanes) + load_lanes(b + i, lanes));
+  });
+}
+
+// Lanes past the end of a row hold 0 and must not count as deviations.
+TWOFOUR_INLINE float sum_of_squares(const float* x, int64_t width, float mean) {
+  F32x16 total{};
+  for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    F32x16 deviation = load_lanes(x + i, lanes) - mean;
+    if (lanes < kVector) deviation = load_some(reinterpret_cast<const float*>(&deviation), lanes);
+    total += deviation * deviation;
+  });
+  return sum_lanes(total);
+}
+
+void layer_norm(const float* a, const float* b, const float* gamma, const float* beta,
+                int64_t width, float epsilon, float* out) {
+  F32x16 total{};
+  for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    F32x16 x = load_lanes(a + i, lanes);
+    if (b != nullptr) x += load_lanes(b + i, lanes);
+    total += x;
+    store_lanes(out + i, lanes, x);
+  });
+  const auto count = static_cast<float>(width);
+  const float mean = sum_lanes(total) / count;
+  const float deviation = __builtin_sqrtf(sum_of_squares(out, width, mean) / count + epsilon);
+  const float inverse = 1.0f / deviation;
+  for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    const F32x16 normal = (load_lanes(out + i, lanes) - mean) * inverse;
+    store_lanes(out + i, lanes,
+                normal * load_lanes(gamma + i, lanes) + load_lanes(beta + i, lanes));
+  });
+}
+
+constexpr VectorOps make_vector_ops(std::string_view name,
+                                    void (*attention)(const AttentionArgs&)) {
+  return {name, activate, quantize, layer_norm, add, attention};
+}
+
+}  // namespace
+}  // namespace twofour

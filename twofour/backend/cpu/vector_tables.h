@@ -1,0 +1,16 @@
+// The tables of VectorOps and the attention of each, defined in files of their own compiler flags.
+#pragma once
+
+#include "twofour/backend/vector_ops.h"
+
+namespace twofour {
+
+extern const VectorOps kVectorOpsAvx512;
+extern const VectorOps kVectorOpsAvx2;
+extern const VectorOps kVectorOpsPortable;
+
+void attention_avx512(const AttentionArgs& args);
+void attention_avx2(const AttentionArgs& args);
+void attention_portable(const AttentionArgs& args);
+
+}  // namespace twofour

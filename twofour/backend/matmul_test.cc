@@ -1,0 +1,196 @@
+#include "twofour/backend/matmul.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "twofour/backend/backends.h"
+#include "twofour/backend/cpu/row_sharing.h"
+#include "twofour/backend/matmul_cases.h"
+#include "twofour/base/error.h"
+
+namespace twofour {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<float> expected(const MatmulCase& c, int64_t m) {
+  std::vector<float> y;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t row = 0; row < c.desc.n; ++row) {
+      if (c.desc.type == MatmulType::kS8) {
+        int32_t sum = 0;
+        for (int64_t j = 0; j < c.desc.k; ++j) {
+          sum += c.x_s8[i * c.desc.k + j] * c.weight_s8[row * c.desc.k + j];
+        }
+        y.push_back(dequantize_sum(sum, c.input_scale, c.scales[row], c.bias[row]));
+      } else {
+        double sum = c.bias[row];
+        for (int64_t j = 0; j < c.desc.k; ++j) {
+          sum += static_cast<double>(c.x_f32[i * c.desc.k + j]) * c.weight_f32[row * c.desc.k + j];
+        }
+        y.push_back(static_cast<float>(sum));
+      }
+    }
+  }
+  return y;
+}
+
+void check_case(const Kernel& kernel, const MatmulCase& c, int64_t m) {
+  const PackedWeights packed = kernel.pack(c.desc, c.source());
+  const std::vector<float> y = run_kernel(kernel, packed, c, m);
+  const std::vector<float> want = expected(c, m);
+  // Sums of k products of magnitude up to 1, each rounded: k * eps bounds the difference.
+  const float tolerance =
+      c.desc.type == MatmulType::kS8 ? 0.0f : 1.2e-7f * static_cast<float>(c.desc.k);
+  for (size_t i = 0; i < y.size(); ++i) {
+    ASSERT_LE(std::fabs(y[i] - want[i]), tolerance)
+        << kernel.name() << " m " << m << " n " << c.desc.n << " k " << c.desc.k << " at row "
+        << i / c.desc.n << " column " << i % c.desc.n << ": " << y[i] << ", expected " << want[i];
+  }
+}
+
+class EveryKernel : public testing::TestWithParam<const Kernel*> {
+ protected:
+  void SetUp() override {
+    if (auto reason = GetParam()->unavailable()) GTEST_SKIP() << *reason;
+  }
+
+  void check(int64_t m, int64_t n, int64_t k, Fill fill = Fill::kRandom, int share = 1,
+             bool shuffled = false) {
+    const Kernel& kernel = *GetParam();
+    const MatmulDesc desc{n, k, kernel.type(), kernel.sparse()};
+    if (kernel.rejects(desc)) return;
+    check_case(kernel, maker_.make(desc, m, fill, share, shuffled), m);
+  }
+
+  CaseMaker maker_{7};
+};
+
+TEST_P(EveryKernel, OddShapes) {
+  for (int64_t m : {1, 2, 3, 5, 6, 7, 8, 9, 16, 31, 97}) {
+    for (int64_t n : {1, 3, 16, 17, 47, 48, 49, 100}) {
+      for (int64_t k : {1, 4, 7, 8, 24, 64, 70, 136}) check(m, n, k);
+    }
+  }
+}
+
+TEST_P(EveryKernel, ExtremeValues) {
+  for (int64_t k : {8, 384, 3072}) check(9, 40, k, Fill::kExtreme);
+}
+
+TEST_P(EveryKernel, SharedPatterns) {
+  for (int share : {2, 4, 8}) {
+    for (bool shuffled : {false, true}) {
+      for (int64_t m : {1, 6, 13}) {
+        for (int64_t n : {8, 24, 64, 130}) check(m, n, 128, Fill::kRandom, share, shuffled);
+      }
+    }
+  }
+}
+
+TEST_P(EveryKernel, PanelsAreIndependent) {
+  const Kernel& kernel = *GetParam();
+  const MatmulDesc desc{150, 64, kernel.type(), kernel.sparse()};
+  const MatmulCase c = maker_.make(desc, 11);
+  const PackedWeights packed = kernel.pack(desc, c.source());
+  const std::vector<float> whole = run_kernel(kernel, packed, c, 11);
+  std::vector<float> y(whole.size());
+  AlignedBuffer scratch(kernel.scratch_bytes(packed, 11));
+  for (size_t p = 0; p < packed.panels.size(); ++p) {
+    MatmulArgs args{11,
+                    c.x(),
+                    c.input_scale,
+                    y.data(),
+                    static_cast<int64_t>(p),
+                    static_cast<int64_t>(p) + 1,
+                    scratch.data()};
+    kernel.run(packed, args);
+  }
+  EXPECT_EQ(y, whole);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryKernel,
+                         testing::ValuesIn(kernel_list().begin(), kernel_list().end()),
+                         [](const auto& info) { return std::string(info.param->name()); });
+
+TEST(Kernel, SaysWhyItCannot) {
+  for (const Kernel* kernel : kernel_list()) {
+    if (!kernel->sparse()) continue;
+    EXPECT_EQ(kernel->rejects({8, 12, MatmulType::kS8, true}), "k = 12 is not a multiple of 8");
+    EXPECT_EQ(kernel->rejects({8, 16, MatmulType::kS8, false}), "the weight is not 2:4-sparse");
+    EXPECT_EQ(kernel->rejects({8, 16, MatmulType::kF32, true}), "computes int8, not f32");
+  }
+}
+
+TEST(RowSharing, FindsNeighboursThenOthers) {
+  // Rows 0 and 1 agree, rows 2 and 4 agree, row 3 fits none.
+  const std::vector<int8_t> w = {1, 2, 0, 0, 1, 2, 0, 0,  //
+                                 3, 0, 0, 0, 0, 1, 0, 0,  //
+                                 0, 0, 1, 1, 0, 0, 1, 1,  //
+                                 1, 0, 0, 1, 1, 0, 1, 0,  //
+                                 0, 0, 5, 1, 0, 0, 1, 1};
+  const SharingPlan plan = plan_sharing(w.data(), 5, 8);
+  EXPECT_THAT(plan.pairs,
+              testing::ElementsAre(std::vector<int32_t>{0, 1}, std::vector<int32_t>{2, 4}));
+  EXPECT_THAT(plan.singles, testing::ElementsAre(std::vector<int32_t>{3}));
+  EXPECT_TRUE(plan.quads.empty());
+}
+
+TEST(RowSharing, ReportsWhatTheMatrixAllows) {
+  CaseMaker maker(3);
+  for (const Kernel* kernel : kernel_list()) {
+    if (!kernel->sparse() || kernel->unavailable() || kernel->name() == "spmm24_s8_reference")
+      continue;
+    for (int share : {1, 2, 4}) {
+      const MatmulDesc desc{128, 128, MatmulType::kS8, true};
+      const MatmulCase c = maker.make(desc, 1, Fill::kRandom, share, true);
+      EXPECT_EQ(kernel->pack(desc, c.source()).share_rows, share) << kernel->name();
+    }
+  }
+}
+
+TEST(Selection, PrefersSparseKernelsForSparseWeights) {
+  EXPECT_TRUE(select_kernel({64, 64, MatmulType::kS8, true}).sparse());
+  EXPECT_FALSE(select_kernel({64, 64, MatmulType::kS8, false}).sparse());
+  EXPECT_FALSE(select_kernel({64, 12, MatmulType::kS8, true}).sparse());
+}
+
+TEST(Selection, ForcesWhereItCan) {
+  const Kernel* forced = forced_kernel("matmul_s8_reference");
+  ASSERT_NE(forced, nullptr);
+  EXPECT_EQ(select_kernel({64, 64, MatmulType::kS8, true}, forced).name(), "matmul_s8_reference");
+  EXPECT_EQ(select_kernel({64, 64, MatmulType::kF32, false}, forced).type(), MatmulType::kF32);
+}
+
+TEST(Selection, ReadsTheEnvironment) {
+  ASSERT_EQ(setenv("TWOFOUR_FORCE_KERNEL", "spmm24_s8_reference", 1), 0);
+  EXPECT_EQ(forced_kernel("")->name(), "spmm24_s8_reference");
+  EXPECT_EQ(forced_kernel("matmul_f32_reference")->name(), "matmul_f32_reference");
+  ASSERT_EQ(setenv("TWOFOUR_FORCE_KERNEL", "nothing", 1), 0);
+  EXPECT_THROW(forced_kernel(""), Error);
+  ASSERT_EQ(unsetenv("TWOFOUR_FORCE_KERNEL"), 0);
+  EXPECT_EQ(forced_kernel(""), nullptr);
+}
+
+TEST(Selection, UnknownNameListsKernels) {
+  try {
+    forced_kernel("spmm99");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("no kernel is named 'spmm99'. There are: "));
+    EXPECT_THAT(error.what(), HasSubstr("matmul_s8_reference"));
+  }
+}
+
+TEST(Selection, DescribesEveryKernel) {
+  const auto infos = describe_kernels();
+  ASSERT_EQ(infos.size(), kernel_list().size());
+  EXPECT_EQ(infos.back().name, "matmul_f32_reference");
+  EXPECT_EQ(infos.back().unavailable, "");
+}
+
+}  // namespace
+}  // namespace twofour

@@ -1,0 +1,53 @@
+// What runs between the matrix products, one table of functions for each instruction set.
+//
+// Elementwise functions and LayerNorm give the same bits in every table: 16 lanes whatever the
+// register width, no fused multiply-add. Attention may fuse.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "twofour/graph/network.h"
+
+namespace twofour {
+
+// One head of one sequence: out = softmax(q k^T / sqrt(head_dim)) v.
+struct AttentionArgs {
+  const float* q =
+      nullptr;  // [length, head_dim], rows `stride` floats apart; the same holds for k, v and out
+  const float* k = nullptr;
+  const float* v = nullptr;
+  float* out = nullptr;
+  int64_t length = 0, head_dim = 0, stride = 0;
+  float* scratch = nullptr;  // attention_scratch_bytes, 64-byte aligned
+};
+size_t attention_scratch_bytes(int64_t length, int64_t head_dim);
+
+struct VectorOps {
+  std::string_view name;
+
+  // In place. GELU within 1e-6 of the exact function.
+  void (*activate)(ActivationKind kind, float* x, int64_t count);
+
+  // round_half_even(x / scale), clamped to [-127, 127]: quantize() of quant/quantize.h.
+  void (*quantize)(const float* x, int64_t count, float scale, int8_t* out);
+
+  // out = (x - mean) / sqrt(variance + epsilon) * gamma + beta, where x = a + b; b may be null. out
+  // may be a or b.
+  void (*layer_norm)(const float* a, const float* b, const float* gamma, const float* beta,
+                     int64_t width, float epsilon, float* out);
+
+  void (*add)(const float* a, const float* b, int64_t count, float* out);
+
+  void (*attention)(const AttentionArgs& args);
+};
+
+// This machine's best.
+const VectorOps& vector_ops();
+
+// All that this machine can run, best first; the last is the portable one.
+std::vector<const VectorOps*> vector_ops_list();
+
+}  // namespace twofour
