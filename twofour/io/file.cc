@@ -173,7 +173,7 @@ void sync_tree(const fs::path& root) {
 }
 
 fs::path previous_name(const fs::path& target) {
-  return target.parent_path() / ("." + target.filename().string() + ".twofour-previous");
+  return target.parent_path() / fmt::format(".{}.twofour-previous", target.filename().string());
 }
 
 std::string read_all(const PosixFile& file, const fs::path& path) {

@@ -1,0 +1,266 @@
+#include "twofour/io/dataset.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+
+namespace twofour {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+template <class Action>
+std::string error_of(Action&& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::string parse_error(const std::string& text, int64_t num_labels = 0) {
+  return error_of([&] { parse_dataset(text, "x.tsv", {num_labels}); });
+}
+
+std::string rows(std::initializer_list<const char*> lines) {
+  std::string text = "query\tdocument\tlabel\n";
+  for (const char* line : lines) text += std::string(line) + "\n";
+  return text;
+}
+
+TEST(DatasetTest, Tsv) {
+  const Dataset data = parse_dataset(
+      rows({"fast editor\tvim\t2", "fast editor\temacs\t1", "mail\tmutt\t0.5", "mail\tvim\t-1"}),
+      "x.tsv");
+  EXPECT_EQ(data.origin, "x.tsv");
+  EXPECT_THAT(data.queries, ElementsAre("fast editor", "mail"));
+  EXPECT_THAT(data.documents, ElementsAre("vim", "emacs", "mutt"));
+  EXPECT_THAT(data.query_ids, ElementsAre("q1", "q2"));
+  EXPECT_THAT(data.document_ids, ElementsAre("d1", "d2", "d3"));
+  ASSERT_EQ(data.pairs.size(), 4u);
+  EXPECT_EQ(data.pairs[2].query, 1);
+  EXPECT_EQ(data.pairs[2].document, 2);
+  EXPECT_EQ(data.pairs[2].label, 0.5f);
+  EXPECT_EQ(data.pairs[3].document, 0);
+  EXPECT_EQ(data.pairs[3].label, -1.0f);
+}
+
+TEST(DatasetTest, ColumnsInAnyOrderWithIds) {
+  const Dataset data = parse_dataset(
+      "label\tsplit\tdocument_id\tquery\tquery_id\tdocument\n"
+      "1\ttest\tD7\tsame text\tA\tvim\n"
+      "2\ttest\tD8\tsame text\tB\tvim\n",
+      "x.tsv");
+  EXPECT_THAT(data.query_ids, ElementsAre("A", "B"));
+  EXPECT_THAT(data.queries, ElementsAre("same text", "same text"));
+  EXPECT_THAT(data.document_ids, ElementsAre("D7", "D8"));
+  EXPECT_EQ(data.pairs[1].label, 2.0f);
+}
+
+TEST(DatasetTest, ToleratesByteOrderMarkCrlfAndEmptyLines) {
+  const Dataset data = parse_dataset(
+      "\xEF\xBB\xBFquery\tdocument\tlabel\r\n"
+      "q\td\xC3\xA9j\xC3\xA0 vu\t1\r\n"
+      "\r\n"
+      "q\t\xE4\xB8\xAD\xE6\x96\x87\t0",
+      "x.tsv");
+  EXPECT_THAT(data.documents, ElementsAre("d\xC3\xA9j\xC3\xA0 vu", "\xE4\xB8\xAD\xE6\x96\x87"));
+  EXPECT_EQ(data.pairs[1].label, 0.0f);
+}
+
+TEST(DatasetTest, RepeatedPairStandsOnce) {
+  EXPECT_EQ(parse_dataset(rows({"q\td\t1", "q\te\t1", "q\td\t1"}), "x.tsv").pairs.size(), 2u);
+  EXPECT_THAT(parse_error(rows({"q\td\t1", "q\te\t1", "q\td\t2"})),
+              AllOf(HasSubstr("x.tsv:4]"), HasSubstr("had label 1 before, now 2")));
+}
+
+TEST(DatasetTest, Columns) {
+  EXPECT_THAT(parse_error("query\ttext\tlabel\nq\td\t1\n"),
+              AllOf(HasSubstr("x.tsv:1]"), HasSubstr("column \"document\" is missing"),
+                    HasSubstr("\"query\", \"text\", \"label\"")));
+  EXPECT_THAT(parse_error("query,document,label\nq,d,1\n"), HasSubstr("\"query\" is missing"));
+  EXPECT_THAT(parse_error("query\tdocument\tlabel\tquery\nq\td\t1\tq\n"),
+              HasSubstr("\"query\" stands twice"));
+  EXPECT_THAT(parse_error(rows({"q\td\t1", "q\td"})),
+              AllOf(HasSubstr("x.tsv:3]"), HasSubstr("2 fields, but the header has 3")));
+  EXPECT_THAT(parse_error(rows({"q\td\t1\t"})), HasSubstr("4 fields"));
+}
+
+TEST(DatasetTest, Labels) {
+  for (const char* label : {"", "x", "1 ", "nan", "inf", "1e99", "1,5", "0x10"}) {
+    EXPECT_THAT(parse_error(rows({fmt::format("q\td\t{}", label).c_str()})),
+                AllOf(HasSubstr("x.tsv:2]"), HasSubstr("is no number")))
+        << label;
+  }
+  EXPECT_EQ(parse_error(rows({"q\td\t2"}), 3), "no error");
+  for (const char* label : {"3", "-1", "0.5"}) {
+    EXPECT_THAT(parse_error(rows({fmt::format("q\td\t{}", label).c_str()}), 3),
+                HasSubstr("no whole number from 0 to 2"))
+        << label;
+  }
+}
+
+TEST(DatasetTest, Encodings) {
+  EXPECT_THAT(parse_error(rows({"q\td\t1", "q\tcaf\xE9\t1"})),
+              AllOf(HasSubstr("x.tsv:3]"), HasSubstr("0xe9"), HasSubstr("iconv")));
+  EXPECT_THAT(parse_error(rows({"q\t\xED\xA0\x80\t1"})), HasSubstr("no UTF-8"));  // a surrogate
+  EXPECT_THAT(parse_error(std::string("\xFF\xFEq\0u\0", 6)), HasSubstr("x.tsv:1]"));
+  EXPECT_THAT(parse_error(std::string("q\0u\0e\0r\0y\0", 10)), HasSubstr("byte 0x00"));
+}
+
+TEST(DatasetTest, EmptyFilesAndTexts) {
+  EXPECT_THAT(parse_error(""), HasSubstr("[x.tsv] the file is empty"));
+  EXPECT_THAT(parse_error("\n\r\n"), HasSubstr("the file is empty"));
+  EXPECT_THAT(parse_error(rows({})), HasSubstr("[x.tsv] holds no pairs"));
+  EXPECT_THAT(parse_error(rows({"\td\t1"})),
+              AllOf(HasSubstr("x.tsv:2]"), HasSubstr("the query is empty")));
+  EXPECT_THAT(parse_error(rows({"q\t  \t1"})), HasSubstr("the document is empty"));
+  EXPECT_THAT(parse_error("query\tdocument\tlabel\tquery_id\nq\td\t1\t\n"),
+              HasSubstr("the query's id is empty"));
+}
+
+TEST(DatasetTest, OneIdWithTwoTexts) {
+  EXPECT_THAT(
+      parse_error("query\tdocument\tlabel\tdocument_id\nq\td\t1\tA\nq\te\t1\tA\n"),
+      AllOf(HasSubstr("x.tsv:3]"), HasSubstr("document id \"A\" stood for another text before")));
+}
+
+TEST(DatasetTest, Jsonl) {
+  const Dataset data = parse_dataset(
+      "{\"query\": \"a\\tb\", \"document\": \"d\\u00e9\", \"label\": 1, \"query_id\": 17}\n"
+      "\n"
+      "{\"label\": 0.5, \"query_id\": \"x\", \"query\": \"c\", \"document\": \"e\", \"extra\": "
+      "[]}\n",
+      "pairs");
+  EXPECT_THAT(data.queries, ElementsAre("a\tb", "c"));
+  EXPECT_THAT(data.query_ids, ElementsAre("17", "x"));
+  EXPECT_THAT(data.document_ids, ElementsAre("d1", "d2"));
+  EXPECT_EQ(data.documents[0], "d\xC3\xA9");
+  EXPECT_EQ(data.pairs[1].label, 0.5f);
+}
+
+TEST(DatasetTest, DamagedJsonl) {
+  const std::string good = R"({"query":"q","document":"d","label":1})"
+                           "\n";
+  const auto error = [&](const char* line) {
+    return error_of([&] { parse_dataset(good + line, "x.jsonl"); });
+  };
+  EXPECT_THAT(error("{\"query\":"), AllOf(HasSubstr("x.jsonl:2]"), HasSubstr("damaged JSON")));
+  EXPECT_THAT(error("[]"), HasSubstr("expected a JSON object"));
+  EXPECT_THAT(error(R"({"query":"q","label":1})"), HasSubstr("\"document\" is missing"));
+  EXPECT_THAT(error(R"({"query":"q","document":"d"})"), HasSubstr("\"label\" is missing"));
+  EXPECT_THAT(error(R"({"query":"q","document":"d","label":"1"})"), HasSubstr("expected a number"));
+  EXPECT_THAT(error(R"({"query":"q","document":"d","label":1e300})"), HasSubstr("too large"));
+  EXPECT_THAT(error(R"({"query":1,"document":"d","label":1})"), HasSubstr("expected a string"));
+  EXPECT_THAT(error(R"({"query":"q","document":"d","label":1,"query_id":"1"})"),
+              HasSubstr("\"query_id\" is given here, unlike"));
+  EXPECT_THAT(error(R"({"query":"q","query":"r","document":"d","label":1})"),
+              HasSubstr("stands twice"));
+  EXPECT_THAT(error_of([] { parse_dataset("query\tdocument\tlabel\n", "x.jsonl.zst"); }),
+              HasSubstr("damaged JSON"));
+}
+
+class BeirTest : public testing::Test {
+ protected:
+  std::string qrels = "query-id\tcorpus-id\tscore\nq1\td2\t2\nq1\td1\t0\nq2\td2\t1\n";
+  std::string queries =
+      "{\"_id\":\"q1\",\"text\":\"editor\"}\n{\"_id\":\"q2\",\"text\":\"mail\"}\n"
+      "{\"_id\":\"q3\",\"text\":\"\"}\n";
+  std::string corpus =
+      "{\"_id\":\"d1\",\"title\":\"Vim\",\"text\":\"an editor\"}\n"
+      "{\"_id\":\"d2\",\"title\":\"\",\"text\":\"a mailer\"}\n";
+
+  Dataset parse() const {
+    return parse_beir({qrels, "test.tsv"}, {queries, "queries.jsonl"}, {corpus, "corpus.jsonl"});
+  }
+  std::string error() const {
+    return error_of([&] { parse(); });
+  }
+};
+
+TEST_F(BeirTest, Parses) {
+  const Dataset data = parse();
+  EXPECT_THAT(data.query_ids, ElementsAre("q1", "q2"));
+  EXPECT_THAT(data.queries, ElementsAre("editor", "mail"));
+  EXPECT_THAT(data.document_ids, ElementsAre("d2", "d1"));
+  EXPECT_THAT(data.documents, ElementsAre("a mailer", "Vim an editor"));
+  EXPECT_EQ(data.pairs[2].query, 1);
+  EXPECT_EQ(data.pairs[2].document, 0);
+}
+
+TEST_F(BeirTest, RefusesUndefinedIds) {
+  qrels += "q9\td1\t1\n";
+  EXPECT_THAT(error(),
+              AllOf(HasSubstr("test.tsv:5]"), HasSubstr("\"q9\" is not in queries.jsonl")));
+}
+
+TEST_F(BeirTest, RefusesDamagedTexts) {
+  const std::string good = corpus;
+  corpus = good + "{\"_id\":\"d1\",\"text\":\"again\"}\n";
+  EXPECT_THAT(error(), AllOf(HasSubstr("corpus.jsonl:3]"), HasSubstr("stands twice")));
+  corpus = good + "{\"text\":\"nameless\"}\n";
+  EXPECT_THAT(error(), HasSubstr("\"_id\" is missing"));
+  corpus = good + "{";
+  EXPECT_THAT(error(), HasSubstr("damaged JSON"));
+}
+
+TEST_F(BeirTest, RefusesDamagedQrels) {
+  const std::string good = qrels;
+  qrels = good + "q1\td1\n";
+  EXPECT_THAT(error(), AllOf(HasSubstr("test.tsv:5]"), HasSubstr("2 fields")));
+  qrels = good + "q1\td1\thigh\n";
+  EXPECT_THAT(error(), HasSubstr("is no number"));
+  qrels = "query\tcorpus\tscore\n";
+  EXPECT_THAT(error(), HasSubstr("expected the header"));
+  qrels = good + "q3\td1\t1\n";
+  EXPECT_THAT(error(), HasSubstr("the query is empty"));
+}
+
+TEST_F(BeirTest, ReadsFromFolders) {
+  const fs::path folder = fs::path(testing::TempDir()) / "dataset_test_beir";
+  fs::remove_all(folder);
+  write_file_atomically(folder / "qrels" / "test.tsv.zst", qrels);
+  EXPECT_THAT(error_of([&] { read_dataset(folder / "qrels" / "test.tsv.zst"); }),
+              AllOf(HasSubstr("queries.jsonl"), HasSubstr("no such file")));
+  write_file_atomically(folder / "queries.jsonl", queries);
+  write_file_atomically(folder / "corpus.jsonl.zst", corpus);
+  EXPECT_EQ(read_dataset(folder / "qrels" / "test.tsv.zst").pairs.size(), 3u);
+  fs::remove_all(folder);
+}
+
+TEST(DatasetTest, ReadsFiles) {
+  const fs::path path = fs::path(testing::TempDir()) / "dataset_test.tsv.zst";
+  write_file_atomically(path, rows({"q\td\t1"}));
+  EXPECT_EQ(read_dataset(path).origin, path.string());
+  write_file_atomically(path, rows({"q\td\tx"}));
+  EXPECT_THAT(error_of([&] { read_dataset(path); }), HasSubstr(path.string() + ":2]"));
+  fs::remove(path);
+  EXPECT_THAT(error_of([&] { read_dataset(path); }), HasSubstr("No such file"));
+}
+
+TEST(DatasetTest, ReadsAHundredThousandPairsInUnderASecond) {
+  std::string text = "query\tdocument\tlabel\n";
+  for (int i = 0; i < 100'000; ++i) {
+    text +=
+        fmt::format("tool for purpose number {}\tpackage-{}: does something useful for you\t{}\n",
+                    i / 50, i % 11'000, i % 3);
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const Dataset data = parse_dataset(text, "x.tsv", {3});
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  EXPECT_EQ(data.pairs.size(), 100'000u);
+  RecordProperty("seconds", fmt::format("{:.3f}", seconds.count()));
+  EXPECT_LT(seconds.count(), 1.0);
+}
+
+}  // namespace
+}  // namespace twofour

@@ -1,0 +1,277 @@
+#include "twofour/io/file.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "twofour/base/error.h"
+#include "twofour/io/posix_file.h"
+
+namespace twofour {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+template <class Action>
+std::string error_of(Action&& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+class FileTest : public testing::Test {
+ protected:
+  FileTest() {
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::path(testing::TempDir()) / (std::string("file_test_") + info->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  ~FileTest() override { fs::remove_all(folder_); }
+
+  // Everything in the folder, hidden files too.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  void put(const std::string& name, const std::string& content) const {
+    std::ofstream(folder_ / name) << content;
+  }
+
+  fs::path folder_;
+};
+
+// No file may grow beyond `bytes` while this lives: what a full disk does, in the middle of a
+// write.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) : old_handler_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &old_limit_);
+    rlimit limit = old_limit_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &old_limit_);
+    signal(SIGXFSZ, old_handler_);
+  }
+
+ private:
+  rlimit old_limit_;
+  sighandler_t old_handler_;
+};
+
+TEST_F(FileTest, WritesAndReadsBytes) {
+  const std::string content("a\0b\xff\n", 5);
+  write_file_atomically(folder_ / "x", content);
+  EXPECT_EQ(read_file(folder_ / "x"), content);
+  write_file_atomically(folder_ / "x", "shorter");
+  EXPECT_EQ(read_file(folder_ / "x"), "shorter");
+  EXPECT_THAT(names(), ElementsAre("x"));
+}
+
+TEST_F(FileTest, WritesThroughAStreamInPiecesOfAllSizes) {
+  std::string expected;
+  write_file_atomically(folder_ / "x", [&](std::ostream& stream) {
+    for (int i = 0; i < 300; ++i) {
+      const std::string piece(i * i, static_cast<char>('a' + i % 26));
+      stream << piece << '\n';
+      expected += piece + "\n";
+    }
+  });
+  EXPECT_EQ(read_file(folder_ / "x"), expected);
+}
+
+TEST_F(FileTest, MakesMissingParentFolders) {
+  write_file_atomically(folder_ / "a" / "b" / "x", "1");
+  EXPECT_EQ(read_file(folder_ / "a" / "b" / "x"), "1");
+}
+
+TEST_F(FileTest, CompressesZst) {
+  const std::string text = std::string(1 << 20, 'a') + "end";
+  write_file_atomically(folder_ / "x.zst", text);
+  EXPECT_LT(fs::file_size(folder_ / "x.zst"), 1000u);
+  EXPECT_EQ(read_file(folder_ / "x.zst"), text);
+  write_file_atomically(folder_ / "empty.zst", "");
+  EXPECT_EQ(read_file(folder_ / "empty.zst"), "");
+}
+
+TEST_F(FileTest, ReadsSeveralZstFrames) {
+  write_file_atomically(folder_ / "a.zst", "first ");
+  write_file_atomically(folder_ / "b.zst", "second");
+  std::ofstream joined(folder_ / "c.zst", std::ios::binary);
+  joined << std::ifstream(folder_ / "a.zst").rdbuf() << std::ifstream(folder_ / "b.zst").rdbuf();
+  joined.close();
+  EXPECT_EQ(read_file(folder_ / "c.zst"), "first second");
+}
+
+TEST_F(FileTest, RefusesDamagedZst) {
+  write_file_atomically(folder_ / "x.zst", "some text that is long enough to be cut");
+  fs::resize_file(folder_ / "x.zst", fs::file_size(folder_ / "x.zst") - 3);
+  EXPECT_THAT(error_of([&] { read_file(folder_ / "x.zst"); }), HasSubstr("truncated"));
+  put("y.zst", "no zstd at all");
+  EXPECT_THAT(error_of([&] { read_file(folder_ / "y.zst"); }),
+              AllOf(HasSubstr("y.zst"), HasSubstr("damaged zstd data")));
+  put("z.zst", "");
+  EXPECT_THAT(error_of([&] { read_file(folder_ / "z.zst"); }), HasSubstr("truncated"));
+}
+
+TEST_F(FileTest, ReadingNamesFileAndCause) {
+  EXPECT_THAT(error_of([&] { read_file(folder_ / "absent"); }),
+              AllOf(HasSubstr("absent"), HasSubstr("No such file or directory")));
+  EXPECT_THAT(error_of([&] { read_file(folder_); }), HasSubstr("Is a directory"));
+}
+
+TEST_F(FileTest, FullDiskLeavesTheOldFile) {
+  put("x", "old");
+  const std::string content(1 << 20, 'n');
+  std::string error;
+  {
+    const FullDisk disk(100'000);
+    error = error_of([&] { write_file_atomically(folder_ / "x", content); });
+  }
+  EXPECT_THAT(error, AllOf(HasSubstr("/x]"), HasSubstr("File too large")));
+  EXPECT_EQ(read_file(folder_ / "x"), "old");
+  EXPECT_THAT(names(), ElementsAre("x"));
+}
+
+TEST_F(FileTest, FullDiskShowsInBufferedWritesToo) {
+  std::string error;
+  {
+    const FullDisk disk(1000);
+    error = error_of([&] {
+      write_file_atomically(folder_ / "x", [](std::ostream& stream) {
+        for (int i = 0; i < 2000; ++i) stream << 'n';
+      });
+    });
+  }
+  EXPECT_THAT(error, HasSubstr("File too large"));
+  EXPECT_THAT(names(), IsEmpty());
+}
+
+TEST_F(FileTest, ExceptionOfTheWriterLeavesTheOldFile) {
+  put("x", "old");
+  const auto fail = [](std::ostream& stream) {
+    stream << "half";
+    throw std::runtime_error("no more data");
+  };
+  EXPECT_THAT(error_of([&] { write_file_atomically(folder_ / "x", fail); }),
+              AllOf(HasSubstr("/x]"), HasSubstr("no more data")));
+  EXPECT_EQ(read_file(folder_ / "x"), "old");
+  EXPECT_THAT(names(), ElementsAre("x"));
+}
+
+TEST_F(FileTest, ReplacesNeitherDevicesNorFolders) {
+  EXPECT_THAT(error_of([] { write_file_atomically("/dev/null", "x"); }),
+              HasSubstr("not a regular file"));
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+  EXPECT_THAT(error_of([&] { write_file_atomically(folder_, "x"); }),
+              HasSubstr("not a regular file"));
+  EXPECT_THAT(error_of([&] { write_file_atomically("/", "x"); }), HasSubstr("names no file"));
+}
+
+TEST_F(FileTest, NextWriteRemovesWhatAKilledWriterLeft) {
+  const pid_t child = fork();
+  if (child == 0) {
+    write_file_atomically(folder_ / "x", [](std::ostream& stream) {
+      stream << "half" << std::flush;
+      raise(SIGKILL);
+    });
+  }
+  waitpid(child, nullptr, 0);
+  ASSERT_EQ(names().size(), 1u);
+  EXPECT_THAT(names()[0], HasSubstr("x.tmp."));
+  put("x.tmp.notes", "the user's");
+  write_file_atomically(folder_ / "x", "whole");
+  EXPECT_THAT(names(), ElementsAre("x", "x.tmp.notes"));
+}
+
+TEST_F(FileTest, DirectoryTakesThePlaceOfTheOldOne) {
+  const fs::path target = folder_ / "model";
+  write_directory_atomically(target,
+                             [](const fs::path& path) { write_file_atomically(path / "a", "1"); });
+  write_directory_atomically(
+      target / "", [](const fs::path& path) { write_file_atomically(path / "nested" / "b", "2"); });
+  EXPECT_EQ(read_file(target / "nested" / "b"), "2");
+  EXPECT_FALSE(fs::exists(target / "a"));
+  EXPECT_THAT(names(), ElementsAre("model"));
+}
+
+TEST_F(FileTest, FailedDirectoryLeavesTheOldOne) {
+  const fs::path target = folder_ / "model";
+  write_directory_atomically(target,
+                             [](const fs::path& path) { write_file_atomically(path / "a", "1"); });
+  std::string error;
+  {
+    const FullDisk disk(1000);
+    error = error_of([&] {
+      write_directory_atomically(target, [](const fs::path& path) {
+        write_file_atomically(path / "small", "1");
+        write_file_atomically(path / "large", std::string(2000, 'n'));
+      });
+    });
+  }
+  EXPECT_THAT(error, AllOf(HasSubstr("/model]"), HasSubstr("File too large")));
+  EXPECT_EQ(read_file(target / "a"), "1");
+  EXPECT_FALSE(fs::exists(target / "small"));
+  EXPECT_THAT(names(), ElementsAre("model"));
+}
+
+TEST_F(FileTest, DirectoryDoesNotReplaceAFile) {
+  put("x", "old");
+  EXPECT_THAT(error_of([&] { write_directory_atomically(folder_ / "x", [](const fs::path&) {}); }),
+              HasSubstr("not a folder"));
+  EXPECT_EQ(read_file(folder_ / "x"), "old");
+}
+
+TEST_F(FileTest, ReplacesWithoutExchange) {
+  for (const char* name : {"fresh", "target"}) {
+    fs::create_directory(folder_ / name);
+    put(std::string(name) + "/which", name);
+  }
+  replace_directory(folder_ / "fresh", folder_ / "target", folder_ / "previous", false);
+  EXPECT_EQ(read_file(folder_ / "target" / "which"), "fresh");
+  EXPECT_THAT(names(), ElementsAre("target"));
+}
+
+TEST_F(FileTest, FailedReplacementWithoutExchangePutsTheOldFolderBack) {
+  fs::create_directory(folder_ / "target");
+  put("target/which", "old");
+  EXPECT_THAT(error_of([&] {
+                replace_directory(folder_ / "absent", folder_ / "target", folder_ / "previous",
+                                  false);
+              }),
+              HasSubstr("No such file"));
+  EXPECT_EQ(read_file(folder_ / "target" / "which"), "old");
+  EXPECT_THAT(names(), ElementsAre("target"));
+}
+
+TEST_F(FileTest, NextWritePutsBackWhatAKillBetweenRenamesLeft) {
+  fs::create_directory(folder_ / ".target.twofour-previous");
+  put(".target.twofour-previous/which", "old");
+  const auto fail = [](const fs::path&) { throw std::runtime_error("no"); };
+  EXPECT_THAT(error_of([&] { write_directory_atomically(folder_ / "target", fail); }),
+              HasSubstr("no"));
+  EXPECT_EQ(read_file(folder_ / "target" / "which"), "old");
+  EXPECT_THAT(names(), ElementsAre("target"));
+}
+
+}  // namespace
+}  // namespace twofour
