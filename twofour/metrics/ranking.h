@@ -38,7 +38,7 @@ struct ScoredPair {
 // Sufficient statistics of one query: every metric is a function of sums of these, so a bootstrap
 // resamples rows.
 struct QueryStats {
-  std::string query_id;
+  std::string query_id = {};
   int64_t concordant = 0, discordant = 0, ties = 0;
   int64_t pairs = 0;
   int64_t classified = 0, correct = 0;  // pairs with a predicted label; those where it is right

@@ -14,8 +14,8 @@ namespace twofour {
 
 struct QueryScores {
   std::string system;
-  MetricOptions options;
-  std::vector<QueryStats> queries;
+  MetricOptions options = {};
+  std::vector<QueryStats> queries = {};
 
   bool operator==(const QueryScores&) const = default;
 };

@@ -1,0 +1,102 @@
+#include "twofour/metrics/scores_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+
+namespace twofour {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+std::filesystem::path temp_file(const std::string& name) {
+  return std::filesystem::path(testing::TempDir()) / ("scores_file_test_" + name);
+}
+
+QueryScores example() {
+  QueryScores scores{.system = "sparse-int8 \"r = 1\""};
+  scores.options = {.ndcg_k = 5, .recall_k = 7, .relevant_label = 1.1f, .score_threshold = 0.1f};
+  scores.queries.push_back({.query_id = "q1",
+                            .concordant = 3,
+                            .discordant = 2,
+                            .ties = 1,
+                            .pairs = 9,
+                            .classified = 8,
+                            .correct = 7,
+                            .ndcg = 1.0 / 3,
+                            .ndcg_defined = true,
+                            .retrieved = 4,
+                            .relevant = 5,
+                            .relevant_retrieved = 3});
+  scores.queries.push_back({.query_id = "日本\n"});
+  return scores;
+}
+
+TEST(ScoresFile, RoundTripIsExact) {
+  for (const char* name : {"a.jsonl", "a.jsonl.zst"}) {
+    write_scores_file(temp_file(name), example());
+    EXPECT_EQ(read_scores_file(temp_file(name)), example());
+  }
+  EXPECT_LT(std::filesystem::file_size(temp_file("a.jsonl.zst")),
+            std::filesystem::file_size(temp_file("a.jsonl")));
+}
+
+TEST(ScoresFile, DefaultOptionsRoundTrip) {
+  QueryScores scores = example();
+  scores.options = {.gain = Gain::kLinear};
+  write_scores_file(temp_file("b.jsonl"), scores);
+  EXPECT_EQ(read_scores_file(temp_file("b.jsonl")), scores);
+}
+
+TEST(ScoresFile, RefusesIdsThatAreNotUtf8) {
+  QueryScores scores = example();
+  scores.queries[0].query_id = "\xff";
+  EXPECT_THAT([&] { write_scores_file(temp_file("c.jsonl"), scores); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("c.jsonl"), HasSubstr("is not UTF-8"))));
+  EXPECT_FALSE(std::filesystem::exists(temp_file("c.jsonl")));
+}
+
+// The written example with `from` replaced by `to`.
+void expect_refused(const std::string& from, const std::string& to, const std::string& message) {
+  const auto path = temp_file("bad.jsonl");
+  write_scores_file(path, example());
+  std::string text = read_file(path);
+  const size_t at = text.find(from);
+  ASSERT_NE(at, std::string::npos) << from;
+  write_file_atomically(path, text.replace(at, from.size(), to));
+  EXPECT_THAT([&] { read_scores_file(path); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("bad.jsonl"), HasSubstr(message))));
+}
+
+TEST(ScoresFile, RefusesDamagedFiles) {
+  expect_refused("\"format\"", "\"kind\"", "bad.jsonl:1] expected a header with format");
+  expect_refused("\"version\":1", "\"version\":2", ":1] version is 2, expected 1");
+  expect_refused("exponential", "cubic", ":1] 'gain' is 'cubic'");
+  expect_refused("\"ndcg_k\":5", "\"ndcg_k\":-5", ":1] 'ndcg_k' is -5, expected a count");
+  expect_refused("\"options\":{", "\"options\":1,\"x\":{",
+                 ":1] 'options' is 1, expected an object");
+  expect_refused("\"ties\":1", "\"ties\":\"1\"", ":2] 'ties' is \"1\", expected a count");
+  expect_refused("\"pairs\":9", "\"pair\":9", ":2] key 'pairs' is missing");
+  expect_refused("\"correct\":7", "\"correct\":9", ":2] the counts of query 'q1' contradict");
+  expect_refused("\"relevant_retrieved\":3", "\"relevant_retrieved\":5", "contradict each other");
+  expect_refused("\"ndcg\":0.3", "\"ndcg\":\"0.3\",\"x\":0.3", ":2] 'ndcg' is \"0.3\"");
+  expect_refused("日本\\n", "q1", ":3] query 'q1' stands twice");
+  expect_refused("\"query\":\"q1\"", "\"query\":q1", ":2] expected a JSON object");
+}
+
+TEST(ScoresFile, RefusesFilesWithoutQueries) {
+  QueryScores scores = example();
+  scores.queries.clear();
+  write_scores_file(temp_file("empty.jsonl"), scores);
+  EXPECT_THAT([] { read_scores_file(temp_file("empty.jsonl")); },
+              ThrowsMessage<Error>(HasSubstr("holds no queries")));
+  EXPECT_THAT([] { read_scores_file(temp_file("absent.jsonl")); },
+              ThrowsMessage<Error>(HasSubstr("absent.jsonl")));
+}
+
+}  // namespace
+}  // namespace twofour

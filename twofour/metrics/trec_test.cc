@@ -1,0 +1,100 @@
+#include "twofour/metrics/trec.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+
+namespace twofour {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+std::filesystem::path temp_file(const std::string& name) {
+  return std::filesystem::path(testing::TempDir()) / ("trec_test_" + name);
+}
+
+TEST(Trec, WritesRanksByScore) {
+  const TrecRun run = {"tag", {{"q2", "a", .1}, {"q1", "a", 1}, {"q2", "b", 2}, {"q2", "c", .1}}};
+  write_trec_run(temp_file("run"), run);
+  EXPECT_EQ(read_file(temp_file("run")),
+            "q2 Q0 b 1 2 tag\nq2 Q0 a 2 0.1 tag\nq2 Q0 c 3 0.1 tag\nq1 Q0 a 1 1 tag\n");
+}
+
+TEST(Trec, RunsRoundTrip) {
+  const TrecRun run = {"t", {{"q", "b", 1.0 / 3}, {"q", "a", -1e-30}, {"r", "a", 1e300}}};
+  for (const char* name : {"round", "round.zst"}) {
+    write_trec_run(temp_file(name), run);
+    EXPECT_EQ(read_trec_run(temp_file(name)), run);
+  }
+}
+
+TEST(Trec, ReadsAnyWhiteSpace) {
+  write_file_atomically(temp_file("spaces"), "1\tQ0\td1\t7\t +2.5e0\tX\r\n\n  2 Q0 d 1 -1 X");
+  EXPECT_EQ(read_trec_run(temp_file("spaces")), (TrecRun{"X", {{"1", "d1", 2.5}, {"2", "d", -1}}}));
+  write_file_atomically(temp_file("qrels"), "301 0 CR93E-1282 1\n301\t0\tx\t-2\n");
+  const auto judgments = read_trec_qrels(temp_file("qrels"));
+  ASSERT_EQ(judgments.size(), 2u);
+  EXPECT_EQ(judgments[0].document, "CR93E-1282");
+  EXPECT_EQ(judgments[1].label, -2);
+}
+
+void expect_run_refused(const std::string& text, const std::string& message) {
+  write_file_atomically(temp_file("bad"), text);
+  EXPECT_THAT([] { read_trec_run(temp_file("bad")); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("trec_test_bad"), HasSubstr(message))));
+}
+
+TEST(Trec, RefusesDamagedFiles) {
+  expect_run_refused("q Q0 d 1 2\n", ":1] 5 fields, expected 6");
+  expect_run_refused("q Q0 d 1 2 t\nq Q0 e 1 2x t\n", ":2] score '2x' is not a finite number");
+  expect_run_refused("q Q0 d 1 nan t\n", ":1] score 'nan' is not a finite number");
+  expect_run_refused("q Q0 d 1 + t\n", ":1] score '+' is not a finite number");
+  expect_run_refused("q Q0 d 1 2 t\nq Q0 d 2 1 t\n",
+                     ":2] document 'd' stands twice under query 'q'");
+  expect_run_refused("\n", "holds no rows");
+  write_file_atomically(temp_file("bad_qrels"), "q 0 d one\n");
+  EXPECT_THAT([] { read_trec_qrels(temp_file("bad_qrels")); },
+              ThrowsMessage<Error>(HasSubstr("bad_qrels:1] label 'one'")));
+}
+
+TEST(Trec, RefusesRunsThatNoReaderCouldTakeApart) {
+  const auto refused = [](TrecRun run, const std::string& message) {
+    EXPECT_THAT([&] { write_trec_run(temp_file("never"), run); },
+                ThrowsMessage<Error>(AllOf(HasSubstr("trec_test_never"), HasSubstr(message))));
+    EXPECT_FALSE(std::filesystem::exists(temp_file("never")));
+  };
+  refused({"my run", {{"q", "d", 1}}}, "tag 'my run' is empty or holds white space");
+  refused({"t", {{"", "d", 1}}}, "query id ''");
+  refused({"t", {{"q", "a\tb", 1}}}, "document id 'a\tb'");
+  refused({"t", {{"q", "d", NAN}}}, "the score of document 'd' for query 'q' is nan");
+  refused({"t", {{"q", "d", 1}, {"q", "d", 2}}}, "stands twice");
+}
+
+TEST(Trec, ScoresThePairsOfADataset) {
+  Dataset data;
+  data.origin = "test.tsv";
+  data.query_ids = {"q1", "q2"};
+  data.document_ids = {"a", "b"};
+  data.pairs = {{1, 0, 2}, {0, 1, 0}};
+  TrecRun run = {"t", {{"q1", "b", 3}, {"q1", "a", 9}, {"q2", "a", 4}}};
+  const auto pairs = pairs_of_run(run, data);
+  ASSERT_EQ(pairs.size(), 2u);
+  EXPECT_EQ(pairs[0].query, 1);
+  EXPECT_EQ(pairs[0].label, 2);
+  EXPECT_EQ(pairs[0].score, 4);
+  EXPECT_EQ(pairs[0].predicted, -1);
+  EXPECT_EQ(pairs[1].score, 3);
+  run.rows.pop_back();
+  EXPECT_THAT([&] { pairs_of_run(run, data); },
+              ThrowsMessage<Error>(
+                  HasSubstr("[test.tsv] run 't' has no score for document 'a' of query 'q2'")));
+}
+
+}  // namespace
+}  // namespace twofour
