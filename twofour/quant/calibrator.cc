@@ -35,27 +35,34 @@ double percentile_threshold(const Histogram& histogram, double percentile) {
 // Prefix sums from which the divergence at any threshold takes one step for each level.
 struct EntropySums {
   std::vector<double> count, occupied, plogp;
+  std::vector<int64_t> last;  // last occupied bin before `stop`, -1 if none
 
   explicit EntropySums(const std::vector<double>& bins)
-      : count(bins.size() + 1), occupied(bins.size() + 1), plogp(bins.size() + 1) {
+      : count(bins.size() + 1),
+        occupied(bins.size() + 1),
+        plogp(bins.size() + 1),
+        last(bins.size() + 1, -1) {
     for (size_t i = 0; i < bins.size(); ++i) {
+      const bool used = bins[i] > 0;
       count[i + 1] = count[i] + bins[i];
-      occupied[i + 1] = occupied[i] + (bins[i] > 0);
-      plogp[i + 1] = plogp[i] + (bins[i] > 0 ? bins[i] * std::log(bins[i]) : 0.0);
+      occupied[i + 1] = occupied[i] + used;
+      plogp[i + 1] = plogp[i] + (used ? bins[i] * std::log(bins[i]) : 0.0);
+      last[i + 1] = used ? static_cast<int64_t>(i) : last[i];
     }
   }
 };
 
 // KL(P || Q): P is the histogram clipped after `stop` bins, with what lies beyond added to its last
-// bin; Q spreads each level's count (without what lies beyond) evenly over its occupied bins.
+// occupied bin (an empty one would make the divergence infinite wherever outliers lie behind a
+// gap); Q spreads each level's count, without what lies beyond, evenly over its occupied bins.
 double divergence(const EntropySums& sums, const std::vector<double>& bins, int64_t stop,
                   int64_t levels) {
+  const int64_t last = sums.last[stop];
+  if (last < 0) return std::numeric_limits<double>::infinity();
   const double total = sums.count.back();
   const double beyond = total - sums.count[stop];
-  const double last = bins[stop - 1];
-  if (last == 0 && beyond > 0) return std::numeric_limits<double>::infinity();
-  double p_log_p = sums.plogp[stop - 1];
-  if (last + beyond > 0) p_log_p += (last + beyond) * std::log(last + beyond);
+  const double folded = bins[last] + beyond;
+  const double p_log_p = sums.plogp[last] + folded * std::log(folded);
   double p_log_q = 0;
   for (int64_t level = 0; level < levels; ++level) {
     const int64_t begin = (level * stop + levels - 1) / levels;
@@ -63,7 +70,7 @@ double divergence(const EntropySums& sums, const std::vector<double>& bins, int6
     const double occupied = sums.occupied[end] - sums.occupied[begin];
     if (occupied == 0) continue;
     const double q_count = sums.count[end] - sums.count[begin];
-    const double p_count = q_count + (end == stop ? beyond : 0.0);
+    const double p_count = q_count + (begin <= last && last < end ? beyond : 0.0);
     p_log_q += p_count * std::log(q_count / occupied);
   }
   // P sums to `total`, Q to what is not beyond.
@@ -110,7 +117,7 @@ double mse_threshold(const Histogram& histogram, int bits) {
   size_t best = bins.size();
   for (size_t stop = levels; stop <= bins.size(); ++stop) {
     const double error = squared_error(bins, static_cast<double>(stop), qmax);
-    if (error < least) {
+    if (error <= least) {
       least = error;
       best = stop;
     }
