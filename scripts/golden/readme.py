@@ -49,7 +49,7 @@ TAIL = """
 
 `cases.json` holds texts and their ids by Hugging Face's `BertTokenizerFast` under several options, with the vocabulary
 `vocab.txt`, where each character of the texts is a token, so that ids tell how a text was normalized and split.
-`bert-base-chinese-vocab.txt.gz` is the vocabulary of Google's bert-base-chinese (Apache-2.0).
+`bert-base-chinese-vocab.txt.xz` is the vocabulary of Google's bert-base-chinese (Apache-2.0).
 """
 
 DTYPES = {"float32": "F32", "int32": "I32", "int8": "I8"}
