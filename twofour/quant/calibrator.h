@@ -42,10 +42,12 @@ class Histogram {
 
 struct CalibrationMethod {
   // kPercentile: the smallest upper edge of a bin below which at least `percentile` per cent of the
-  // values lie. kEntropy: the threshold whose clipped and quantized histogram has the least
-  // Kullback-Leibler divergence from the
-  //   full one, as in TensorRT; bin 0 takes the count of bin 1, so that zeros do not drown the
-  //   rest.
+  // values lie.
+  //
+  // kEntropy: the threshold whose clipped and quantized histogram has the least Kullback-Leibler
+  // divergence from the full one, as in TensorRT. Bin 0 takes the count of bin 1, so that zeros do
+  // not drown the rest; what is clipped goes to the last occupied bin.
+  //
   // kMse: the threshold with the least expected squared error of clipping and rounding.
   enum class Kind { kMax, kPercentile, kEntropy, kMse } kind = Kind::kPercentile;
   double percentile = 99.99;  // in (0, 100]

@@ -23,7 +23,8 @@ int8_t quantize_clamped(float x, float scale, float qmax) {
   const float low = ratio > -qmax ? ratio : -qmax;
   const float clamped = low < qmax ? low : qmax;
   const float rounded = (clamped + kRound) - kRound;
-  return static_cast<int8_t>(static_cast<int32_t>(ratio == ratio ? rounded : 0.0f));
+  // The product makes NaN 0; a conditional would keep the loop scalar.
+  return static_cast<int8_t>(static_cast<int32_t>(rounded) * (ratio == ratio));
 }
 
 float largest_magnitude(std::span<const float> row, int64_t row_index) {
