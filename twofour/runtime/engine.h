@@ -18,15 +18,16 @@
 namespace twofour {
 
 struct EngineOptions {
-  // Name of a kernel to use wherever it can run; empty: the best. TWOFOUR_FORCE_KERNEL has the same meaning and is read
-  // when this is empty. Throws Error when the name is unknown or the machine lacks the instructions.
+  // Name of a kernel to use wherever it can run; empty: the best. TWOFOUR_FORCE_KERNEL has the same
+  // meaning and is read when this is empty. Throws Error when the name is unknown or the machine
+  // lacks the instructions.
   std::string force_kernel;
 };
 
 struct LayerInfo {
   std::string name;
   int64_t n = 0, k = 0;
-  std::string type;    // "f32", "int8"
+  std::string type;  // "f32", "int8"
   bool sparse = false;
   int share_rows = 1;
   std::string kernel;  // "spmm24_s8_avx512vnni"
@@ -38,7 +39,8 @@ class TWOFOUR_API Engine {
  public:
   static std::shared_ptr<const Engine> load(const std::filesystem::path& model_directory,
                                             const EngineOptions& options = {});
-  static std::shared_ptr<const Engine> load(const ModelDirectory& model, const EngineOptions& options = {});
+  static std::shared_ptr<const Engine> load(const ModelDirectory& model,
+                                            const EngineOptions& options = {});
   ~Engine();
 
   const ModelConfig& config() const;
@@ -56,7 +58,8 @@ class TWOFOUR_API Engine {
   std::unique_ptr<State> state_;
 };
 
-// Sequences one after the other, without padding: tokens of sequence i are [offsets[i], offsets[i + 1]).
+// Sequences one after the other, without padding: tokens of sequence i are [offsets[i], offsets[i +
+// 1]).
 struct TokenBatch {
   std::span<const int32_t> ids;
   std::span<const int32_t> type_ids;
@@ -67,17 +70,20 @@ struct SessionOptions {
   int threads = 1;
 };
 
-// Scratch and threads for one caller at a time. Allocates only when a batch is larger than any before.
+// Scratch and threads for one caller at a time. Allocates only when a batch is larger than any
+// before.
 class TWOFOUR_API Session {
  public:
   explicit Session(std::shared_ptr<const Engine> engine, const SessionOptions& options = {});
   ~Session();
 
-  // output [batch, output_width] f32. Throws Error: ids outside the vocabulary, an empty sequence, one longer than
-  // the positions, offsets that do not ascend, an output of the wrong size.
+  // output [batch, output_width] f32; [tokens, output_width] for a model without a head. Throws
+  // Error: ids outside the vocabulary, an empty sequence, one longer than the positions, offsets
+  // that do not ascend, an output of the wrong size.
   void run(const TokenBatch& batch, std::span<float> output);
 
-  // Called for each quantization point of an int8 model with the int8 values [tokens, width]. For parity tests.
+  // Called for each quantization point of an int8 model with the int8 values [tokens, width]. For
+  // parity tests.
   using Tap = std::function<void(std::string_view quant_point, std::span<const int8_t> values)>;
   void set_tap(Tap tap);
 

@@ -18,8 +18,9 @@ struct TextPair {
 
 struct ScorerOptions {
   int threads = 1;
-  int64_t max_length = 0;          // 0: the model's
-  int64_t tokens_per_batch = 4096; // texts are sorted by length inside a call and run in batches of about so many
+  int64_t max_length = 0;  // 0: the model's
+  int64_t tokens_per_batch =
+      4096;  // texts are sorted by length inside a call and run in batches of about so many
 };
 
 class TWOFOUR_API Scorer {

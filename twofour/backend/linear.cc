@@ -1,0 +1,111 @@
+#include "twofour/backend/linear.h"
+
+#include <algorithm>
+
+#include "twofour/backend/vector_ops.h"
+
+namespace twofour {
+namespace {
+
+// Multiples of every kernel's tile (6 and 8 tokens); what a tile of 48 rows produces stays in the
+// second-level cache.
+constexpr int64_t kRowGranule = 24;
+constexpr int64_t kMaxRows = 48;
+
+size_t round_up(size_t value, size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Too few rows to occupy the threads: they divide the panels instead.
+bool split_by_panels(int64_t m, int threads) { return threads > 1 && m < kRowGranule * threads; }
+
+int64_t rows_per_task(int64_t m, int threads) {
+  if (m > kRowGranule * 2 * threads || threads == 1) return std::min(m, kMaxRows);
+  return kRowGranule;
+}
+
+size_t element_bytes(MatmulType type) { return type == MatmulType::kF32 ? sizeof(float) : 1; }
+
+}  // namespace
+
+PackedLinear::PackedLinear(const Kernel& kernel, const MatmulDesc& desc, const WeightSource& source,
+                           std::optional<ActivationKind> activation)
+    : kernel_(kernel), desc_(desc), activation_(activation), weights_(kernel.pack(desc, source)) {}
+
+// The kernel's own, then a tile of f32 results for those that are only kept quantized.
+size_t PackedLinear::thread_scratch_bytes(int64_t m, int threads) const {
+  if (split_by_panels(m, threads)) return round_up(kernel_.scratch_bytes(weights_, m), 64);
+  const int64_t rows = rows_per_task(m, threads);
+  return round_up(kernel_.scratch_bytes(weights_, rows), 64) +
+         round_up(rows * desc_.n * sizeof(float), 64);
+}
+
+size_t PackedLinear::scratch_bytes(int64_t max_m, int threads) const {
+  const size_t by_rows = threads * thread_scratch_bytes(max_m, threads);
+  const int64_t few = std::min(max_m, kRowGranule * threads - 1);
+  if (!split_by_panels(few, threads)) return by_rows;
+  const size_t results = round_up(few * desc_.n * sizeof(float), 64);
+  return std::max(by_rows, results + threads * thread_scratch_bytes(few, threads));
+}
+
+void PackedLinear::run(ThreadPool& pool, const LinearArgs& args) const {
+  if (split_by_panels(args.m, pool.threads())) {
+    run_by_panels(pool, args);
+  } else {
+    run_by_rows(pool, args);
+  }
+}
+
+void PackedLinear::run_by_rows(ThreadPool& pool, const LinearArgs& args) const {
+  const int threads = pool.threads();
+  const int64_t step = rows_per_task(args.m, threads);
+  const size_t stride = thread_scratch_bytes(args.m, threads);
+  pool.parallel_for((args.m + step - 1) / step, [&](int64_t task, int thread) {
+    const int64_t first = task * step;
+    MatmulArgs tile;
+    tile.m = std::min(step, args.m - first);
+    tile.x = static_cast<const std::byte*>(args.x) + first * desc_.k * element_bytes(desc_.type);
+    tile.input_scale = args.input_scale;
+    tile.scratch = args.scratch + thread * stride;
+    auto* own = reinterpret_cast<float*>(tile.scratch +
+                                         round_up(kernel_.scratch_bytes(weights_, step), 64));
+    tile.y = args.y != nullptr ? args.y + first * desc_.n : own;
+    tile.panel_end = static_cast<int64_t>(weights_.panels.size());
+    kernel_.run(weights_, tile);
+    finish_rows(args, first, tile.m, tile.y);
+  });
+}
+
+void PackedLinear::run_by_panels(ThreadPool& pool, const LinearArgs& args) const {
+  const int threads = pool.threads();
+  const size_t stride = thread_scratch_bytes(args.m, threads);
+  auto* own = reinterpret_cast<float*>(args.scratch + threads * stride);
+  float* y = args.y != nullptr ? args.y : own;
+  const auto panels = static_cast<int64_t>(weights_.panels.size());
+  const int64_t step = (panels + 4 * threads - 1) / (4 * threads);
+  pool.parallel_for((panels + step - 1) / step, [&](int64_t task, int thread) {
+    MatmulArgs tile;
+    tile.m = args.m;
+    tile.x = args.x;
+    tile.input_scale = args.input_scale;
+    tile.y = y;
+    tile.panel_begin = task * step;
+    tile.panel_end = std::min(panels, tile.panel_begin + step);
+    tile.scratch = args.scratch + thread * stride;
+    kernel_.run(weights_, tile);
+  });
+  if (!activation_ && args.quantized == nullptr) return;
+  pool.parallel_for(args.m,
+                    [&](int64_t row, int) { finish_rows(args, row, 1, y + row * desc_.n); });
+}
+
+void PackedLinear::finish_rows(const LinearArgs& args, int64_t first, int64_t rows,
+                               float* y) const {
+  const VectorOps& ops = vector_ops();
+  if (activation_) ops.activate(*activation_, y, rows * desc_.n);
+  if (args.quantized != nullptr) {
+    ops.quantize(y, rows * desc_.n, args.output_scale, args.quantized + first * desc_.n);
+  }
+}
+
+}  // namespace twofour

@@ -1,0 +1,52 @@
+// A linear layer packed for one kernel: how its rows and panels are dealt to threads, and what is
+// fused behind it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "twofour/backend/matmul.h"
+#include "twofour/base/thread_pool.h"
+#include "twofour/graph/network.h"
+
+namespace twofour {
+
+struct LinearArgs {
+  int64_t m = 0;
+  const void* x = nullptr;  // [m, k] f32 or s8
+  float input_scale = 1;
+  // Where results go; one of the two may be null.
+  float* y = nullptr;  // [m, n]
+  int8_t* quantized = nullptr;
+  float output_scale = 1;
+  std::byte* scratch = nullptr;  // scratch_bytes(m or more, threads), 64-byte aligned
+};
+
+// Immutable and thread-safe.
+class PackedLinear {
+ public:
+  PackedLinear(const Kernel& kernel, const MatmulDesc& desc, const WeightSource& source,
+               std::optional<ActivationKind> activation);
+
+  const MatmulDesc& desc() const { return desc_; }
+  const Kernel& kernel() const { return kernel_; }
+  const PackedWeights& weights() const { return weights_; }
+
+  // Enough for any m up to `max_m`.
+  size_t scratch_bytes(int64_t max_m, int threads) const;
+  void run(ThreadPool& pool, const LinearArgs& args) const;
+
+ private:
+  void run_by_rows(ThreadPool& pool, const LinearArgs& args) const;
+  void run_by_panels(ThreadPool& pool, const LinearArgs& args) const;
+  void finish_rows(const LinearArgs& args, int64_t first, int64_t rows, float* y) const;
+  size_t thread_scratch_bytes(int64_t m, int threads) const;
+
+  const Kernel& kernel_;
+  MatmulDesc desc_;
+  std::optional<ActivationKind> activation_;
+  PackedWeights weights_;
+};
+
+}  // namespace twofour

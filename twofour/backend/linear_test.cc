@@ -1,0 +1,56 @@
+#include "twofour/backend/linear.h"
+
+#include <gtest/gtest.h>
+
+#include "twofour/backend/backends.h"
+#include "twofour/backend/matmul_cases.h"
+#include "twofour/backend/vector_ops.h"
+
+namespace twofour {
+namespace {
+
+struct Result {
+  std::vector<float> y;
+  std::vector<int8_t> q;
+  bool operator==(const Result&) const = default;
+};
+
+Result run(const PackedLinear& linear, const MatmulCase& c, int64_t m, int threads, bool keep_f32) {
+  ThreadPool pool(threads);
+  AlignedBuffer scratch(linear.scratch_bytes(m, threads));
+  Result result{std::vector<float>(keep_f32 ? m * c.desc.n : 0), std::vector<int8_t>(m * c.desc.n)};
+  LinearArgs args;
+  args.m = m;
+  args.x = c.x();
+  args.input_scale = c.input_scale;
+  args.y = keep_f32 ? result.y.data() : nullptr;
+  args.quantized = result.q.data();
+  args.output_scale = 0.05f;
+  args.scratch = scratch.data();
+  linear.run(pool, args);
+  return result;
+}
+
+TEST(PackedLinear, AnyThreadCountGivesTheSame) {
+  CaseMaker maker(5);
+  for (const MatmulDesc& desc :
+       {MatmulDesc{200, 64, MatmulType::kS8, true}, MatmulDesc{37, 20, MatmulType::kS8, false},
+        MatmulDesc{130, 33, MatmulType::kF32, false}}) {
+    for (int64_t m : {1, 23, 24, 60, 131, 500}) {
+      const MatmulCase c = maker.make(desc, m);
+      const PackedLinear linear(select_kernel(desc), desc, c.source(), ActivationKind::kGelu);
+      Result want{run_kernel(linear.kernel(), linear.weights(), c, m),
+                  std::vector<int8_t>(m * desc.n)};
+      vector_ops().activate(ActivationKind::kGelu, want.y.data(), m * desc.n);
+      vector_ops().quantize(want.y.data(), m * desc.n, 0.05f, want.q.data());
+      for (int threads : {1, 2, 3, 8}) {
+        EXPECT_EQ(run(linear, c, m, threads, true), want) << "m " << m << " threads " << threads;
+        EXPECT_EQ(run(linear, c, m, threads, false).q, want.q)
+            << "m " << m << " threads " << threads;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace twofour

@@ -1,0 +1,154 @@
+#include "twofour/backend/vector_ops.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "twofour/base/aligned_buffer.h"
+
+#include "twofour/quant/quantize.h"
+
+namespace twofour {
+namespace {
+
+std::vector<float> random_floats(int64_t count, float range, uint64_t seed = 1) {
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<float> uniform(-range, range);
+  std::vector<float> out(count);
+  for (float& value : out) value = uniform(random);
+  return out;
+}
+
+double exact(ActivationKind kind, double x) {
+  switch (kind) {
+    case ActivationKind::kGelu:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case ActivationKind::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ActivationKind::kRelu:
+      return std::max(x, 0.0);
+    case ActivationKind::kTanh:
+      return std::tanh(x);
+  }
+  return 0;
+}
+
+class EveryTable : public testing::TestWithParam<const VectorOps*> {
+ protected:
+  const VectorOps& ops() const { return *GetParam(); }
+};
+
+TEST_P(EveryTable, ActivationsAreExactToAMillionth) {
+  for (ActivationKind kind : {ActivationKind::kGelu, ActivationKind::kGeluTanh,
+                              ActivationKind::kRelu, ActivationKind::kTanh}) {
+    std::vector<float> x;
+    for (int i = -120000; i <= 120000; ++i) x.push_back(static_cast<float>(i) * 1e-4f);
+    for (float far : {-1e30f, -300.0f, -90.0f, 90.0f, 300.0f}) x.push_back(far);
+    std::vector<float> y = x;
+    ops().activate(kind, y.data(), static_cast<int64_t>(y.size()));
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double want = exact(kind, x[i]);
+      ASSERT_NEAR(y[i], want, 1e-6 * std::max(1.0, std::fabs(want)))
+          << activation_name(kind) << " " << x[i];
+    }
+  }
+}
+
+TEST_P(EveryTable, QuantizesAsTheSharedDefinition) {
+  for (float scale : {0.017f, 0.5f, 1.0f / 127}) {
+    std::vector<float> x = random_floats(10007, 3.0f);
+    for (int i = -300; i <= 300; ++i) x.push_back(static_cast<float>(i) * 0.5f * scale);  // ties
+    x.insert(x.end(), {1e30f, -1e30f, 0.0f, -0.0f});
+    std::vector<int8_t> q(x.size()), want(x.size());
+    ops().quantize(x.data(), static_cast<int64_t>(x.size()), scale, q.data());
+    quantize(x, scale, want);
+    EXPECT_EQ(q, want);
+  }
+}
+
+TEST_P(EveryTable, LayerNormMatchesDoubles) {
+  for (int64_t width : {1, 2, 15, 16, 17, 384, 770}) {
+    const auto a = random_floats(width, 4, 1), b = random_floats(width, 4, 2);
+    const auto gamma = random_floats(width, 2, 3), beta = random_floats(width, 2, 4);
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < width; ++i) mean += (a[i] + b[i]) / static_cast<double>(width);
+    for (int64_t i = 0; i < width; ++i)
+      variance += std::pow(a[i] + b[i] - mean, 2) / static_cast<double>(width);
+    std::vector<float> out(width);
+    ops().layer_norm(a.data(), b.data(), gamma.data(), beta.data(), width, 1e-12f, out.data());
+    if (width == 1) continue;  // no variance: rounding decides
+    for (int64_t i = 0; i < width; ++i) {
+      ASSERT_NEAR(out[i], (a[i] + b[i] - mean) / std::sqrt(variance + 1e-12) * gamma[i] + beta[i],
+                  1e-5)
+          << "width " << width;
+    }
+  }
+}
+
+TEST_P(EveryTable, AddsInPlace) {
+  auto a = random_floats(37, 1, 1);
+  const auto before = a, b = random_floats(37, 1, 2);
+  ops().add(a.data(), b.data(), 37, a.data());
+  for (int i = 0; i < 37; ++i) EXPECT_EQ(a[i], before[i] + b[i]);
+}
+
+std::vector<double> plain_attention(const AttentionArgs& a) {
+  std::vector<double> out(a.length * a.head_dim);
+  for (int64_t i = 0; i < a.length; ++i) {
+    std::vector<double> p(a.length);
+    double total = 0;
+    for (int64_t j = 0; j < a.length; ++j) {
+      double score = 0;
+      for (int64_t d = 0; d < a.head_dim; ++d)
+        score += double{a.q[i * a.stride + d]} * a.k[j * a.stride + d];
+      total += p[j] = std::exp(score / std::sqrt(static_cast<double>(a.head_dim)));
+    }
+    for (int64_t j = 0; j < a.length; ++j) {
+      for (int64_t d = 0; d < a.head_dim; ++d)
+        out[i * a.head_dim + d] += p[j] / total * a.v[j * a.stride + d];
+    }
+  }
+  return out;
+}
+
+TEST_P(EveryTable, AttentionMatchesDoubles) {
+  for (int64_t length : {1, 3, 4, 15, 16, 17, 33, 130}) {
+    for (int64_t head_dim : {4, 16, 24, 32, 64}) {
+      const int64_t stride = head_dim + 5;
+      const auto q = random_floats(length * stride, 2, 1), k = random_floats(length * stride, 2, 2);
+      const auto v = random_floats(length * stride, 2, 3);
+      std::vector<float> out(length * stride, 99.0f);
+      AlignedBuffer scratch(attention_scratch_bytes(length, head_dim));
+      const AttentionArgs args{q.data(), k.data(), v.data(), out.data(),
+                               length,   head_dim, stride,   scratch.as<float>()};
+      ops().attention(args);
+      const auto want = plain_attention(args);
+      for (int64_t i = 0; i < length; ++i) {
+        for (int64_t d = 0; d < head_dim; ++d) {
+          ASSERT_NEAR(out[i * stride + d], want[i * head_dim + d], 3e-6)
+              << "length " << length << " dim " << head_dim;
+        }
+        for (int64_t d = head_dim; d < stride; ++d) ASSERT_EQ(out[i * stride + d], 99.0f);
+      }
+    }
+  }
+}
+
+TEST_P(EveryTable, GivesTheSameBitsAsThePortableOne) {
+  const VectorOps& portable = *vector_ops_list().back();
+  const auto x = random_floats(1001, 6);
+  auto a = x, b = x;
+  ops().activate(ActivationKind::kGelu, a.data(), 1001);
+  portable.activate(ActivationKind::kGelu, b.data(), 1001);
+  EXPECT_EQ(a, b);
+  ops().layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, a.data());
+  portable.layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, b.data());
+  EXPECT_EQ(a, b);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryTable, testing::ValuesIn(vector_ops_list()),
+                         [](const auto& info) { return std::string(info.param->name); });
+
+}  // namespace
+}  // namespace twofour

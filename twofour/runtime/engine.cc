@@ -1,0 +1,45 @@
+#include "twofour/runtime/engine.h"
+
+#include "twofour/base/error.h"
+#include "twofour/runtime/engine_state.h"
+
+namespace twofour {
+
+Engine::Engine() : state_(std::make_unique<State>()) {}
+Engine::~Engine() = default;
+
+std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& model_directory,
+                                           const EngineOptions& options) {
+  return load(ModelDirectory::open(model_directory), options);
+}
+
+std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
+                                           const EngineOptions& options) {
+  std::shared_ptr<Engine> engine(new Engine());
+  State& state = *engine->state_;
+  state.origin = model.path().string();
+  state.config = model.config();
+  state.network = build_network(state.config);
+  state.plan = make_plan(state.network, model, options);
+  if (model.file("vocab.txt") || model.file("tokenizer.json"))
+    state.tokenizer = Tokenizer::open(model);
+  return engine;
+}
+
+const ModelConfig& Engine::config() const { return state_->config; }
+const Network& Engine::network() const { return state_->network; }
+
+const Tokenizer& Engine::tokenizer() const {
+  if (state_->tokenizer == nullptr) {
+    throw Error(state_->origin, "the model has no tokenizer: neither vocab.txt nor tokenizer.json");
+  }
+  return *state_->tokenizer;
+}
+
+int64_t Engine::output_width() const {
+  return state_->network.values[state_->network.output].width;
+}
+std::vector<LayerInfo> Engine::layers() const { return state_->plan.layers; }
+uint64_t Engine::packed_bytes() const { return state_->plan.packed_bytes; }
+
+}  // namespace twofour

@@ -1,0 +1,20 @@
+// What Engine and Session share. Not for callers.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "twofour/runtime/engine.h"
+#include "twofour/runtime/plan.h"
+
+namespace twofour {
+
+struct Engine::State {
+  std::string origin;
+  ModelConfig config;
+  Network network;
+  Plan plan;
+  std::unique_ptr<Tokenizer> tokenizer;  // null where the model has none
+};
+
+}  // namespace twofour
