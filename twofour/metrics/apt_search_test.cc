@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "twofour/io/dataset.h"
@@ -66,13 +67,31 @@ TEST(AptSearch, TextsAreNamesWithDescriptions) {
   }
 }
 
+Metrics metrics_of(const TrecRun& run, const Dataset& data) {
+  return aggregate(query_stats(pairs_of_run(run, data), data.query_ids));
+}
+
 TEST(AptSearch, Bm25HasItsFrozenFigures) {
   const Dataset data = read_part("test");
+  const Metrics metrics = metrics_of(read_trec_run(kFolder / "bm25.test.run.zst"), data);
+  EXPECT_DOUBLE_EQ(metrics.at("pnr"), 105221.0 / 239480);
+  EXPECT_EQ(metrics.at("pnr_ties"), 26635);
+  EXPECT_NEAR(metrics.at("ndcg@10"), 0.32314, 5e-6);
+}
+
+// The other candidates are chosen from what BM25 misses.
+TEST(AptSearch, Bm25HasItsFrozenPnrWithinItsTop40) {
+  Dataset data = read_part("test");
   const TrecRun run = read_trec_run(kFolder / "bm25.test.run.zst");
-  const Metrics all = aggregate(query_stats(pairs_of_run(run, data), data.query_ids));
-  EXPECT_DOUBLE_EQ(all.at("pnr"), 105221.0 / 239480);
-  EXPECT_EQ(all.at("pnr_ties"), 26635);
-  EXPECT_NEAR(all.at("ndcg@10"), 0.32314, 5e-6);
+  std::map<std::string, int> rows_of_query;
+  std::set<std::pair<std::string, std::string>> top;
+  for (const TrecRow& row : run.rows) {
+    if (++rows_of_query[row.query] <= 40) top.emplace(row.query, row.document);
+  }
+  std::erase_if(data.pairs, [&](const Pair& pair) {
+    return !top.contains({data.query_ids[pair.query], data.document_ids[pair.document]});
+  });
+  EXPECT_DOUBLE_EQ(metrics_of(run, data).at("pnr"), 91947.0 / 68475);
 }
 
 }  // namespace
