@@ -69,7 +69,7 @@ def _write_sentence_transformers(directory, layout, config):
                  for i, (name, path, kind) in enumerate(modules)])
     pooling = {"word_embedding_dimension": config.hidden_size}
     for mode in ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens"):
-        pooling[f"pooling_mode_{mode}"] = mode.startswith(layout["pooling"])
+        pooling[f"pooling_mode_{mode}"] = mode in (f"{layout['pooling']}_token", f"{layout['pooling']}_tokens")
     _write_json(directory / "1_Pooling" / "config.json", pooling)
     _write_json(directory / "sentence_bert_config.json", {"max_seq_length": 48, "do_lower_case": False})
 

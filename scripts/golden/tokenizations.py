@@ -82,7 +82,7 @@ def _pairs(tokenizer):
     for n1 in (0, 1, 2, 3, 5, 8):
         for n2 in (0, 1, 2, 3, 5, 8, 11):
             for max_length in (3, 4, 5, 6, 7, 8, 9, 12, 20):
-                texts = " ".join(first.split()[:n1]), " ".join(second.split()[:n2])
+                texts = " ".join(first.split()[:n1]), " ".join(second.split()[:n2]) or " "
                 encoding = tokenizer(*texts, truncation=True, max_length=max_length)
                 cases.append([n1, n2, max_length, sum(1 for t in encoding["token_type_ids"] if t == 0) - 2,
                               sum(encoding["token_type_ids"]) - 1])
@@ -106,7 +106,7 @@ def write(directory, seed):
     result = {"variants": {name: {"options": VARIANTS[name], "ids": [t.backend_tokenizer.encode(x).ids[1:-1] for x in texts]}
                            for name, t in tokenizers.items()},
               "pairs": _pairs(tokenizers["uncased"])}
-    decoder, ids = _added_cases(tokenizers["uncased"], HAND_MADE)
+    decoder, ids = _added_cases(BertTokenizerFast(vocab_file=str(directory / "vocab.txt")), HAND_MADE)
     result["added"] = {"decoder": decoder, "ids": [x[1:-1] for x in ids]}
     result["texts"] = texts
     text = json.dumps(result, separators=(",", ":"), ensure_ascii=True)

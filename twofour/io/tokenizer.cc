@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "twofour/base/error.h"
 #include "twofour/io/wordpiece_config.h"
@@ -12,6 +14,7 @@ namespace {
 
 // Texts are normalized in steps of this size, so that a long one costs only what is kept of it.
 constexpr size_t kStepBytes = 4096;
+constexpr size_t kEverything = std::numeric_limits<size_t>::max();
 
 std::vector<AddedToken> raw_tokens(std::vector<AddedToken> tokens) {
   std::erase_if(tokens, [](const AddedToken& token) { return token.normalized; });
@@ -58,8 +61,13 @@ class WordPieceTokenizer : public Tokenizer {
   Encoding encode_pair(std::string_view first, std::string_view second,
                        int64_t max_length) const override {
     const size_t room = room_for_text(max_length, 3);
-    const std::vector<int32_t> a = tokenize(first, room);
-    const std::vector<int32_t> b = tokenize(second, room);
+    // One token more than fits tells which text is longer, unless both have that many.
+    std::vector<int32_t> a = tokenize(first, room + 1);
+    std::vector<int32_t> b = tokenize(second, room + 1);
+    if (a.size() > room && b.size() > room) {
+      a = tokenize(first, kEverything);
+      b = tokenize(second, kEverything);
+    }
     const auto [keep_a, keep_b] = longest_first(a.size(), b.size(), room);
     Encoding out;
     out.ids = {cls_};

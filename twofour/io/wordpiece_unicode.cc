@@ -44,7 +44,7 @@ UChar32 lower_case_since_unicode_16(UChar32 c) {
 
 icu::FilteredNormalizer2* make_decomposer() {
   UErrorCode status = U_ZERO_ERROR;
-  static const icu::UnicodeSet known(icu::UnicodeString("[:age=12.1:]"), status);
+  static const icu::UnicodeSet known(icu::UnicodeString("[:age=9.0:]"), status);
   const icu::Normalizer2* nfd = icu::Normalizer2::getNFDInstance(status);
   if (U_FAILURE(status)) {
     throw Error("ICU", fmt::format("no Unicode data: {}", u_errorName(status)),

@@ -1,7 +1,7 @@
 // Classes of characters as Hugging Face's BertNormalizer and BertPreTokenizer see them.
 //
 // They mix versions of Unicode, and so does this file to be equal to them (tokenizers 0.22.2): categories are those of
-// Unicode 8.0, canonical decompositions those of 12.1, lower case that of 17.0. ICU knows in which version a character
+// Unicode 8.0, canonical decomposition that of 9.0, lower case that of 17.0. ICU knows in which version a character
 // came; what changed its category since is listed by hand. scripts/test-tokenizer compares every code point.
 #pragma once
 
@@ -26,7 +26,7 @@ UChar32 lower_case(UChar32 c);   // one to one; only U+0130 has two: i and U+030
 bool is_chinese(UChar32 c);
 bool is_unified_chinese(UChar32 c);
 
-// NFD of Unicode 12.1.
+// NFD of Unicode 9.0: whatever came later stays as it is.
 const icu::Normalizer2& decomposer();
 
 }  // namespace twofour

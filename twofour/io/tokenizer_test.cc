@@ -1,0 +1,300 @@
+#include "twofour/io/tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+#include "twofour/io/wordpiece_config.h"
+
+namespace twofour {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const std::string kGolden = TWOFOUR_SOURCE_DIR "/tests/golden/";
+constexpr int64_t kNoLimit = 1 << 30;
+
+using Files = std::map<std::string, std::string, std::less<>>;
+
+std::unique_ptr<Tokenizer> from_files(const Files& files, int64_t rows = kNoLimit) {
+  const auto read = [&](std::string_view name) -> std::optional<std::string> {
+    const auto found = files.find(name);
+    if (found == files.end()) return std::nullopt;
+    return found->second;
+  };
+  return make_wordpiece_tokenizer(read_wordpiece_config({read, "model"}, rows));
+}
+
+// 0 to 4 are [PAD] [UNK] [CLS] [SEP] [MASK].
+std::string vocab(const std::string& more) { return "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n" + more; }
+
+std::vector<int32_t> inner(const Encoding& encoding) {
+  return {encoding.ids.begin() + 1, encoding.ids.end() - 1};
+}
+
+std::string message_of(const Files& files, int64_t rows = kNoLimit) {
+  try {
+    from_files(files, rows);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+// ---- equal to Hugging Face ----
+
+class GoldenTokenization : public testing::Test {
+ protected:
+  json cases = json::parse(read_file(kGolden + "tokenizer/cases.json"));
+  std::string vocab_txt = read_file(kGolden + "tokenizer/vocab.txt");
+
+  void expect_ids(const Tokenizer& tokenizer, const json& expected, const std::string& name) {
+    ASSERT_GE(cases["texts"].size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const auto text = cases["texts"][i].get<std::string>();
+      EXPECT_EQ(inner(tokenizer.encode(text, kNoLimit)), expected[i].get<std::vector<int32_t>>())
+          << name << ": " << cases["texts"][i].dump(-1, ' ', true);
+    }
+  }
+};
+
+TEST_F(GoldenTokenization, EveryVariant) {
+  ASSERT_EQ(cases["variants"].size(), 5u);
+  for (const auto& [name, variant] : cases["variants"].items()) {
+    const auto tokenizer = from_files(
+        {{"vocab.txt", vocab_txt}, {"tokenizer_config.json", variant["options"].dump()}});
+    ASSERT_EQ(variant["ids"].size(), cases["texts"].size());
+    expect_ids(*tokenizer, variant["ids"], name);
+  }
+}
+
+TEST_F(GoldenTokenization, AddedTokens) {
+  const json config = {{"added_tokens_decoder", cases["added"]["decoder"]}};
+  const auto tokenizer =
+      from_files({{"vocab.txt", vocab_txt}, {"tokenizer_config.json", config.dump()}});
+  expect_ids(*tokenizer, cases["added"]["ids"], "added");
+}
+
+TEST_F(GoldenTokenization, PairsAreCutLongestFirst) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab_txt}});
+  const json& pairs = cases["pairs"];
+  const auto first_words = [](const json& text, size_t count) {
+    return text.get<std::string>().substr(0, count * 2);  // "a b c": each word is one letter
+  };
+  for (const auto& one : pairs["cases"]) {
+    const auto [n1, n2, limit, kept1, kept2] = one.get<std::array<int64_t, 5>>();
+    const Encoding encoding = tokenizer->encode_pair(first_words(pairs["first"], n1),
+                                                     first_words(pairs["second"], n2), limit);
+    std::vector<int32_t> types(2 + kept1, 0);
+    types.resize(3 + kept1 + kept2, 1);
+    EXPECT_EQ(encoding.type_ids, types) << one;
+    EXPECT_EQ(encoding.ids.size(), types.size()) << one;
+  }
+}
+
+class Layout : public testing::TestWithParam<std::string> {};
+
+TEST_P(Layout, EncodesTheTextsOfItsGoldenFile) {
+  const std::string folder = kGolden + GetParam();
+  const auto tokenizer = Tokenizer::open(ModelDirectory::open(folder + "/model"));
+  const Safetensors golden = Safetensors::open(folder + "/golden.safetensors");
+  const json texts = json::parse(golden.metadata().at("texts"));
+  const auto ids = golden.get("ids").as<int32_t>();
+  const auto types = golden.get("type_ids").as<int32_t>();
+  const auto lengths = golden.get("lengths").as<int32_t>();
+  const size_t width = ids.size() / lengths.size();
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    const std::string first = texts["first"][i];
+    const bool pair = !texts["second"].empty();
+    const Encoding found = pair ? tokenizer->encode_pair(first, texts["second"][i].get<std::string>(), 64)
+                                : tokenizer->encode(first, 64);
+    const auto row = [&](auto values) {
+      const auto part = values.subspan(i * width, lengths[i]);
+      return std::vector<int32_t>(part.begin(), part.end());
+    };
+    EXPECT_EQ(found.ids, row(ids)) << first;
+    EXPECT_EQ(found.type_ids, row(types)) << first;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Layout,
+                         testing::Values("bert-cased", "bert-uncased", "bert-chinese", "minilm",
+                                         "bge", "multilingual", "cross-encoder",
+                                         "cross-encoder-regression"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST(Tokenizer, TokenizerJsonAloneDoesAsWellAsVocabTxt) {
+  const std::string folder = kGolden + "minilm/model/";
+  const Files with_vocab = {{"vocab.txt", read_file(folder + "vocab.txt")}};
+  const Files with_json = {{"tokenizer.json", read_file(folder + "tokenizer.json")}};
+  const auto a = from_files(with_vocab);
+  const auto b = from_files(with_json);
+  ASSERT_EQ(a->vocab_size(), b->vocab_size());
+  for (int32_t id = 0; id < a->vocab_size(); ++id) EXPECT_EQ(a->token(id), b->token(id));
+  const std::string text = "The Owl, un-believable [SEP] caf\u00e9!";
+  EXPECT_EQ(a->encode(text, 64).ids, b->encode(text, 64).ids);
+}
+
+TEST(Tokenizer, TokenizerConfigGoesBeforeTokenizerJson) {
+  json own = json::parse(read_file(kGolden + "minilm/model/tokenizer.json"));
+  own["normalizer"]["lowercase"] = false;
+  const Files cased = {{"tokenizer.json", own.dump()}};
+  Files lowered = cased;
+  lowered["tokenizer_config.json"] = R"({"do_lower_case": true})";
+  EXPECT_NE(from_files(cased)->encode("FOREST", 64).ids, from_files(lowered)->encode("forest", 64).ids);
+  EXPECT_EQ(from_files(lowered)->encode("FOREST", 64).ids,
+            from_files(lowered)->encode("forest", 64).ids);
+}
+
+// ---- rules ----
+
+TEST(Tokenizer, LongestPieceFirst) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab("un\n##aff\n##able\n##a\naff\nunaff")}});
+  EXPECT_THAT(inner(tokenizer->encode("unaffable", 64)), ElementsAre(10, 7));
+  EXPECT_THAT(inner(tokenizer->encode("affaff un", 64)), ElementsAre(9, 6, 5));
+  EXPECT_THAT(inner(tokenizer->encode("unaffx aff", 64)), ElementsAre(1, 9));
+}
+
+TEST(Tokenizer, SpecialTokensInTextAreSpecial) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab("a\nb\n[\nsep\n]")}});
+  EXPECT_THAT(inner(tokenizer->encode("a[SEP]b [sep]", 64)), ElementsAre(5, 3, 6, 7, 8, 9));
+}
+
+TEST(Tokenizer, DamagedUtf8IsDropped) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab("a\nb\nab\n##b")}});
+  for (const char* text : {"a\xff" "b", "a\xe4\xb8" "b", "a\xed\xa0\x80" "b", "ab\xf0\x9f", "\x80" "ab"}) {
+    EXPECT_THAT(inner(tokenizer->encode(text, 64)), ElementsAre(7)) << text;
+  }
+}
+
+TEST(Tokenizer, CutsToMaxLength) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab("a\nb")}});
+  EXPECT_THAT(tokenizer->encode("a b a b", 4).ids, ElementsAre(2, 5, 6, 3));
+  EXPECT_THAT(tokenizer->encode("a b a b", 4).type_ids, ElementsAre(0, 0, 0, 0));
+  EXPECT_THAT(tokenizer->encode("a", 2).ids, ElementsAre(2, 3));
+  EXPECT_THAT(tokenizer->encode_pair("a", "b", 3).ids, ElementsAre(2, 3, 3));
+  EXPECT_THROW(tokenizer->encode("a", 1), Error);
+  EXPECT_THROW(tokenizer->encode_pair("a", "b", 2), Error);
+}
+
+TEST(Tokenizer, LongTextsAreReadInStepsWithoutSeams) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab("a\nb\n##b\n,\n\u00e9\n##\u00e9\n[")},
+                                     {"tokenizer_config.json", R"({"strip_accents": false})"}});
+  std::string text;
+  std::vector<int32_t> expected = {2};
+  for (int i = 0; i < 9000; ++i) {
+    text += i % 3 == 0 ? "ab\u00e9, " : i % 3 == 1 ? "\u00e9[b  " : "b\t";
+    if (i % 3 == 0) expected.insert(expected.end(), {5, 7, 10, 8});
+    if (i % 3 == 1) expected.insert(expected.end(), {9, 11, 6});
+    if (i % 3 == 2) expected.push_back(6);
+  }
+  expected.push_back(3);
+  EXPECT_EQ(tokenizer->encode(text, kNoLimit).ids, expected);
+  expected.erase(expected.begin() + 9999, expected.end() - 1);
+  EXPECT_EQ(tokenizer->encode(text, 10000).ids, expected);
+}
+
+TEST(Tokenizer, SpecialTokensByOtherNames) {
+  const auto tokenizer = from_files(
+      {{"vocab.txt", "<s>\n</s>\n<unk>\n<pad>\na"},
+       {"special_tokens_map.json", R"({"cls_token": {"content": "<s>"}, "sep_token": "</s>"})"},
+       {"tokenizer_config.json",
+        R"({"cls_token": "[CLS]", "unk_token": "<unk>", "pad_token": "<pad>"})"}});
+  EXPECT_THAT(tokenizer->encode("a x<s>", 64).ids, ElementsAre(0, 4, 2, 0, 1));
+}
+
+TEST(Tokenizer, AddedTokensAreNotPiecesOfWords) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab("foot\n##ball\n##s")},
+                                     {"added_tokens.json", R"({"ball": 8})"}});
+  EXPECT_THAT(inner(tokenizer->encode("foot ball Ball balls footballs", 64)),
+              ElementsAre(5, 8, 8, 8, 1, 5, 8, 1));
+  EXPECT_EQ(tokenizer->vocab_size(), 9);
+  EXPECT_EQ(tokenizer->token(8), "ball");
+}
+
+TEST(Tokenizer, VocabTxtWithWindowsLineEndsAndRepeatedTokens) {
+  const auto tokenizer = from_files({{"vocab.txt", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\na\r\n"}});
+  EXPECT_EQ(tokenizer->vocab_size(), 6);
+  EXPECT_THAT(inner(tokenizer->encode("a", 64)), ElementsAre(5));
+}
+
+TEST(Tokenizer, TokenById) {
+  const auto tokenizer = from_files({{"vocab.txt", vocab("a")}});
+  EXPECT_EQ(tokenizer->token(5), "a");
+  EXPECT_THROW(tokenizer->token(6), Error);
+  EXPECT_THROW(tokenizer->token(-1), Error);
+}
+
+// ---- bad input ----
+
+TEST(BadTokenizer, NoFiles) {
+  EXPECT_THAT(message_of({}), HasSubstr("[model/vocab.txt] no such file"));
+}
+
+TEST(BadTokenizer, AnotherKind) {
+  EXPECT_THAT(message_of({{"vocab.txt", vocab("")},
+                          {"tokenizer_config.json", R"({"tokenizer_class": "XLMRobertaTokenizer"})"}}),
+              AllOf(HasSubstr("model/tokenizer_config.json"), HasSubstr("XLMRobertaTokenizer")));
+  EXPECT_THAT(message_of({{"tokenizer.json", R"({"model": {"type": "BPE"}})"}}),
+              AllOf(HasSubstr("model/tokenizer.json"), HasSubstr("\"BPE\", expected \"WordPiece\"")));
+  json other = json::parse(read_file(kGolden + "minilm/model/tokenizer.json"));
+  other["normalizer"] = {{"type", "NFKC"}};
+  EXPECT_THAT(message_of({{"tokenizer.json", other.dump()}}), HasSubstr("\"NFKC\""));
+  other.erase("pre_tokenizer");
+  other["normalizer"] = {{"type", "BertNormalizer"}};
+  EXPECT_THAT(message_of({{"tokenizer.json", other.dump()}}), HasSubstr("\"pre_tokenizer\" is missing"));
+}
+
+TEST(BadTokenizer, DamagedFiles) {
+  EXPECT_THAT(message_of({{"tokenizer.json", "{\"model\": "}}),
+              AllOf(HasSubstr("model/tokenizer.json"), HasSubstr("damaged JSON")));
+  EXPECT_THAT(message_of({{"tokenizer.json", "{}"}}), HasSubstr("\"model\" is missing"));
+  EXPECT_THAT(message_of({{"vocab.txt", vocab("a\n\xff\xfe")}}), HasSubstr("line 7 is not UTF-8"));
+  EXPECT_THAT(message_of({{"vocab.txt", vocab("")}, {"added_tokens.json", "[]"}}),
+              HasSubstr("expected an object"));
+  EXPECT_THAT(message_of({{"vocab.txt", vocab("a")}, {"added_tokens.json", R"({"new": 5})"}}),
+              HasSubstr("tokens \"a\" and \"new\" have the same id 5"));
+  EXPECT_THAT(message_of({{"vocab.txt", vocab("")},
+                          {"tokenizer_config.json", R"({"added_tokens_decoder": {"x": {}}})"}}),
+              HasSubstr("key \"x\" is no token id"));
+  EXPECT_THAT(message_of({{"vocab.txt", vocab("")},
+                          {"tokenizer_config.json", R"({"additional_special_tokens": 1})"}}),
+              HasSubstr("is no list"));
+}
+
+TEST(BadTokenizer, VocabularyOfTokenizerJson) {
+  json own = json::parse(read_file(kGolden + "minilm/model/tokenizer.json"));
+  own["model"]["vocab"]["forest"] = "x";
+  EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}), HasSubstr("id of \"forest\""));
+  own["model"]["vocab"]["forest"] = 0;
+  EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}), HasSubstr("have the same id 0"));
+  own["model"].erase("vocab");
+  EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}), HasSubstr("no object \"vocab\""));
+}
+
+TEST(BadTokenizer, MissingSpecialToken) {
+  EXPECT_THAT(message_of({{"vocab.txt", "[PAD]\n[UNK]\n[CLS]\na"}}),
+              AllOf(HasSubstr("model/vocab.txt"), HasSubstr("sep_token \"[SEP]\" is not in the vocabulary")));
+}
+
+TEST(BadTokenizer, MoreTokensThanTheEmbeddingHasRows) {
+  EXPECT_EQ(message_of({{"vocab.txt", vocab("a\nb")}}, 7), "no error");
+  EXPECT_THAT(message_of({{"vocab.txt", vocab("a\nb")}}, 6),
+              AllOf(HasSubstr("id 6"), HasSubstr("embedding has 6 rows")));
+}
+
+}  // namespace
+}  // namespace twofour
