@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "twofour/base/error.h"
 #include "twofour/graph/network.h"
@@ -38,7 +37,8 @@ class Checker {
   }
 
   [[noreturn]] void fail(std::string_view tensor, const std::string& message) const {
-    throw Error(model_.path().string(), fmt::format("tensor '{}': {}", tensor, message));
+    const std::string origin = model_.path().empty() ? "model" : model_.path().string();
+    throw Error(fmt::format("{}: {}", origin, tensor), message);
   }
 
  private:
@@ -57,29 +57,13 @@ class Checker {
     fail(name, fmt::format("element {} is {}, expected finite values", bad - values.begin(), *bad));
   }
 
+  // ModelDirectory has checked the scales.
   void check_int8(const Parameter& weight, const TensorView& view) const {
     const auto values = view.as<int8_t>();
     const auto bad = std::find(values.begin(), values.end(), int8_t{-128});
     if (bad != values.end()) {
       fail(weight.name, fmt::format("element {} is -128, expected the narrow range [-127, 127]",
                                     bad - values.begin()));
-    }
-    const std::string module = weight.name.substr(0, weight.name.rfind('.'));
-    check_scales(weight.name + "_scale", {weight.shape[0], 1});
-    check_scales(module + ".input_scale", {1});
-  }
-
-  void check_scales(const std::string& name, const Shape& shape) const {
-    const TensorView view = model_.tensor(name);
-    expect_shape(name, view, shape);
-    if (!is_float(view.dtype)) {
-      fail(name, fmt::format("expected floats, found {}", dtype_name(view.dtype)));
-    }
-    const Tensor copy = to_f32(view, name);
-    for (float scale : copy.as<float>()) {
-      if (!(std::isfinite(scale) && scale > 0)) {
-        fail(name, fmt::format("found the scale {}, expected finite positive values", scale));
-      }
     }
   }
 

@@ -1,0 +1,271 @@
+#include "twofour/runtime/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <random>
+
+#include "twofour/backend/backends.h"
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+#include "twofour/runtime/slow_network.h"
+#include "twofour/runtime/test_models.h"
+
+namespace twofour {
+namespace {
+
+using testing::HasSubstr;
+using Taps = std::map<std::string, std::vector<int8_t>>;
+
+template <class Function>
+std::string error_of(Function function) {
+  try {
+    function();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::vector<float> run(const std::shared_ptr<const Engine>& engine, const TokenBatch& batch,
+                       int threads = 1, Taps* taps = nullptr) {
+  Session session(engine, {threads});
+  if (taps != nullptr) {
+    session.set_tap([taps](std::string_view point, std::span<const int8_t> values) {
+      (*taps)[std::string(point)].assign(values.begin(), values.end());
+    });
+  }
+  const bool by_token = engine->config().head == HeadKind::kNone;
+  const size_t rows = by_token ? batch.ids.size() : batch.offsets.size() - 1;
+  std::vector<float> output(rows * engine->output_width());
+  session.run(batch, output);
+  return output;
+}
+
+// Relative to the largest magnitude: single values may be near 0.
+void expect_close(std::span<const float> found, std::span<const float> want, double relative) {
+  ASSERT_EQ(found.size(), want.size());
+  double largest = 0;
+  for (float x : want) largest = std::max<double>(largest, std::fabs(x));
+  for (size_t i = 0; i < found.size(); ++i)
+    ASSERT_NEAR(found[i], want[i], relative * largest) << "at " << i;
+}
+
+PackedTokens random_tokens(const Network& network, int sequences, uint64_t seed, int longest) {
+  std::mt19937_64 random(seed);
+  PackedTokens tokens;
+  for (int i = 0; i < sequences; ++i) {
+    std::vector<int32_t> ids(1 + random() % longest), types(ids.size());
+    for (int32_t& id : ids) id = static_cast<int32_t>(random() % network.vocab_size);
+    for (size_t t = ids.size() / 2; t < ids.size(); ++t)
+      types[t] = static_cast<int32_t>(network.type_vocab_size - 1);
+    tokens.append(ids, types);
+  }
+  return tokens;
+}
+
+class Golden : public testing::TestWithParam<const char*> {};
+class GoldenHead : public Golden {};
+
+TEST_P(GoldenHead, OutputEqualsPyTorch) {
+  const auto golden = Safetensors::open(golden_path(GetParam()) / "golden.safetensors");
+  const PackedTokens tokens = golden_tokens(golden);
+  const auto engine = Engine::load(golden_path(GetParam()) / "model");
+  for (int threads : {1, 3})
+    expect_close(run(engine, tokens.batch(), threads), golden.get("output").as<float>(), 1e-4);
+}
+
+TEST_P(Golden, LastHiddenStateEqualsPyTorch) {
+  const auto golden = Safetensors::open(golden_path(GetParam()) / "golden.safetensors");
+  const PackedTokens tokens = golden_tokens(golden);
+  const ModelDirectory model = ModelDirectory::open(golden_path(GetParam()) / "model");
+  const auto engine = Engine::load(model.with_head(HeadKind::kNone, 0));
+  const std::vector<float> found = run(engine, tokens.batch());
+  const TensorView hidden = golden.get("hidden_states.2");
+  const size_t width = hidden.shape[2], padded = hidden.shape[1];
+  for (size_t i = 0; i + 1 < tokens.offsets.size(); ++i) {
+    const size_t length = tokens.offsets[i + 1] - tokens.offsets[i];
+    expect_close(std::span(found).subspan(tokens.offsets[i] * width, length * width),
+                 hidden.as<float>().subspan(i * padded * width, length * width), 1e-4);
+  }
+}
+
+std::string layout_name(const testing::TestParamInfo<const char*>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, Golden,
+                         testing::Values("bert-cased", "bert-chinese", "bert-uncased", "bge",
+                                         "cross-encoder", "cross-encoder-regression", "minilm",
+                                         "multilingual"),
+                         layout_name);
+INSTANTIATE_TEST_SUITE_P(Layouts, GoldenHead,
+                         testing::Values("bge", "cross-encoder", "cross-encoder-regression",
+                                         "minilm"),
+                         layout_name);
+
+class Int8 : public testing::TestWithParam<int> {
+ protected:
+  ModelDirectory model_ = int8_model("cross-encoder", GetParam());
+};
+
+TEST_P(Int8, EveryKernelGivesTheSameBits) {
+  const PackedTokens tokens = random_tokens(build_network(model_.config()), 9, 1, 60);
+  Taps want_taps;
+  const auto reference = Engine::load(model_, {"matmul_s8_reference"});
+  const std::vector<float> want = run(reference, tokens.batch(), 1, &want_taps);
+  EXPECT_EQ(want_taps.size(), reference->network().quant_points.size());
+  for (const KernelInfo& kernel : describe_kernels()) {
+    if (!kernel.unavailable.empty() || kernel.type != "int8") continue;
+    for (int threads : {1, 2, 5}) {
+      Taps taps;
+      EXPECT_EQ(run(Engine::load(model_, {kernel.name}), tokens.batch(), threads, &taps), want)
+          << kernel.name;
+      EXPECT_EQ(taps, want_taps) << kernel.name;
+    }
+  }
+}
+
+TEST_P(Int8, MatchesASimulationInDoubles) {
+  const auto engine = Engine::load(model_);
+  const PackedTokens tokens = random_tokens(engine->network(), 12, 2, 40);
+  Taps taps;
+  const std::vector<float> output = run(engine, tokens.batch(), 2, &taps);
+
+  SlowNetwork slow(engine->network(), model_);
+  std::vector<float> want;
+  for (size_t i = 0; i + 1 < tokens.offsets.size(); ++i) {
+    const size_t begin = tokens.offsets[i], length = tokens.offsets[i + 1] - begin;
+    const auto rows = slow.run(std::span(tokens.ids).subspan(begin, length),
+                               std::span(tokens.type_ids).subspan(begin, length));
+    want.insert(want.end(), rows[0].begin(), rows[0].end());
+  }
+  size_t count = 0, different = 0;
+  for (const auto& [point, values] : slow.quantized) {
+    ASSERT_EQ(taps[point].size(), values.size()) << point;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const int difference = std::abs(taps[point][i] - values[i]);
+      ASSERT_LE(difference, 1) << point << " at " << i;
+      different += difference;
+      ++count;
+    }
+  }
+  EXPECT_LE(different, count / 1000) << "of " << count;
+  expect_close(output, want, 5e-3);
+}
+
+TEST_P(Int8, LayersTellWhatRuns) {
+  const auto engine = Engine::load(model_);
+  const std::vector<LayerInfo> layers = engine->layers();
+  ASSERT_EQ(layers.size(), 2u * 6 + 2);
+  const LayerInfo& layer = layers[0];
+  EXPECT_EQ(layer.name, "encoder.layer.0.attention.self.query");
+  EXPECT_EQ(layer.type, "int8");
+  EXPECT_EQ(layer.sparse, GetParam() > 0);
+  EXPECT_EQ(layer.kernel.starts_with("spmm24"), GetParam() > 0);
+  EXPECT_EQ(layers.back().type, "f32");
+  EXPECT_GT(engine->packed_bytes(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dense0OrShared, Int8, testing::Values(0, 1, 2, 4));
+
+class Errors : public testing::Test {
+ protected:
+  std::string error(std::vector<int32_t> ids, std::vector<int32_t> types,
+                    std::vector<int32_t> offsets, size_t output = 3) {
+    std::vector<float> out(output);
+    return error_of([&] { session_.run({ids, types, offsets}, out); });
+  }
+  std::shared_ptr<const Engine> engine_ = Engine::load(golden_path("cross-encoder") / "model");
+  Session session_{engine_};
+};
+
+TEST_F(Errors, OfABatch) {
+  EXPECT_EQ(error({1, 2}, {0, 0}, {0, 2}), "no error");
+  EXPECT_THAT(error({1, 999}, {0, 0}, {0, 2}), HasSubstr("id 999 of token 1 is outside [0, 211)"));
+  EXPECT_THAT(error({1, -1}, {0, 0}, {0, 2}), HasSubstr("id -1 of token 1 is outside"));
+  EXPECT_THAT(error({1, 2}, {0, 2}, {0, 2}), HasSubstr("type id 2 of token 1 is outside [0, 2)"));
+  EXPECT_THAT(error({1, 2}, {0}, {0, 2}), HasSubstr("there are 2 ids but 1 type ids"));
+  EXPECT_THAT(error({1, 2}, {0, 0}, {1, 2}), HasSubstr("offsets start at 1"));
+  EXPECT_THAT(error({1, 2}, {0, 0}, {0, 2, 2}, 6), HasSubstr("sequence 1 is empty"));
+  EXPECT_THAT(error({1, 2}, {0, 0}, {0, 2, 1}, 6), HasSubstr("offsets descend from 2 to 1"));
+  EXPECT_THAT(error({1, 2}, {0, 0}, {0, 3}), HasSubstr("offsets end at 3 but there are 2 ids"));
+  EXPECT_THAT(error({1, 2}, {0, 0}, {0, 2}, 4), HasSubstr("output has 4 floats: expected [1, 3]"));
+  const std::vector<int32_t> many(65, 1), types(65, 0);
+  EXPECT_THAT(error(many, types, {0, 65}),
+              HasSubstr("sequence 0 has 65 tokens, the model has 64 positions"));
+}
+
+TEST_F(Errors, NoSequenceIsNone) {
+  EXPECT_EQ(error({}, {}, {}, 0), "no error");
+  EXPECT_EQ(error({}, {}, {0}, 0), "no error");
+  EXPECT_THAT(error({1}, {0}, {0}, 0), HasSubstr("there are 1 ids but no sequence"));
+}
+
+TEST_F(Errors, AfterAnErrorTheSessionWorks) {
+  EXPECT_NE(error({1, 999}, {0, 0}, {0, 2}), "no error");
+  EXPECT_EQ(error({1, 2}, {0, 0}, {0, 2}), "no error");
+}
+
+TEST(EngineErrors, AnUntrainedHead) {
+  const ModelDirectory model = ModelDirectory::open(golden_path("minilm") / "model");
+  EXPECT_THAT(error_of([&] { Engine::load(model.with_head(HeadKind::kClassification, 3)); }),
+              testing::AllOf(HasSubstr("classifier.weight"), HasSubstr("Train the model first")));
+}
+
+TEST(EngineErrors, UnknownKernel) {
+  EXPECT_THAT(error_of([] { Engine::load(golden_path("minilm") / "model", {"no_such"}); }),
+              HasSubstr("no kernel is named 'no_such'"));
+}
+
+TEST(EngineErrors, ReadersOfOneValueDisagree) {
+  const ModelDirectory model = int8_model("minilm", 1);
+  const std::string name = "encoder.layer.0.attention.self.key.input_scale";
+  const Tensor other = [] {
+    Tensor scale(DType::kF32, {1});
+    scale.as<float>()[0] = 0.5f;
+    return scale;
+  }();
+  ModelToSave save{model.path(), model.config(), {}, {}};
+  for (const std::string& tensor : model.tensor_names()) {
+    save.tensors.push_back({tensor, tensor == name ? other.view() : model.tensor(tensor)});
+  }
+  const auto path = std::filesystem::path(testing::TempDir()) / "disagree";
+  save_model_directory(path, save);
+  EXPECT_THAT(error_of([&] { Engine::load(path); }),
+              testing::AllOf(HasSubstr(name), HasSubstr("must have one input scale")));
+}
+
+TEST(Engine, LoadsFromMemory) {
+  std::map<std::string, std::string> bytes;
+  for (const char* name :
+       {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"}) {
+    bytes[name] = read_file(golden_path("cross-encoder") / "model" / name);
+  }
+  std::map<std::string, std::span<const std::byte>> files;
+  for (const auto& [name, content] : bytes) files[name] = std::as_bytes(std::span(content));
+  const auto engine = Engine::load(ModelDirectory::from_memory(files, "memory"));
+  files.clear();
+  bytes.clear();
+  const auto golden = Safetensors::open(golden_path("cross-encoder") / "golden.safetensors");
+  expect_close(run(engine, golden_tokens(golden).batch()), golden.get("output").as<float>(), 1e-4);
+  EXPECT_EQ(engine->tokenizer().vocab_size(), 211);
+}
+
+TEST(Session, SmallBatchesAfterLargeOnes) {
+  const auto engine = Engine::load(int8_model("cross-encoder", 2));
+  Session session(engine, {3});
+  for (int sequences : {40, 1, 7, 2, 60, 3}) {
+    const PackedTokens tokens = random_tokens(engine->network(), sequences, sequences, 60);
+    std::vector<float> output(sequences * engine->output_width());
+    session.run(tokens.batch(), output);
+    EXPECT_EQ(output, run(engine, tokens.batch(), 1));
+  }
+}
+
+}  // namespace
+}  // namespace twofour
