@@ -262,6 +262,13 @@ TEST(Entropy, FindsTheLeastDivergence) {
   }
 }
 
+TEST(Entropy, IgnoresZeros) {
+  std::vector<float> values = activations(20000, 8);
+  const float amax = amax_from_histogram(histogram_of(values), {Kind::kEntropy});
+  values.resize(200000, 0.0f);
+  EXPECT_EQ(amax_from_histogram(histogram_of(values), {Kind::kEntropy}), amax);
+}
+
 TEST(Entropy, CutsOutliersOff) {
   std::vector<float> values = activations(100000, 8);
   values.push_back(400);

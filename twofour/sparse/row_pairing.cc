@@ -30,7 +30,7 @@ class Planes {
     rows_ = static_cast<int64_t>(saliency.size()) / cols;
     values_.resize(rows_ * m * groups_);
     const double largest = *std::max_element(saliency.begin(), saliency.end());
-    const double scale = largest > 0 ? std::exp2(-std::ilogb(largest) - 1) : 1.0;
+    const double scale = largest > 0 ? std::ldexp(1.0, -std::ilogb(largest) - 1) : 1.0;
     for (int64_t row = 0; row < rows_; ++row) {
       for (int64_t c = 0; c < cols; ++c) {
         values_[(row * m + c % m) * groups_ + c / m] =

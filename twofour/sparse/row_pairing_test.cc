@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "twofour/sparse/testing.h"
@@ -77,32 +78,63 @@ TEST(RowPairing, FindsPlantedPartners) {
     EXPECT_THAT(result.row_sets[row], testing::ElementsAre(row, row + 16));
 }
 
-// Least loss over all perfect matchings of the rows in `free`.
-double best_matching(const std::vector<double>& saliency, int64_t cols, std::vector<int32_t> free) {
-  if (free.empty()) return 0;
-  double least = 1e300;
-  const int32_t a = free[0];
+struct Matching {
+  double lost = 0;
+  std::vector<int32_t> rows;  // partners side by side
+};
+
+// By trying all perfect matchings of the rows in `free`.
+Matching best_matching(std::span<const double> saliency, int64_t cols,
+                       const std::vector<int32_t>& free) {
+  if (free.empty()) return {};
+  Matching best{std::numeric_limits<double>::infinity(), {}};
   for (size_t i = 1; i < free.size(); ++i) {
     std::vector<int32_t> rest(free.begin() + 1, free.end());
     rest.erase(rest.begin() + static_cast<int64_t>(i) - 1);
-    const double pair = lost_saliency(saliency, cols, {}, {{a, free[i]}});
-    least = std::min(least, pair + best_matching(saliency, cols, rest));
+    Matching now = best_matching(saliency, cols, rest);
+    now.lost += lost_saliency(saliency, cols, {}, {{free[0], free[i]}});
+    now.rows.insert(now.rows.end(), {free[0], free[i]});
+    if (now.lost < best.lost) best = now;
   }
-  return least;
+  return best;
+}
+
+constexpr int64_t kFewRows = 8, kFewCols = 16;
+Matching best_of_few(std::span<const float> saliency) {
+  std::vector<int32_t> rows(kFewRows);
+  std::iota(rows.begin(), rows.end(), 0);
+  return best_matching(std::vector<double>(saliency.begin(), saliency.end()), kFewCols, rows);
 }
 
 TEST(RowPairing, ComesCloseToTheBestMatching) {
-  std::vector<int32_t> rows(8);
-  std::iota(rows.begin(), rows.end(), 0);
   double found = 0, best = 0, adjacent = 0;
-  for (uint32_t seed = 0; seed < 20; ++seed) {
-    const auto saliency = gaussian_energy(8 * 16, seed);
-    found += lost(saliency, paired(saliency, 8, 16, 2).mask);
-    adjacent += adjacent_loss(saliency, 8, 16, 2);
-    best += best_matching({saliency.begin(), saliency.end()}, 16, rows);
+  for (uint32_t seed = 0; seed < 60; ++seed) {
+    const auto saliency = gaussian_energy(kFewRows * kFewCols, seed);
+    found += lost(saliency, paired(saliency, kFewRows, kFewCols, 2).mask);
+    adjacent += adjacent_loss(saliency, kFewRows, kFewCols, 2);
+    best += best_of_few(saliency).lost;
   }
+  // Greedy alone leaves 5 % of the possible gain, 2-opt 0.8 %.
   EXPECT_GE(found, best * (1 - 1e-6));
-  EXPECT_LT(found, best + 0.1 * (adjacent - best));
+  EXPECT_LT(found, best + 0.02 * (adjacent - best));
+}
+
+TEST(RowPairing, FallsBackToAdjacentRows) {
+  int missed = 0;
+  for (uint32_t seed = 0; seed < 60; ++seed) {
+    const auto any_order = gaussian_energy(kFewRows * kFewCols, seed);
+    std::vector<float> saliency;  // the best partners are neighbours
+    for (const int64_t row : best_of_few(any_order).rows) {
+      const auto first = any_order.begin() + row * kFewCols;
+      saliency.insert(saliency.end(), first, first + kFewCols);
+    }
+    const double adjacent = adjacent_loss(saliency, kFewRows, kFewCols, 2);
+    const std::vector<double> wide(saliency.begin(), saliency.end());
+    const RowSets searched = least_energy_sets(wide, kFewRows, kFewCols, {}, 2);
+    missed += lost_saliency(wide, kFewCols, {}, searched) > adjacent * (1 + 1e-9);
+    EXPECT_LE(lost(saliency, paired(saliency, kFewRows, kFewCols, 2).mask), adjacent);
+  }
+  EXPECT_GT(missed, 0);
 }
 
 TEST(RowPairing, LosesWhatIsKnownForGaussianWeights) {
@@ -116,7 +148,7 @@ TEST(RowPairing, LosesWhatIsKnownForGaussianWeights) {
   EXPECT_NEAR(share_lost(1, RowPairing::kAdjacent), 0.132, 0.001);
   EXPECT_NEAR(share_lost(2, RowPairing::kAdjacent), 0.208, 0.001);
   EXPECT_NEAR(share_lost(4, RowPairing::kAdjacent), 0.280, 0.001);
-  EXPECT_NEAR(share_lost(2, RowPairing::kLeastEnergy), 0.1927, 0.001);
+  EXPECT_NEAR(share_lost(2, RowPairing::kLeastEnergy), 0.1935, 0.0005);
 }
 
 TEST(RowPairing, KnowsOtherPatterns) {
@@ -140,12 +172,13 @@ TEST(RowPairing, GenericAndUnrolledCostsAgree) {
 }
 
 TEST(RowPairing, DoesNotDependOnScale) {
-  const auto saliency = gaussian_energy(64 * 32, 9);
-  const RowSets sets = paired(saliency, 64, 32, 2).row_sets;
-  for (const float scale : {0x1p-90f, 0x1p+120f}) {
+  const auto saliency = gaussian_energy(64 * 512, 9);
+  const RowSets sets = paired(saliency, 64, 512, 2).row_sets;
+  // At the larger scale the sum over a row exceeds the range of float.
+  for (const float scale : {0x1p-90f, 0x1p+123f}) {
     std::vector<float> scaled = saliency;
     for (float& value : scaled) value *= scale;
-    EXPECT_EQ(paired(scaled, 64, 32, 2).row_sets, sets);
+    EXPECT_EQ(paired(scaled, 64, 512, 2).row_sets, sets);
   }
 }
 

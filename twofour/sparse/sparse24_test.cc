@@ -249,6 +249,14 @@ TEST(RowSets, PutEqualRowsTogetherFirst) {
   EXPECT_EQ(find_row_sets(matrix, 2), (RowSets{{0, 2}, {1, 3}}));
 }
 
+TEST(RowSets, FitOnePatternTogether) {
+  // Any two of these rows fit one pattern, no three do.
+  const Tensor matrix =
+      tensor_of<int8_t>(DType::kI8, {4, 4}, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1});
+  EXPECT_EQ(find_row_sets(matrix, 2), (RowSets{{0, 1}, {2, 3}}));
+  EXPECT_FALSE(find_row_sets(matrix, 4).has_value());
+}
+
 TEST(RowSets, AreNotFoundWhereThereAreNone) {
   EXPECT_FALSE(find_row_sets(shuffled_sets(2, false), 4).has_value());
   EXPECT_FALSE(find_row_sets(shuffled_sets(2, false), 128).has_value());
