@@ -50,7 +50,7 @@ class TWOFOUR_API Engine {
   std::vector<LayerInfo> layers() const;
   uint64_t packed_bytes() const;
 
-  struct State;
+  struct __attribute__((visibility("hidden"))) State;
   const State& state() const { return *state_; }
 
  private:
@@ -88,7 +88,7 @@ class TWOFOUR_API Session {
   void set_tap(Tap tap);
 
  private:
-  struct State;
+  struct __attribute__((visibility("hidden"))) State;
   std::unique_ptr<State> state_;
 };
 

@@ -33,7 +33,7 @@ class TWOFOUR_API Scorer {
   std::vector<Score> score(std::span<const TextPair> pairs);
 
  private:
-  struct State;
+  struct __attribute__((visibility("hidden"))) State;
   std::unique_ptr<State> state_;
 };
 

@@ -1,0 +1,169 @@
+#include "twofour/runtime/c_api.h"
+
+#include <algorithm>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "twofour/base/error.h"
+#include "twofour/runtime/engine.h"
+#include "twofour/runtime/scorer.h"
+
+struct twofour_engine {
+  std::shared_ptr<const twofour::Engine> engine;
+};
+
+// Token and text calls have their own scratch, made when first used.
+struct twofour_session {
+  std::shared_ptr<const twofour::Engine> engine;
+  int threads;
+  std::unique_ptr<twofour::Session> session;
+  std::unique_ptr<twofour::Scorer> scorer;
+};
+
+namespace {
+
+using twofour::Error;
+using twofour::TextPair;
+
+std::string& last_error() {
+  thread_local std::string message;
+  return message;
+}
+
+void remember(const char* message) noexcept {
+  try {
+    last_error() = message;
+  } catch (...) {  // not even memory for the message
+  }
+}
+
+// Runs `body`; false and a message if it throws.
+template <class Body>
+bool guard(Body body) noexcept {
+  try {
+    body();
+    return true;
+  } catch (const std::bad_alloc&) {
+    remember("out of memory");
+  } catch (const std::exception& error) {
+    remember(error.what());
+  } catch (...) {
+    remember("unknown error");
+  }
+  return false;
+}
+
+void require(const void* pointer, const char* function, const char* name) {
+  if (pointer == nullptr) throw Error(function, std::string(name) + " is NULL");
+}
+
+std::vector<TextPair> make_pairs(const char* function, const char* const* first,
+                                 const char* const* second, size_t count) {
+  if (count > 0) require(first, function, "first");
+  std::vector<TextPair> pairs(count);
+  for (size_t i = 0; i < count; ++i) {
+    require(first[i], function, "a text");
+    pairs[i].first = first[i];
+    if (second != nullptr && second[i] != nullptr) pairs[i].second = second[i];
+  }
+  return pairs;
+}
+
+twofour::Scorer& scorer_of(twofour_session& session) {
+  if (session.scorer == nullptr) {
+    twofour::ScorerOptions options;
+    options.threads = session.threads;
+    session.scorer = std::make_unique<twofour::Scorer>(session.engine, options);
+  }
+  return *session.scorer;
+}
+
+}  // namespace
+
+const char* twofour_version(void) { return TWOFOUR_VERSION; }
+
+const char* twofour_last_error(void) { return last_error().c_str(); }
+
+twofour_engine* twofour_engine_load(const char* model_directory, const char* kernel) {
+  twofour_engine* result = nullptr;
+  guard([&] {
+    require(model_directory, "twofour_engine_load", "model_directory");
+    twofour::EngineOptions options;
+    if (kernel != nullptr) options.force_kernel = kernel;
+    result = new twofour_engine{twofour::Engine::load(model_directory, options)};
+  });
+  return result;
+}
+
+void twofour_engine_destroy(twofour_engine* engine) { delete engine; }
+
+int64_t twofour_engine_output_width(const twofour_engine* engine) {
+  return engine == nullptr ? 0 : engine->engine->output_width();
+}
+
+twofour_session* twofour_session_create(const twofour_engine* engine, int threads) {
+  twofour_session* result = nullptr;
+  guard([&] {
+    require(engine, "twofour_session_create", "engine");
+    if (threads < 1) throw Error("twofour_session_create", "threads must be at least 1");
+    result = new twofour_session{engine->engine, threads, nullptr, nullptr};
+  });
+  return result;
+}
+
+void twofour_session_destroy(twofour_session* session) { delete session; }
+
+twofour_status twofour_session_run_tokens(twofour_session* session, const int32_t* ids,
+                                          const int32_t* type_ids, const int32_t* offsets,
+                                          size_t sequences, float* output, size_t output_count) {
+  constexpr const char* kName = "twofour_session_run_tokens";
+  const bool done = guard([&] {
+    require(session, kName, "session");
+    if (sequences == 0) return;
+    require(ids, kName, "ids");
+    require(type_ids, kName, "type_ids");
+    require(offsets, kName, "offsets");
+    require(output, kName, "output");
+    if (session->session == nullptr) {
+      session->session = std::make_unique<twofour::Session>(
+          session->engine, twofour::SessionOptions{session->threads});
+    }
+    const auto tokens = static_cast<size_t>(std::max(0, offsets[sequences]));
+    session->session->run({{ids, tokens}, {type_ids, tokens}, {offsets, sequences + 1}},
+                          {output, output_count});
+  });
+  return done ? TWOFOUR_OK : TWOFOUR_ERROR;
+}
+
+twofour_status twofour_session_run_texts(twofour_session* session, const char* const* first,
+                                         const char* const* second, size_t count, float* output) {
+  constexpr const char* kName = "twofour_session_run_texts";
+  const bool done = guard([&] {
+    require(session, kName, "session");
+    const std::vector<TextPair> pairs = make_pairs(kName, first, second, count);
+    if (count > 0) require(output, kName, "output");
+    const std::vector<float> rows = scorer_of(*session).run(pairs);
+    std::copy(rows.begin(), rows.end(), output);
+  });
+  return done ? TWOFOUR_OK : TWOFOUR_ERROR;
+}
+
+twofour_status twofour_session_score_texts(twofour_session* session, const char* const* first,
+                                           const char* const* second, size_t count, float* scores,
+                                           int32_t* predicted) {
+  constexpr const char* kName = "twofour_session_score_texts";
+  const bool done = guard([&] {
+    require(session, kName, "session");
+    const std::vector<TextPair> pairs = make_pairs(kName, first, second, count);
+    if (count > 0) require(scores, kName, "scores");
+    const std::vector<twofour::Score> found = scorer_of(*session).score(pairs);
+    for (size_t i = 0; i < found.size(); ++i) {
+      scores[i] = found[i].score;
+      if (predicted != nullptr) predicted[i] = found[i].predicted;
+    }
+  });
+  return done ? TWOFOUR_OK : TWOFOUR_ERROR;
+}

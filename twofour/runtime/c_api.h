@@ -1,0 +1,69 @@
+/* C API of libtwofour: load a model directory, run token ids or texts.
+ *
+ * Functions that can fail return NULL or TWOFOUR_ERROR; twofour_last_error() then says why, for the
+ * calling thread. No exception leaves the library. An engine may be shared between threads; a
+ * session serves one caller at a time. Strings are UTF-8. The library's soname changes when this
+ * interface does in an incompatible way.
+ */
+#ifndef TWOFOUR_RUNTIME_C_API_H_
+#define TWOFOUR_RUNTIME_C_API_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "twofour/base/export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct twofour_engine twofour_engine;
+typedef struct twofour_session twofour_session;
+
+typedef enum twofour_status { TWOFOUR_OK = 0, TWOFOUR_ERROR = 1 } twofour_status;
+
+/* "0.1.0" */
+TWOFOUR_API const char* twofour_version(void);
+
+/* Of the calling thread's last failed call, valid until its next one; "" if none failed. */
+TWOFOUR_API const char* twofour_last_error(void);
+
+/* `kernel` names one to prefer (see `twofour doctor`); NULL: the best. */
+TWOFOUR_API twofour_engine* twofour_engine_load(const char* model_directory, const char* kernel);
+
+/* Sessions made from the engine stay valid. NULL does nothing. */
+TWOFOUR_API void twofour_engine_destroy(twofour_engine* engine);
+
+/* Floats of one result: labels of a classifier, width of an embedding. 0 if `engine` is NULL. */
+TWOFOUR_API int64_t twofour_engine_output_width(const twofour_engine* engine);
+
+TWOFOUR_API twofour_session* twofour_session_create(const twofour_engine* engine, int threads);
+TWOFOUR_API void twofour_session_destroy(twofour_session* session);
+
+/* Token ids one sequence after the other, without padding: sequence i is [offsets[i], offsets[i +
+ * 1]). `offsets` has sequences + 1 entries, the first 0; `output` has `output_count` floats, which
+ * must be sequences * output_width (tokens * output_width for a model without a head). */
+TWOFOUR_API twofour_status twofour_session_run_tokens(twofour_session* session, const int32_t* ids,
+                                                      const int32_t* type_ids,
+                                                      const int32_t* offsets, size_t sequences,
+                                                      float* output, size_t output_count);
+
+/* `first` and `second` hold `count` texts each; `second` may be NULL, as may be any of its texts.
+ * `output` gets count * output_width floats. */
+TWOFOUR_API twofour_status twofour_session_run_texts(twofour_session* session,
+                                                     const char* const* first,
+                                                     const char* const* second, size_t count,
+                                                     float* output);
+
+/* A score for each text or pair, higher is more relevant, of a model with a classification head;
+ * `predicted` gets the labels (-1 for regression) and may be NULL. */
+TWOFOUR_API twofour_status twofour_session_score_texts(twofour_session* session,
+                                                       const char* const* first,
+                                                       const char* const* second, size_t count,
+                                                       float* scores, int32_t* predicted);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TWOFOUR_RUNTIME_C_API_H_ */

@@ -1,0 +1,76 @@
+/* The C API from C11, against the shared library: c_api_test MODEL, a cross-encoder of three
+ * labels. */
+#include "twofour/runtime/c_api.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static int failures = 0;
+
+#define CHECK(condition)                                                                         \
+  do {                                                                                           \
+    if (!(condition)) {                                                                          \
+      fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #condition, twofour_last_error()); \
+      ++failures;                                                                                \
+    }                                                                                            \
+  } while (0)
+
+static void check_errors(void) {
+  CHECK(strcmp(twofour_last_error(), "") == 0);
+  CHECK(twofour_engine_load("/no/such/model", NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "/no/such/model") != NULL);
+  CHECK(twofour_engine_load(NULL, NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "model_directory is NULL") != NULL);
+  CHECK(twofour_session_create(NULL, 1) == NULL);
+  CHECK(twofour_engine_output_width(NULL) == 0);
+  CHECK(twofour_session_run_texts(NULL, NULL, NULL, 0, NULL) == TWOFOUR_ERROR);
+  twofour_engine_destroy(NULL);
+  twofour_session_destroy(NULL);
+}
+
+static void check_tokens(twofour_session* session) {
+  const int32_t ids[] = {2, 10, 3, 2, 11, 12, 3};
+  const int32_t type_ids[] = {0, 0, 0, 0, 0, 1, 1};
+  const int32_t offsets[] = {0, 3, 7};
+  float output[6];
+  CHECK(twofour_session_run_tokens(session, ids, type_ids, offsets, 2, output, 6) == TWOFOUR_OK);
+  for (int i = 0; i < 6; ++i) CHECK(isfinite(output[i]));
+  CHECK(twofour_session_run_tokens(session, ids, type_ids, offsets, 2, output, 5) == TWOFOUR_ERROR);
+  CHECK(strstr(twofour_last_error(), "output has 5 floats: expected [2, 3]") != NULL);
+  CHECK(twofour_session_run_tokens(session, NULL, NULL, NULL, 0, NULL, 0) == TWOFOUR_OK);
+}
+
+static void check_texts(twofour_session* session) {
+  const char* first[] = {"red running shoe", "city cat"};
+  const char* second[] = {"This shoe is light.", NULL};
+  float rows[6], scores[2];
+  int32_t labels[2];
+  CHECK(twofour_session_run_texts(session, first, second, 2, rows) == TWOFOUR_OK);
+  CHECK(twofour_session_score_texts(session, first, second, 2, scores, labels) == TWOFOUR_OK);
+  for (int i = 0; i < 2; ++i) {
+    CHECK(scores[i] >= 0 && scores[i] <= 2);
+    for (int label = 0; label < 3; ++label) CHECK(rows[3 * i + label] <= rows[3 * i + labels[i]]);
+  }
+  float again[2];
+  CHECK(twofour_session_score_texts(session, first, second, 2, again, NULL) == TWOFOUR_OK);
+  CHECK(memcmp(again, scores, sizeof scores) == 0);
+}
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  check_errors();
+  CHECK(strcmp(twofour_version(), TWOFOUR_EXPECTED_VERSION) == 0);
+  twofour_engine* engine = twofour_engine_load(argv[1], NULL);
+  CHECK(engine != NULL);
+  if (engine == NULL) return 1;
+  CHECK(twofour_engine_output_width(engine) == 3);
+  CHECK(twofour_session_create(engine, 0) == NULL);
+  twofour_session* session = twofour_session_create(engine, 2);
+  CHECK(session != NULL);
+  twofour_engine_destroy(engine); /* the session keeps what it needs */
+  check_tokens(session);
+  check_texts(session);
+  twofour_session_destroy(session);
+  return failures == 0 ? 0 : 1;
+}
