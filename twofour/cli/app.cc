@@ -1,0 +1,78 @@
+#include "twofour/cli/app.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include "twofour/base/error.h"
+#include "twofour/cli/command.h"
+
+namespace twofour::cli {
+namespace {
+
+constexpr const char* kExitCodes =
+    "Exit codes: 0 done; 1 bad input or a failure, told on stderr; 2 wrong usage;\n"
+    "3 release gate not met (compare); 130 interrupted, saved and resumable (train).";
+
+struct CommandLine {
+  CLI::App root{
+      "2:4 structured sparsity for BERT-family encoders: from a dense checkpoint to a "
+      "sparse int8 model that runs on this machine.",
+      "twofour"};
+  std::vector<Command> commands;
+  bool quiet = false, verbose = false;
+};
+
+void add_commands(CommandLine& line, Console& console) {
+  CLI::App& root = line.root;
+  root.require_subcommand(1);
+  root.set_version_flag("--version", std::string("twofour ") + TWOFOUR_VERSION);
+  root.footer(kExitCodes);
+  root.fallthrough();  // -q and -v may stand after the subcommand; inherited by subcommands
+  auto* quiet = root.add_flag("-q,--quiet", line.quiet, "Warnings and errors only, no progress");
+  root.add_flag("-v,--verbose", line.verbose, "Debug messages too")->excludes(quiet);
+  for (auto add : {add_inspect, add_train, add_prune, add_calibrate, add_eval, add_compare,
+                   add_predict, add_bench, add_report, add_doctor, add_completion}) {
+    line.commands.push_back(add(root, console));
+  }
+}
+
+Verbosity verbosity(const CommandLine& line) {
+  if (line.quiet) return Verbosity::kQuiet;
+  return line.verbose ? Verbosity::kVerbose : Verbosity::kNormal;
+}
+
+int run_command(const CommandLine& line, Console& console) {
+  const auto chosen = std::find_if(line.commands.begin(), line.commands.end(),
+                                   [](const Command& command) { return command.app->parsed(); });
+  try {
+    const int code = chosen->run();
+    console.end_progress();
+    console.out().flush();
+    if (!console.out()) throw Error("stdout", "cannot be written");
+    return code;
+  } catch (const std::bad_alloc&) {
+    console.error("out of memory");
+  } catch (const std::exception& error) {
+    console.error(error.what());
+  }
+  return kFailure;
+}
+
+}  // namespace
+
+int run(const std::vector<std::string>& arguments, const Streams& streams) {
+  Console console(streams);
+  CommandLine line;
+  add_commands(line, console);
+  try {
+    // CLI11 takes the arguments from the back.
+    line.root.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    const int code = line.root.exit(error, streams.out, streams.err);
+    return code == 0 ? kOk : kUsage;
+  }
+  console.set_verbosity(verbosity(line));
+  return run_command(line, console);
+}
+
+}  // namespace twofour::cli

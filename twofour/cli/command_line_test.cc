@@ -1,0 +1,86 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "twofour/cli/testing/run_command.h"
+
+namespace twofour::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr const char* kCommands[] = {"inspect", "train",   "prune", "calibrate", "eval",      "compare",
+                                     "predict", "bench", "report", "doctor",    "completion"};
+
+TEST(CommandLine, HelpOfEachSubcommandHasExamples) {
+  const Outcome root = run_command({"--help"});
+  EXPECT_EQ(root.code, 0);
+  EXPECT_THAT(root.out, HasSubstr("Exit codes: 0 done; 1 bad input"));
+  for (const char* name : kCommands) {
+    EXPECT_THAT(root.out, HasSubstr(name));
+    const Outcome outcome = run_command({name, "--help"});
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_THAT(outcome.out, HasSubstr(std::string("\n  twofour ") + name)) << name;
+  }
+}
+
+TEST(CommandLine, VersionIsPrinted) {
+  const Outcome outcome = run_command({"--version"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.out, StartsWith("twofour "));
+}
+
+TEST(CommandLine, WrongUsageIsExitCodeTwo) {
+  EXPECT_EQ(run_command({}).code, 2);
+  EXPECT_EQ(run_command({"sparsify"}).code, 2);
+  EXPECT_EQ(run_command({"inspect"}).code, 2);
+  EXPECT_EQ(run_command({"inspect", "model", "--jsno"}).code, 2);
+  EXPECT_EQ(run_command({"doctor", "-q", "-v"}).code, 2);
+}
+
+TEST(CommandLine, GlobalFlagsMayFollowTheSubcommand) {
+  EXPECT_EQ(run_command({"doctor", "-q"}).code, 0);
+  EXPECT_EQ(run_command({"-v", "doctor"}).code, 0);
+}
+
+class Completion : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Completion, ScriptNamesEveryCommandAndPassesItsShell) {
+  const std::string shell = GetParam();
+  const Outcome outcome = run_command({"completion", shell});
+  ASSERT_EQ(outcome.code, 0);
+  for (const char* name : kCommands) EXPECT_THAT(outcome.out, HasSubstr(name));
+  EXPECT_THAT(outcome.out, HasSubstr("least-energy"));
+  if (std::system(("command -v " + shell + " >/dev/null").c_str()) != 0) GTEST_SKIP() << shell << " is not installed";
+  const auto path = scratch("completion-" + shell) / "script";
+  spill(path, outcome.out);
+  EXPECT_EQ(std::system((shell + " -n " + path.string()).c_str()), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shells, Completion, ::testing::Values("bash", "zsh", "fish"),
+                         [](const auto& info) { return std::string(info.param); });
+
+// What bash offers for a line whose last word is being typed.
+std::string complete(const std::string& words) {
+  const auto folder = scratch("complete");
+  spill(folder / "script", run_command({"completion", "bash"}).out);
+  spill(folder / "ask", "source " + (folder / "script").string() + "\nCOMP_WORDS=(" + words +
+                            ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_twofour\necho \"${COMPREPLY[@]}\"\n");
+  std::system(("bash " + (folder / "ask").string() + " > " + (folder / "answer").string()).c_str());
+  return slurp(folder / "answer");
+}
+
+TEST(Completion, BashOffersCommandsOptionsAndValues) {
+  EXPECT_EQ(complete("twofour ins"), "inspect\n");
+  EXPECT_EQ(complete("twofour prune --pair"), "--pairing\n");
+  EXPECT_EQ(complete("twofour prune --pairing ''"), "adjacent least-energy\n");
+  EXPECT_EQ(complete("twofour completion z"), "zsh\n");
+  EXPECT_EQ(complete("twofour prune --out ''"), "\n");  // a file name: bash's own completion follows
+}
+
+TEST(Completion, RefusesAnUnknownShell) { EXPECT_EQ(run_command({"completion", "tcsh"}).code, 2); }
+
+}  // namespace
+}  // namespace twofour::cli

@@ -1,0 +1,198 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "twofour/base/error.h"
+#include "twofour/cli/command.h"
+#include "twofour/cli/format.h"
+#include "twofour/cli/table.h"
+#include "twofour/metrics/scores_file.h"
+
+namespace twofour::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kExamples =
+    R"(Both files come from twofour eval --scores over the same data. Differences are B - A with their
+paired bootstrap interval over queries; A is the base of relative differences.
+
+Examples:
+  twofour compare dense.jsonl.zst sparse.jsonl.zst
+  twofour compare dense.jsonl.zst sparse.jsonl.zst --non-inferior ndcg@10=-2% --non-inferior pnr=-6%
+      exit code 3 unless the lower end of each interval lies above the margin)";
+
+struct Options {
+  std::filesystem::path a, b;
+  std::vector<std::string> gates;
+  int resamples = 10000;
+  double confidence = 0.95;
+  uint64_t seed = 17;
+  bool json = false;
+};
+
+struct Gate {
+  std::string metric;
+  double margin = 0;
+  bool relative = false;
+};
+
+// "ndcg@10=-2%" is relative, "accuracy=-0.01" absolute.
+std::optional<Gate> parse_gate(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) return std::nullopt;
+  std::string number = text.substr(equals + 1);
+  Gate gate{text.substr(0, equals)};
+  if (number.ends_with('%')) {
+    gate.relative = true;
+    number.pop_back();
+  }
+  try {
+    size_t used = 0;
+    gate.margin = std::stod(number, &used);
+    if (used != number.size() || gate.margin > 0) return std::nullopt;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+  if (gate.relative) gate.margin /= 100;
+  return gate;
+}
+
+std::string check_gate(const std::string& text) {
+  return parse_gate(text) ? "" : "expected METRIC=-N% or METRIC=-N, e.g. ndcg@10=-2%";
+}
+
+struct Comparison {
+  Metrics a, b;
+  std::map<std::string, Interval> intervals;
+};
+
+Comparison compare(const Options& options) {
+  const QueryScores a = read_scores_file(options.a);
+  const QueryScores b = read_scores_file(options.b);
+  if (a.options != b.options) {
+    throw Error(options.b.string(),
+                fmt::format("was evaluated with other metric options than {}", options.a.string()),
+                "Evaluate both with the same options");
+  }
+  return {aggregate(a.queries, a.options), aggregate(b.queries, b.options),
+          paired_bootstrap(a.queries, b.queries, options.resamples, options.confidence,
+                           options.seed, a.options)};
+}
+
+const Interval& interval_of(const Gate& gate, const Comparison& comparison) {
+  const auto found = comparison.intervals.find(gate.metric);
+  if (found != comparison.intervals.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, interval] : comparison.intervals) names.push_back(name);
+  throw Error("--non-inferior", fmt::format("no metric is called {}: known here are {}",
+                                            gate.metric, fmt::join(names, ", ")));
+}
+
+bool holds(const Gate& gate, const Interval& interval) {
+  return (gate.relative ? interval.relative_low : interval.low) > gate.margin;
+}
+
+void print_table(const Options& options, const Comparison& comparison, std::ostream& out) {
+  out << fmt::format("A  {}\nB  {}\n\n", options.a.string(), options.b.string());
+  const std::string range = fmt::format("{:g} % interval", options.confidence * 100);
+  Table table({"<metric", "A", "B", "B - A", "<" + range, "relative", "<" + range});
+  for (const auto& [name, i] : comparison.intervals) {
+    table.add_row(
+        {name, fmt::format("{:.4f}", comparison.a.at(name)),
+         fmt::format("{:.4f}", comparison.b.at(name)), fmt::format("{:+.4f}", i.difference),
+         fmt::format("{:+.4f} .. {:+.4f}", i.low, i.high), format_signed_percent(i.relative),
+         fmt::format("{} .. {}", format_signed_percent(i.relative_low),
+                     format_signed_percent(i.relative_high))});
+  }
+  table.print(out);
+}
+
+int print_gates(const std::vector<Gate>& gates, const Comparison& comparison, std::ostream& out) {
+  int code = kOk;
+  for (const Gate& gate : gates) {
+    const Interval& interval = interval_of(gate, comparison);
+    const bool met = holds(gate, interval);
+    if (!met) code = kGateNotMet;
+    const auto show = [&](double value) {
+      return gate.relative ? fmt::format("{:+.2f} %", value * 100) : fmt::format("{:+.4f}", value);
+    };
+    out << fmt::format("{}  {}: lower end {} {} margin {}\n", met ? "PASS" : "FAIL", gate.metric,
+                       show(gate.relative ? interval.relative_low : interval.low),
+                       met ? ">" : "<=", show(gate.margin));
+  }
+  return code;
+}
+
+int print_json(const Options& options, const std::vector<Gate>& gates, const Comparison& comparison,
+               std::ostream& out) {
+  Json metrics = Json::object();
+  for (const auto& [name, i] : comparison.intervals) {
+    metrics[name] = {{"a", comparison.a.at(name)},
+                     {"b", comparison.b.at(name)},
+                     {"difference", i.difference},
+                     {"low", i.low},
+                     {"high", i.high},
+                     {"relative", i.relative},
+                     {"relative_low", i.relative_low},
+                     {"relative_high", i.relative_high}};
+  }
+  int code = kOk;
+  Json verdicts = Json::array();
+  for (const Gate& gate : gates) {
+    const bool met = holds(gate, interval_of(gate, comparison));
+    if (!met) code = kGateNotMet;
+    verdicts.push_back({{"metric", gate.metric},
+                        {"margin", gate.margin},
+                        {"relative", gate.relative},
+                        {"met", met}});
+  }
+  out << Json{{"a", options.a.string()},
+              {"b", options.b.string()},
+              {"confidence", options.confidence},
+              {"resamples", options.resamples},
+              {"metrics", metrics},
+              {"gates", verdicts}}
+             .dump(2)
+      << '\n';
+  return code;
+}
+
+int run_compare(const Options& options, Console& console) {
+  std::vector<Gate> gates;
+  for (const std::string& text : options.gates) gates.push_back(*parse_gate(text));
+  const Comparison comparison = compare(options);
+  if (options.json) return print_json(options, gates, comparison, console.out());
+  print_table(options, comparison, console.out());
+  if (!gates.empty()) console.out() << '\n';
+  return print_gates(gates, comparison, console.out());
+}
+
+}  // namespace
+
+Command add_compare(CLI::App& root, Console& console) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app =
+      root.add_subcommand("compare", "Compare two evaluations query by query; a release gate");
+  app->footer(kExamples);
+  app->add_option("a", options->a, "Scores of the baseline")->required()->type_name("FILE");
+  app->add_option("b", options->b, "Scores of the candidate")->required()->type_name("FILE");
+  app->add_option("--non-inferior", options->gates,
+                  "METRIC=-N% (relative) or METRIC=-N; may be repeated")
+      ->type_name("GATE")
+      ->take_all()
+      ->check(CLI::Validator(check_gate, "", "gate"));
+  app->add_option("--resamples", options->resamples, "Bootstrap resamples")
+      ->capture_default_str()
+      ->check(CLI::Range(100, 1000000));
+  app->add_option("--confidence", options->confidence, "Of the intervals")
+      ->capture_default_str()
+      ->check(CLI::Range(0.5, 0.9999));
+  app->add_option("--seed", options->seed, "Of the bootstrap")->capture_default_str();
+  app->add_flag("--json", options->json, "For machines");
+  return {app, [options, &console] { return run_compare(*options, console); }};
+}
+
+}  // namespace twofour::cli

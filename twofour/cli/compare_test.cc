@@ -1,0 +1,98 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "twofour/cli/testing/run_command.h"
+#include "twofour/metrics/scores_file.h"
+
+namespace twofour::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+// 40 queries of 10 pairs; `wrong` of each ten pairs are predicted wrongly.
+QueryScores scores(int64_t wrong) {
+  QueryScores scores;
+  scores.system = "test";
+  for (int q = 0; q < 40; ++q) {
+    QueryStats stats;
+    stats.query_id = "q" + std::to_string(q);
+    stats.pairs = stats.classified = 10;
+    stats.correct = 10 - wrong - q % 2;
+    stats.concordant = 20 - wrong;
+    stats.discordant = 4 + wrong;
+    stats.ndcg = 0.8 - 0.01 * static_cast<double>(wrong) - 0.001 * (q % 5);
+    stats.ndcg_defined = true;
+    scores.queries.push_back(stats);
+  }
+  return scores;
+}
+
+class Compare : public ::testing::Test {
+ protected:
+  Compare() {
+    write_scores_file(folder_ / "a.jsonl.zst", scores(1));
+    write_scores_file(folder_ / "b.jsonl", scores(2));
+  }
+
+  Outcome compare(std::vector<std::string> more) {
+    std::vector<std::string> all{"compare", folder_ / "a.jsonl.zst", folder_ / "b.jsonl"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_command(all);
+  }
+
+  std::filesystem::path folder_ = scratch("compare");
+};
+
+TEST_F(Compare, PrintsDifferencesWithIntervals) {
+  const Outcome outcome = compare({});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("95 % interval"));
+  EXPECT_THAT(outcome.out, HasSubstr("-0.1000"));  // accuracy: one more of ten is wrong
+}
+
+TEST_F(Compare, GateDecidesTheExitCode) {
+  EXPECT_EQ(compare({"--non-inferior", "accuracy=-20%"}).code, 0);
+  const Outcome failed = compare({"--non-inferior", "ndcg@10=-5%", "--non-inferior", "accuracy=-2%"});
+  EXPECT_EQ(failed.code, 3);
+  EXPECT_THAT(failed.out, HasSubstr("PASS  ndcg@10"));
+  EXPECT_THAT(failed.out, HasSubstr("FAIL  accuracy"));
+  EXPECT_EQ(compare({"--non-inferior", "accuracy=-0.2"}).code, 0);
+  EXPECT_EQ(compare({"--non-inferior", "accuracy=-0.05"}).code, 3);
+}
+
+TEST_F(Compare, JsonHoldsMetricsAndVerdicts) {
+  const Outcome outcome = compare({"--json", "--non-inferior", "accuracy=-2%"});
+  EXPECT_EQ(outcome.code, 3);
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_NEAR(json["metrics"]["accuracy"]["difference"], -0.1, 1e-9);
+  EXPECT_EQ(json["gates"][0]["met"], false);
+}
+
+TEST_F(Compare, RefusesWrongInput) {
+  EXPECT_EQ(compare({"--non-inferior", "accuracy"}).code, 2);
+  EXPECT_EQ(compare({"--non-inferior", "accuracy=2%"}).code, 2);
+  EXPECT_EQ(compare({"--non-inferior", "accuracy=-2%x"}).code, 2);
+  const Outcome unknown = compare({"--non-inferior", "mrr=-2%"});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_THAT(unknown.err, HasSubstr("no metric is called mrr"));
+
+  QueryScores other = scores(1);
+  other.queries.pop_back();
+  write_scores_file(folder_ / "b.jsonl", other);
+  EXPECT_EQ(compare({}).code, 1);
+
+  other = scores(1);
+  other.options.recall_k = 10;
+  write_scores_file(folder_ / "b.jsonl", other);
+  EXPECT_THAT(compare({}).err, HasSubstr("other metric options"));
+
+  spill(folder_ / "b.jsonl", "{}\n");
+  EXPECT_THAT(compare({}).err, HasSubstr("b.jsonl:1"));
+  std::filesystem::remove(folder_ / "b.jsonl");
+  EXPECT_THAT(compare({}).err, HasSubstr("b.jsonl"));
+}
+
+}  // namespace
+}  // namespace twofour::cli

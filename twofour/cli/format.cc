@@ -1,0 +1,32 @@
+#include "twofour/cli/format.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace twofour::cli {
+
+std::string format_bytes(uint64_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  if (bytes < 1000 * 1000) return fmt::format("{:.1f} kB", value / 1e3);
+  if (bytes < 1000 * 1000 * 1000) return fmt::format("{:.1f} MB", value / 1e6);
+  return fmt::format("{:.1f} GB", value / 1e9);
+}
+
+std::string format_megabytes(uint64_t bytes) {
+  return fmt::format("{:.2f}", static_cast<double>(bytes) / 1e6);
+}
+
+std::string format_duration(double seconds) {
+  const auto whole = static_cast<int64_t>(std::llround(seconds));
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{}:{:02}", whole / 60, whole % 60);
+  return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+std::string format_percent(double share) { return fmt::format("{:.1f} %", share * 100); }
+
+std::string format_signed_percent(double share) { return fmt::format("{:+.1f} %", share * 100); }
+
+}  // namespace twofour::cli

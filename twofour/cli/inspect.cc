@@ -1,0 +1,121 @@
+#include "twofour/graph/inspect.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "twofour/base/error.h"
+#include "twofour/cli/command.h"
+#include "twofour/cli/format.h"
+#include "twofour/cli/model_json.h"
+#include "twofour/cli/table.h"
+#include "twofour/runtime/engine.h"
+
+namespace twofour::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  twofour inspect runs/sparse/model
+  twofour inspect runs/sparse/model --json | jq '.layers[] | select(.sparsity < 0.5).name'
+
+MB are 10^6 bytes. "after" is the layer as 2:4 int8: half the values, 2 bits of metadata for each, scales.)";
+
+struct Options {
+  std::filesystem::path model;
+  bool json = false;
+};
+
+std::string eligible_engines(const LayerReport& layer) {
+  if (!layer.not_prunable.empty()) return "none: " + layer.not_prunable;
+  std::vector<std::string> able, unable;
+  for (const Eligibility& e : layer.engines) {
+    if (e.reason.empty())
+      able.push_back(e.engine);
+    else
+      unable.push_back(fmt::format("{}: {}", e.engine, e.reason));
+  }
+  std::string text = able.empty() ? "none" : fmt::format("{}", fmt::join(able, ", "));
+  return unable.empty() ? text : fmt::format("{} ({})", text, fmt::join(unable, "; "));
+}
+
+std::string pattern_of(const SparsityReport& sparsity) {
+  if (sparsity.groups_2_4 >= 1) return "2:4";
+  return sparsity.groups_2_4 > 0 ? fmt::format("{:.1f} % of groups", sparsity.groups_2_4 * 100)
+                                 : "dense";
+}
+
+// Bytes of the packed weights; nothing when this model cannot run as it stands, which is told.
+std::optional<uint64_t> memory_bytes(const ModelDirectory& model, const ModelReport& report,
+                                     Console& console) {
+  if (!report.absent.empty()) return std::nullopt;
+  try {
+    return Engine::load(model)->packed_bytes();
+  } catch (const Error& error) {
+    console.log(LogLevel::kWarning, fmt::format("does not run: {}", error.what()));
+    return std::nullopt;
+  }
+}
+
+void print_summary(const ModelConfig& config, const ModelReport& report,
+                   std::optional<uint64_t> memory, std::ostream& out) {
+  const auto line = [&](std::string_view name, const std::string& value) {
+    out << fmt::format("{:<14}{}\n", name, value);
+  };
+  line("architecture",
+       fmt::format("{}, {} layers, hidden {}, {} heads, intermediate {}, vocabulary {}",
+                   config.model_type, config.num_hidden_layers, config.hidden_size,
+                   config.num_attention_heads, config.intermediate_size, config.vocab_size));
+  line("head", describe_head(config));
+  line("weights", config.int8 ? "int8" : "float");
+  line("file", format_bytes(report.weight_file_bytes));
+  if (memory) line("memory", format_bytes(*memory) + " packed for this machine");
+  line("matrices", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.matrix_bytes_now),
+                               format_bytes(report.matrix_bytes_after)));
+  line("other", format_bytes(report.other_bytes) + " (embeddings, biases, norms)");
+  if (!report.absent.empty()) {
+    line("absent", fmt::format("{}: training initializes them", fmt::join(report.absent, ", ")));
+  }
+}
+
+void print_layers(const ModelReport& report, std::ostream& out) {
+  Table table({"<layer", "n", "k", "<type", "zeros %", "<pattern", "share rows", "now MB",
+               "after MB", "<eligible as 2:4 int8"});
+  for (const LayerReport& layer : report.layers) {
+    table.add_row({layer.name, std::to_string(layer.n), std::to_string(layer.k),
+                   std::string(dtype_name(layer.dtype)),
+                   fmt::format("{:.1f}", layer.sparsity.zeros * 100), pattern_of(layer.sparsity),
+                   std::to_string(layer.sparsity.share_rows), format_megabytes(layer.bytes_now),
+                   format_megabytes(layer.bytes_after), eligible_engines(layer)});
+  }
+  table.print(out);
+}
+
+int run_inspect(const Options& options, Console& console) {
+  const ModelDirectory model = ModelDirectory::open(options.model);
+  const ModelReport report = inspect_model(build_network(model.config()), model);
+  const auto memory = memory_bytes(model, report, console);
+  if (options.json) {
+    console.out() << inspect_json(model, report, memory).dump(2) << '\n';
+    return kOk;
+  }
+  print_summary(model.config(), report, memory, console.out());
+  console.out() << '\n';
+  print_layers(report, console.out());
+  return kOk;
+}
+
+}  // namespace
+
+Command add_inspect(CLI::App& root, Console& console) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = root.add_subcommand(
+      "inspect", "Show a model's layers, sparsity, size and what engines can do with it");
+  app->footer(kExamples);
+  app->add_option("model", options->model, "Model directory")->required()->type_name("MODEL");
+  app->add_flag("--json", options->json, "For machines");
+  return {app, [options, &console] { return run_inspect(*options, console); }};
+}
+
+}  // namespace twofour::cli

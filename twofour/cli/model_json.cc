@@ -1,0 +1,79 @@
+#include "twofour/cli/model_json.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace twofour::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json layer_json(const LayerReport& layer) {
+  Json engines = Json::object();
+  for (const Eligibility& e : layer.engines) {
+    const std::string& reason = layer.not_prunable.empty() ? e.reason : layer.not_prunable;
+    engines[e.engine] = reason.empty() ? Json(true) : Json(reason);
+  }
+  return {{"name", layer.name},
+          {"n", layer.n},
+          {"k", layer.k},
+          {"type", dtype_name(layer.dtype)},
+          {"sparsity", layer.sparsity.zeros},
+          {"groups_2_4", layer.sparsity.groups_2_4},
+          {"share_rows", layer.sparsity.share_rows},
+          {"bytes_now", layer.bytes_now},
+          {"bytes_after", layer.bytes_after},
+          {"eligible", std::move(engines)}};
+}
+
+std::string_view pooling_name(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::kCls:
+      return "CLS";
+    case Pooling::kMean:
+      return "mean";
+    case Pooling::kMax:
+      return "max";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string describe_head(const ModelConfig& config) {
+  switch (config.head) {
+    case HeadKind::kNone:
+      return "none: hidden states";
+    case HeadKind::kClassification:
+      return config.num_labels == 1 ? "regression"
+                                    : fmt::format("classification, {} labels", config.num_labels);
+    case HeadKind::kEmbedding:
+      return fmt::format("embedding, {} pooling{}", pooling_name(config.pooling),
+                         config.normalize ? ", normalized" : "");
+  }
+  return "";
+}
+
+Json inspect_json(const ModelDirectory& model, const ModelReport& report,
+                  std::optional<uint64_t> memory_bytes) {
+  const ModelConfig& config = model.config();
+  Json layers = Json::array();
+  for (const LayerReport& layer : report.layers) layers.push_back(layer_json(layer));
+  Json json = {{"model", model.path().string()},
+               {"architecture", config.model_type},
+               {"num_hidden_layers", config.num_hidden_layers},
+               {"hidden_size", config.hidden_size},
+               {"head", describe_head(config)},
+               {"int8", config.int8},
+               {"weight_file_bytes", report.weight_file_bytes},
+               {"matrix_bytes_now", report.matrix_bytes_now},
+               {"matrix_bytes_after", report.matrix_bytes_after},
+               {"other_bytes", report.other_bytes},
+               {"absent", report.absent},
+               {"layers", std::move(layers)}};
+  if (memory_bytes) json["memory_bytes"] = *memory_bytes;
+  return json;
+}
+
+}  // namespace twofour::cli

@@ -1,0 +1,268 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "twofour/base/cpu_features.h"
+#include "twofour/base/error.h"
+#include "twofour/cli/command.h"
+#include "twofour/cli/pair_scoring.h"
+#include "twofour/cli/stopwatch.h"
+#include "twofour/cli/table.h"
+#include "twofour/cli/text_input.h"
+#include "twofour/io/file.h"
+
+namespace twofour::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kRowsPerBlock = 1024;  // in flight at a time, so that inputs of any length stream
+
+constexpr const char* kExamples =
+    R"(Input is TSV with a header (columns query and document, or text) or JSON Lines with these keys; output has the
+same form and order: score and label of pairs, embeddings of texts. An embedding model scores a pair by the
+product of its embeddings. With --documents, queries are answered by the best documents of a corpus: a BEIR
+corpus.jsonl[.zst] or one document a line; without --query they are read from standard input, one a line.
+
+Examples:
+  twofour predict runs/sparse/model --input pairs.tsv --output scores.tsv
+  printf 'text\nfast json parser\n' | twofour predict minilm
+  twofour predict runs/sparse/model --query "play chess against the computer" --documents corpus.jsonl.zst --top 5)";
+
+struct Options {
+  std::filesystem::path model;
+  std::string input = "-";
+  std::filesystem::path output, documents;
+  std::string query;
+  int64_t top = 10;
+  int threads = 0;
+  int64_t max_length = 0;
+  bool json = false;
+};
+
+// Writes results in the input's format.
+class Writer {
+ public:
+  Writer(std::ostream& out, TextInput::Format format, const PairScoring& scoring)
+      : out_(out), json_(format == TextInput::Format::kJsonl), classes_(scoring.has_classes()) {}
+
+  void scores(std::span<const Score> scores) {
+    if (!json_) header(classes_ ? "score\tlabel" : "score");
+    for (const Score& s : scores) {
+      if (json_) {
+        out_ << fmt::format(R"({{"score": {})", s.score);
+        if (classes_) out_ << fmt::format(R"(, "label": {})", s.predicted);
+        out_ << "}\n";
+      } else {
+        out_ << fmt::format("{}", s.score);
+        if (classes_) out_ << '\t' << s.predicted;
+        out_ << '\n';
+      }
+    }
+  }
+
+  void embeddings(std::span<const float> rows, int64_t width) {
+    if (!json_) header(embedding_header(width));
+    for (size_t i = 0; i < rows.size(); i += width) {
+      const auto row = rows.subspan(i, width);
+      if (json_)
+        out_ << fmt::format(R"({{"embedding": [{}]}})", fmt::join(row, ", ")) << '\n';
+      else
+        out_ << fmt::format("{}\n", fmt::join(row, "\t"));
+    }
+  }
+
+ private:
+  static std::string embedding_header(int64_t width) {
+    std::vector<int64_t> columns(width);
+    std::iota(columns.begin(), columns.end(), 0);
+    return fmt::format("e{}", fmt::join(columns, "\te"));
+  }
+
+  void header(const std::string& line) {
+    if (!std::exchange(headed_, true)) out_ << line << '\n';
+  }
+
+  std::ostream& out_;
+  bool json_, classes_, headed_ = false;
+};
+
+void predict_block(std::vector<InputText> block, bool pairs, PairScoring& scoring, Writer& writer) {
+  if (pairs) {
+    std::vector<TextPair> texts;
+    for (const InputText& text : block) texts.push_back({text.first, text.second});
+    writer.scores(scoring.score(texts));
+    return;
+  }
+  if (!scoring.embeds()) {
+    throw Error("predict", "this model scores pairs, but the input holds single texts",
+                "Give the columns query and document");
+  }
+  std::vector<std::string> texts;
+  for (InputText& text : block) texts.push_back(std::move(text.first));
+  writer.embeddings(scoring.embed(texts, {}), scoring.width());
+}
+
+void predict(TextInput& input, PairScoring& scoring, Console& console, std::ostream& out) {
+  Writer writer(out, input.format(), scoring);
+  const Stopwatch watch;
+  int64_t done = 0;
+  for (auto block = input.read(kRowsPerBlock); !block.empty(); block = input.read(kRowsPerBlock)) {
+    done += static_cast<int64_t>(block.size());
+    predict_block(std::move(block), input.pairs(), scoring, writer);
+    out.flush();
+    console.progress("predict", done, 0, "rows", watch.seconds());
+  }
+  console.end_progress();
+}
+
+void predict_from(const Options& options, std::istream& in, const std::string& origin,
+                  PairScoring& scoring, Console& console) {
+  TextInput input(in, origin);
+  if (options.output.empty()) {
+    predict(input, scoring, console, console.out());
+  } else {
+    write_file_atomically(options.output,
+                          [&](std::ostream& out) { predict(input, scoring, console, out); });
+  }
+}
+
+int predict_rows(const Options& options, PairScoring& scoring, Console& console) {
+  if (options.input == "-") {
+    predict_from(options, console.in(), "stdin", scoring, console);
+  } else if (options.input.ends_with(".zst")) {
+    std::istringstream in(read_file(options.input));
+    predict_from(options, in, options.input, scoring, console);
+  } else {
+    std::ifstream in(options.input, std::ios::binary);
+    if (!in) throw Error(options.input, "cannot be opened");
+    predict_from(options, in, options.input, scoring, console);
+  }
+  return kOk;
+}
+
+// Indices of the best documents, ties in the order of the corpus.
+std::vector<size_t> best(const std::vector<Score>& scores, int64_t top) {
+  std::vector<size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto count = std::min<size_t>(top, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(count), order.end(),
+                    [&](size_t a, size_t b) {
+                      return scores[a].score != scores[b].score ? scores[a].score > scores[b].score
+                                                                : a < b;
+                    });
+  order.resize(count);
+  return order;
+}
+
+class Search {
+ public:
+  Search(const Options& options, PairScoring& scoring, Console& console)
+      : options_(options),
+        scoring_(scoring),
+        console_(console),
+        corpus_(read_corpus(options.documents)) {
+    if (scoring_.embeds()) embeddings_ = scoring_.embed(corpus_.texts, progress("embed documents"));
+  }
+
+  void answer(const std::string& query) {
+    const auto scores =
+        scoring_.score_query(query, corpus_.texts, embeddings_, progress("score documents"));
+    console_.end_progress();
+    if (options_.json)
+      print_json(query, scores);
+    else
+      print_table(scores);
+    console_.out().flush();
+  }
+
+ private:
+  PairScoring::OnBlock progress(const char* task) {
+    return [this, task, watch = Stopwatch()](int64_t done, int64_t total) {
+      console_.progress(task, done, total, "documents", watch.seconds());
+    };
+  }
+
+  void print_table(const std::vector<Score>& scores) {
+    Table table({"rank", "score", "<id", "<document"});
+    int rank = 0;
+    for (size_t i : best(scores, options_.top)) {
+      table.add_row({std::to_string(++rank), fmt::format("{:.4f}", scores[i].score), corpus_.ids[i],
+                     corpus_.texts[i]});
+    }
+    table.print(console_.out());
+  }
+
+  void print_json(const std::string& query, const std::vector<Score>& scores) {
+    Json documents = Json::array();
+    for (size_t i : best(scores, options_.top)) {
+      documents.push_back(
+          {{"id", corpus_.ids[i]}, {"score", scores[i].score}, {"text", corpus_.texts[i]}});
+    }
+    console_.out() << Json{{"query", query}, {"documents", documents}}.dump() << '\n';
+  }
+
+  const Options& options_;
+  PairScoring& scoring_;
+  Console& console_;
+  Corpus corpus_;
+  std::vector<float> embeddings_;
+};
+
+int search(const Options& options, PairScoring& scoring, Console& console) {
+  Search search(options, scoring, console);
+  if (!options.query.empty()) {
+    search.answer(options.query);
+    return kOk;
+  }
+  for (std::string line; std::getline(console.in(), line);) {
+    if (!line.empty()) search.answer(line);
+  }
+  return kOk;
+}
+
+int run_predict(const Options& options, Console& console) {
+  const int threads = options.threads > 0 ? options.threads : available_cores();
+  PairScoring scoring(Engine::load(options.model),
+                      {.threads = threads, .max_length = options.max_length});
+  return options.documents.empty() ? predict_rows(options, scoring, console)
+                                   : search(options, scoring, console);
+}
+
+}  // namespace
+
+Command add_predict(CLI::App& root, Console& console) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = root.add_subcommand(
+      "predict", "Scores of pairs, embeddings of texts, or the best documents for a query");
+  app->footer(kExamples);
+  app->add_option("model", options->model, "Model directory")->required()->type_name("MODEL");
+  auto* input = app->add_option("--input", options->input, "TSV or JSON Lines; - is standard input")
+                    ->capture_default_str()
+                    ->type_name("FILE");
+  auto* output = app->add_option("--output", options->output,
+                                 "File to write, whole or not at all [standard output]")
+                     ->type_name("FILE");
+  auto* documents =
+      app->add_option("--documents", options->documents, "Corpus that answers queries")
+          ->type_name("FILE");
+  documents->excludes(input)->excludes(output);
+  app->add_option("--query", options->query, "A query [one a line from standard input]")
+      ->needs(documents);
+  app->add_option("--top", options->top, "Documents to show")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->needs(documents);
+  app->add_flag("--json", options->json, "Answers to queries as JSON Lines")->needs(documents);
+  app->add_option("--threads", options->threads, "CPU threads [all cores]")
+      ->check(CLI::Range(1, 1024));
+  app->add_option("--max-length", options->max_length, "Tokens of a text or pair [the model's]")
+      ->check(CLI::PositiveNumber);
+  return {app, [options, &console] { return run_predict(*options, console); }};
+}
+
+}  // namespace twofour::cli

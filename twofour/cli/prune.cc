@@ -1,0 +1,208 @@
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "twofour/base/error.h"
+#include "twofour/cli/command.h"
+#include "twofour/cli/format.h"
+#include "twofour/cli/table.h"
+#include "twofour/graph/inspect.h"
+#include "twofour/sparse/mask.h"
+
+namespace twofour::cli {
+namespace {
+
+constexpr const char* kExamples =
+    R"(Zeros the weights of least saliency in place, without training and without LibTorch. Quality falls:
+train a recipe to win it back, or prune only to measure size and speed. Embeddings, pooler and head stay dense.
+
+Examples:
+  twofour prune model --out model-24
+  twofour prune model --out model-24 --share-rows 2 --pairing least-energy
+  twofour prune model --out model-24 --layers 'encoder.layer.*.output.dense' --keep-dense 'encoder.layer.0.*'
+  twofour prune model --out model-25 --sparsity 0.25)";
+
+struct Options {
+  std::filesystem::path model, out;
+  double sparsity = 0.5;
+  int share_rows = 1;
+  std::string pairing = "adjacent";
+  std::string saliency = "energy";
+  std::vector<std::string> layers, keep_dense;
+};
+
+struct PrunedLayer {
+  std::string name;  // of the op
+  std::string weight;
+  int64_t n = 0, k = 0;
+  double sparsity = 0, energy_lost = 0;
+  Tensor values{};
+};
+
+bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
+  return std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
+    return fnmatch(glob.c_str(), name.c_str(), 0) == 0;
+  });
+}
+
+bool is_pattern(const std::string& glob) { return glob.find_first_of("*?[") != std::string::npos; }
+
+// A glob that matches nothing is a typing error, and so is a layer asked for by its full name that
+// cannot be pruned.
+void check_globs(const Options& options, const Network& network) {
+  std::vector<std::string> all = options.layers;
+  all.insert(all.end(), options.keep_dense.begin(), options.keep_dense.end());
+  for (const std::string& glob : all) {
+    const bool known = std::any_of(network.ops.begin(), network.ops.end(), [&](const Op& op) {
+      return op.kind == OpKind::kLinear && matches_any({glob}, op.name);
+    });
+    if (!known) {
+      throw Error(options.model.string(), fmt::format("no linear layer is called {}", glob),
+                  "twofour inspect lists the layers");
+    }
+  }
+  for (const Op& op : network.ops) {
+    const bool named =
+        std::any_of(options.layers.begin(), options.layers.end(),
+                    [&](const std::string& glob) { return !is_pattern(glob) && glob == op.name; });
+    const std::string reason = named ? why_not_prunable(network, op) : "";
+    if (!reason.empty()) throw Error(op.name, fmt::format("cannot be pruned: {}", reason));
+  }
+}
+
+std::vector<const Op*> chosen_layers(const Options& options, const Network& network,
+                                     Console& console) {
+  std::vector<const Op*> chosen;
+  for (const Op& op : network.ops) {
+    if (op.kind != OpKind::kLinear || !op.prunable || matches_any(options.keep_dense, op.name))
+      continue;
+    if (!options.layers.empty() && !matches_any(options.layers, op.name)) continue;
+    const std::string reason = why_not_prunable(network, op);
+    if (reason.empty())
+      chosen.push_back(&op);
+    else
+      console.log(LogLevel::kWarning, fmt::format("{} stays dense: {}", op.name, reason));
+  }
+  if (chosen.empty()) throw Error(options.model.string(), "no layer is left to prune");
+  return chosen;
+}
+
+PrunedLayer prune_layer(const Options& options, const ModelDirectory& model, const Network& network,
+                        const Op& op) {
+  const Parameter& weight = network.parameter(op, 0);
+  PrunedLayer layer{op.name, weight.name, weight.shape[0], weight.shape[1]};
+  layer.values = to_f32(model.tensor(weight.name), weight.name);
+  const auto values = layer.values.as<float>();
+  std::vector<float> saliency(values.size());
+  saliency_by_name(options.saliency)(values, saliency);
+
+  MaskOptions mask_options;
+  mask_options.sparsity = options.sparsity;
+  mask_options.share_rows = options.share_rows;
+  mask_options.pairing =
+      options.pairing == "adjacent" ? RowPairing::kAdjacent : RowPairing::kLeastEnergy;
+  const Mask mask = compute_mask(op.name, saliency, layer.n, layer.k, mask_options).mask;
+
+  double total = 0, lost = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double energy = static_cast<double>(values[i]) * values[i];
+    total += energy;
+    if (mask.keep[i]) continue;
+    lost += energy;
+    values[i] = 0;
+  }
+  layer.sparsity = mask.sparsity();
+  layer.energy_lost = total > 0 ? lost / total : 0;
+  return layer;
+}
+
+std::string describe(const Options& options, const std::vector<PrunedLayer>& layers) {
+  nlohmann::ordered_json json;
+  json["version"] = TWOFOUR_VERSION;
+  json["pruning"] = {{"method", "one-shot"},         {"pattern", "2:4"},
+                     {"sparsity", options.sparsity}, {"share_rows", options.share_rows},
+                     {"pairing", options.pairing},   {"saliency", options.saliency}};
+  for (const PrunedLayer& layer : layers) json["pruning"]["layers"].push_back(layer.name);
+  return json.dump(2) + "\n";
+}
+
+void save(const Options& options, const ModelDirectory& model,
+          const std::vector<PrunedLayer>& layers) {
+  ModelToSave out{options.model, model.config(), {}, describe(options, layers)};
+  for (const std::string& name : model.tensor_names()) {
+    const auto pruned = std::find_if(layers.begin(), layers.end(), [&](const PrunedLayer& layer) {
+      return layer.weight == name;
+    });
+    out.tensors.push_back(
+        {name, pruned == layers.end() ? model.tensor(name) : pruned->values.view()});
+  }
+  save_model_directory(options.out, out);
+}
+
+int run_prune(const Options& options, Console& console) {
+  const ModelDirectory model = ModelDirectory::open(options.model);
+  if (model.config().int8) {
+    throw Error(options.model.string(), "is int8 already: pruning needs float weights",
+                "Prune the float model, then run twofour calibrate");
+  }
+  const Network network = build_network(model.config());
+  check_parameters(network, model);
+  check_globs(options, network);
+  const auto ops = chosen_layers(options, network, console);
+  std::vector<PrunedLayer> layers;
+  for (const Op* op : ops) {
+    layers.push_back(prune_layer(options, model, network, *op));
+    console.progress("prune", static_cast<int64_t>(layers.size()), static_cast<int64_t>(ops.size()),
+                     "layers", 0);
+  }
+  console.end_progress();
+  save(options, model, layers);
+
+  Table table({"<layer", "n", "k", "zeros %", "energy lost %"});
+  for (const PrunedLayer& layer : layers) {
+    table.add_row({layer.name, std::to_string(layer.n), std::to_string(layer.k),
+                   fmt::format("{:.1f}", layer.sparsity * 100),
+                   fmt::format("{:.1f}", layer.energy_lost * 100)});
+  }
+  table.print(console.out());
+  console.info(fmt::format("wrote {}", options.out.string()));
+  return kOk;
+}
+
+}  // namespace
+
+Command add_prune(CLI::App& root, Console& console) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app =
+      root.add_subcommand("prune", "Make a dense float model 2:4 sparse at once, by magnitude");
+  app->footer(kExamples);
+  app->add_option("model", options->model, "Dense float model directory")
+      ->required()
+      ->type_name("MODEL");
+  app->add_option("--out", options->out, "Model directory to write")->required()->type_name("DIR");
+  app->add_option("--sparsity", options->sparsity,
+                  "Share of zeros; between quarters some groups are pruned first")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 0.5));
+  app->add_option("--share-rows", options->share_rows, "Output rows that keep one pattern")
+      ->capture_default_str()
+      ->check(CLI::IsMember({1, 2, 4, 8, 16, 32}));
+  app->add_option("--pairing", options->pairing, "Which rows share")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"adjacent", "least-energy"}));
+  app->add_option("--saliency", options->saliency, "What makes a weight worth keeping")
+      ->capture_default_str()
+      ->check(CLI::IsMember(saliency_names()));
+  app->add_option("--layers", options->layers, "Only layers that match one of these globs")
+      ->type_name("GLOB")
+      ->delimiter(',');
+  app->add_option("--keep-dense", options->keep_dense, "Layers that stay dense, as globs")
+      ->type_name("GLOB")
+      ->delimiter(',');
+  return {app, [options, &console] { return run_prune(*options, console); }};
+}
+
+}  // namespace twofour::cli

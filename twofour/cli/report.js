@@ -1,0 +1,283 @@
+"use strict";
+const report = JSON.parse(document.getElementById("data").textContent);
+const runs = report.runs;
+const palette = ["#3b78b8", "#e8862e", "#4aa564", "#d9534f", "#9a6fb8", "#3aa6a0", "#c9a227", "#d978a5", "#8c6d5a", "#7d8794"];
+runs.forEach((run, i) => { run.color = palette[i % palette.length]; });
+
+// Every text goes through textContent: names and messages of runs cannot become markup.
+function el(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
+  for (const child of children) node.append(child);
+  return node;
+}
+
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const main = document.querySelector("main");
+const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 1);
+const significant = (value) => {
+  if (!Number.isFinite(value)) return String(value);
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
+  return Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(4);
+};
+const speed = (value) => value.toFixed(value < 100 ? 1 : 0);
+
+function section(title, note, ...content) {
+  main.append(el("h2", {}, title));
+  if (note) main.append(el("p", { class: "note" }, note));
+  main.append(...content);
+}
+
+function runLabel(run) {
+  return [el("span", { class: "swatch", style: `background:${run.color}` }), run.name];
+}
+
+// --- the table of runs ---
+
+function share24(run) {
+  const layers = run.model.layers.filter((layer) => layer.sparsity > 0.01);
+  return layers.length ? layers.reduce((sum, layer) => sum + layer.sparsity, 0) / layers.length : 0;
+}
+
+function weightsOf(run) {
+  if (!run.model) return null;
+  const share = share24(run);
+  const kind = share === 0 ? "dense" : Math.abs(share - 0.5) < 0.02 ? "2:4" : `${(share * 100).toFixed(0)} % zeros`;
+  return `${kind} ${run.model.int8 ? "int8" : "float"}`;
+}
+
+function benchRow(run) {
+  return run.bench && run.bench.results && run.bench.results.length ? run.bench.results[0] : null;
+}
+
+function metricNames() {
+  const names = new Set();
+  for (const run of runs) {
+    for (const name of Object.keys((run.eval && run.eval.metrics) || {})) if (name !== "pnr_ties") names.add(name);
+  }
+  return [...names];
+}
+
+// Columns of the table: value of a run, how to print it, whether more is better (for the sign of a difference).
+function runColumns() {
+  const evaluated = (pick) => (run) => (run.eval ? pick(run.eval) : null);
+  const columns = [
+    { title: "recipe", left: true, value: (run) => run.recipe || null },
+    { title: "weights", left: true, value: weightsOf },
+    { title: "file MB", value: (run) => run.model && run.model.weight_file_bytes, print: megabytes, better: -1 },
+    { title: "matrices MB", value: (run) => run.model && run.model.matrix_bytes_now, print: megabytes, better: -1 },
+  ];
+  for (const name of metricNames()) {
+    columns.push({ title: name, value: evaluated((e) => e.metrics[name]), print: (v) => v.toFixed(4), better: 1 });
+  }
+  columns.push({ title: "pairs/s", value: evaluated((e) => e.pairs_per_second), print: speed, better: 1 });
+  const first = runs.map(benchRow).find(Boolean);
+  if (first) {
+    const same = (row) => row.batch === first.batch && row.tokens === first.tokens && row.threads === first.threads;
+    const title = `ms at ${first.batch}×${first.tokens}, ${first.threads} thr.`;
+    columns.push({ title, better: -1, print: (v) => v.toFixed(2),
+      value: (run) => { const row = run.bench && run.bench.results.find(same); return row ? row.median_ms : null; } });
+  }
+  return columns.filter((column) => runs.some((run) => column.value(run) != null));
+}
+
+function difference(column, run) {
+  const value = column.value(run), base = column.value(runs[0]);
+  if (!column.better || run === runs[0] || base == null || !base) return "";
+  const percent = (value / base - 1) * 100;
+  if (Math.abs(percent) < 0.05) return el("small", {}, "± 0.0 %");
+  const good = Math.sign(percent) === column.better;
+  return el("small", { class: good ? "better" : "worse" },
+    `${percent > 0 ? "+" : "−"}${Math.abs(percent).toFixed(Math.abs(percent) < 100 ? 1 : 0)} %`);
+}
+
+function runTable() {
+  const columns = runColumns();
+  const head = el("tr", {}, el("th", { class: "left" }, "run"),
+    ...columns.map((column) => el("th", column.left ? { class: "left" } : {}, column.title)));
+  const rows = runs.map((run) => el("tr", {}, el("td", { class: "left" }, ...runLabel(run)), ...columns.map((column) => {
+    const value = column.value(run);
+    if (value == null) return el("td", { class: column.left ? "none left" : "none" }, "–");
+    return el("td", column.left ? { class: "left" } : {}, column.print ? column.print(value) : value, difference(column, run));
+  })));
+  return el("div", { class: "card scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+}
+
+// --- charts ---
+
+const charts = [];
+
+function chartOptions(xTitle, yTitle) {
+  const axis = (text) => ({
+    title: { display: true, text, color: css("--faint") }, ticks: { color: css("--faint"), maxTicksLimit: 7 },
+    grid: { color: css("--line"), drawBorder: false },
+  });
+  return {
+    animation: false, maintainAspectRatio: false, responsive: true, parsing: false,
+    interaction: { mode: "nearest", axis: "x", intersect: false },
+    scales: { x: { type: "linear", ...axis(xTitle) }, y: axis(yTitle) },
+    plugins: {
+      legend: { display: runs.length > 1, position: "bottom", labels: { color: css("--text"), boxWidth: 10, boxHeight: 10, padding: 14 } },
+      tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${significant(item.parsed.y)}` } },
+    },
+  };
+}
+
+// A card with a chart; several named views get a selector. `draw(view)` returns a Chart.js configuration.
+function chartCard(title, views, draw) {
+  const canvas = el("canvas", {});
+  const head = el("div", { class: "head" }, el("h3", {}, title));
+  let view = views[0], chart = null;
+  const redraw = () => {
+    if (chart) chart.destroy();
+    chart = new Chart(canvas, draw(view));
+  };
+  if (views.length > 1) {
+    const select = el("select", { "aria-label": title }, ...views.map((name) => el("option", { value: name }, name)));
+    select.addEventListener("change", () => { view = select.value; redraw(); });
+    head.append(select);
+  }
+  charts.push(redraw);
+  return el("div", { class: "card" }, head, el("div", { class: "plot" }, canvas));
+}
+
+function curveChart(title, views, key, yTitle) {
+  return chartCard(title, views, (view) => {
+    const datasets = runs.filter((run) => run.curves[key(view)]).map((run) => {
+      const points = run.curves[key(view)];
+      return {
+        label: run.name, data: points.map(([x, y]) => ({ x, y })), borderColor: run.color, backgroundColor: run.color,
+        borderWidth: 1.8, pointRadius: points.length > 40 ? 0 : 2.5, pointHitRadius: 6, tension: 0,
+      };
+    });
+    return { type: "line", data: { datasets }, options: chartOptions("step", yTitle(view)) };
+  });
+}
+
+function curveCards() {
+  const has = (key) => runs.some((run) => run.curves[key]);
+  const cards = [];
+  if (has("loss")) cards.push(curveChart("Training loss", ["loss"], (v) => v, () => "loss"));
+  const names = [...new Set(runs.flatMap((run) => Object.keys(run.curves)))].filter((key) => key.startsWith("metric:"))
+    .map((key) => key.slice(7));
+  if (names.length) {
+    names.sort((a, b) => b.startsWith("ndcg") - a.startsWith("ndcg"));
+    cards.push(curveChart("Development metrics", names, (v) => "metric:" + v, (v) => v));
+  }
+  if (has("lr")) cards.push(curveChart("Learning rate", ["lr"], (v) => v, () => "rate"));
+  if (has("pairs_per_second")) cards.push(curveChart("Training speed", ["pairs/s"], () => "pairs_per_second", () => "pairs/s"));
+  return cards;
+}
+
+// Accuracy beside speed: one point for each run that has both.
+function tradeoff() {
+  const at = (run) => (benchRow(run) ? benchRow(run).sequences_per_second : run.eval.pairs_per_second);
+  const measured = runs.filter((run) => run.eval && run.eval.metrics && at(run));
+  const names = metricNames().sort((a, b) => b.startsWith("ndcg") - a.startsWith("ndcg"));
+  if (!measured.length || !names.length) return null;
+  const unit = measured.every(benchRow) ? "sequences/s" : "pairs/s, with tokenizing";
+  return chartCard("Accuracy beside speed", names, (view) => {
+    const options = chartOptions(unit, view);
+    options.interaction = { mode: "nearest", intersect: true };
+    options.scales.x.grace = "10%";
+    options.scales.y.grace = "20%";
+    options.plugins.legend.display = true;
+    options.plugins.tooltip.callbacks.label = (item) =>
+      `${item.dataset.label}: ${significant(item.parsed.y)} at ${speed(item.parsed.x)}/s`;
+    const datasets = measured.filter((run) => run.eval.metrics[view] != null).map((run) => ({
+      label: run.name, data: [{ x: at(run), y: run.eval.metrics[view] }], backgroundColor: run.color,
+      borderColor: run.color, pointRadius: 7, pointHoverRadius: 9,
+    }));
+    return { type: "scatter", data: { datasets }, options };
+  });
+}
+
+// --- sparsity by layer ---
+
+const shortNames = {
+  "attention.self.query": "query", "attention.self.key": "key", "attention.self.value": "value",
+  "attention.output.dense": "att. out", "intermediate.dense": "ffn in", "output.dense": "ffn out",
+};
+
+function layerTitle(layer) {
+  return `${layer.name}\n[${layer.n}, ${layer.k}] ${layer.type}, ${(layer.sparsity * 100).toFixed(1)} % zeros\n` +
+    `${(layer.groups_2_4 * 100).toFixed(1)} % of groups are 2:4, rows share by ${layer.share_rows}\n${megabytes(layer.bytes_now)} MB`;
+}
+
+function sparsityCard(run) {
+  const rows = new Map(), columns = [], others = [];
+  for (const layer of run.model.layers) {
+    const match = /^encoder\.layer\.(\d+)\.(.+)$/.exec(layer.name);
+    if (!match) { others.push(layer); continue; }
+    if (!rows.has(match[1])) rows.set(match[1], new Map());
+    rows.get(match[1]).set(match[2], layer);
+    if (!columns.includes(match[2])) columns.push(match[2]);
+  }
+  const head = el("tr", {}, el("th", {}, "layer"),
+    ...columns.map((name) => el("th", { title: name }, shortNames[name] || name)));
+  const body = [...rows].map(([index, layers]) => el("tr", {}, el("th", {}, index), ...columns.map((name) => {
+    const layer = layers.get(name);
+    if (!layer) return el("td", { class: "empty" }, "");
+    return el("td", { style: `--share:${(0.06 + layer.sparsity * 0.9).toFixed(3)}`, title: layerTitle(layer) },
+      (layer.sparsity * 100).toFixed(0));
+  })));
+  const shared = [...new Set(run.model.layers.filter((l) => l.sparsity > 0.01).map((l) => l.share_rows))];
+  const note = shared.length ? `rows share a pattern by ${shared.sort((a, b) => a - b).join(", ")}` : "dense";
+  const card = el("div", { class: "card" }, el("div", { class: "head" }, el("h3", {}, ...runLabel(run)),
+    el("small", { class: "note" }, note)), el("table", { class: "heat" }, head, ...body));
+  if (others.length) {
+    card.append(el("ul", { class: "others" }, ...others.map((layer) =>
+      el("li", { title: layerTitle(layer) }, `${layer.name}: ${(layer.sparsity * 100).toFixed(0)}`))));
+  }
+  return card;
+}
+
+// --- latency ---
+
+function latencyTable() {
+  const titles = ["batch", "tokens", "threads", "median ms", "p95 ms", "spread %", "sequences/s"];
+  const compared = runs.some((run) => run.bench && run.bench.results.some((row) => row.against));
+  if (compared) titles.push("times faster than the other");
+  const rows = runs.filter((run) => run.bench).flatMap((run) => run.bench.results.map((row, i) => {
+    const cells = [row.batch, row.tokens, row.threads, row.median_ms.toFixed(2), row.p95_ms.toFixed(2),
+      (row.spread * 100).toFixed(1), speed(row.sequences_per_second)];
+    if (compared) {
+      const a = row.against;
+      cells.push(a ? `${a.ratio.toFixed(2)} (${a.ratio_low.toFixed(2)} – ${a.ratio_high.toFixed(2)})` : "–");
+    }
+    return el("tr", {}, el("td", { class: "left" }, ...(i ? [""] : runLabel(run))), ...cells.map((cell) => el("td", {}, String(cell))));
+  }));
+  const head = el("tr", {}, el("th", { class: "left" }, "run"), ...titles.map((title) => el("th", {}, title)));
+  return el("div", { class: "card scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+}
+
+// --- the page ---
+
+function subtitle() {
+  const parts = [runs.length === 1 ? "1 run" : `${runs.length} runs`];
+  const data = [...new Set(runs.filter((run) => run.eval).map((run) => `${run.eval.queries} queries, ${run.eval.pairs} pairs of ${run.eval.data}`))];
+  if (data.length === 1) parts.push(data[0]);
+  const cpus = [...new Set(runs.filter((run) => run.bench).map((run) => run.bench.cpu))];
+  if (cpus.length) parts.push(cpus.join(", "));
+  return parts.join(" · ");
+}
+
+main.append(el("h1", {}, "twofour report"), el("p", { class: "note" }, subtitle()));
+section("Runs", runs.length > 1 ? `Small figures: difference against ${runs[0].name}.` : "", runTable());
+const beside = tradeoff();
+if (beside) section("Accuracy and speed", "", beside);
+const curves = curveCards();
+if (curves.length) section("Training", "", el("div", { class: "grid" }, ...curves));
+const modelled = runs.filter((run) => run.model);
+if (modelled.length) {
+  section("Sparsity by layer", "Share of zeros in each matrix, in %. Point at a cell for shape, type and bytes.",
+    el("div", { class: "grid narrow" }, ...modelled.map(sparsityCard)));
+}
+if (runs.some((run) => run.bench)) {
+  section("Latency", "Batches of random tokens through the engine; spread is the interquartile range over the median.", latencyTable());
+}
+main.append(el("footer", {}, `twofour ${report.version}. pnr: concordant / discordant pairs of one query with different labels, ` +
+  "pooled over queries, ties count for neither. ndcg: gain 2^label − 1. MB are 10^6 bytes."));
+const draw = () => charts.forEach((redraw) => redraw());
+draw();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

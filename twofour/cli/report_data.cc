@@ -1,0 +1,162 @@
+#include "twofour/cli/report_data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "twofour/base/error.h"
+#include "twofour/cli/model_json.h"
+#include "twofour/io/file.h"
+
+namespace twofour::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+// More points than a chart has pixels only make the page large.
+constexpr size_t kMaxPoints = 400;
+
+using Curve = std::vector<std::pair<int64_t, double>>;
+
+struct Log {
+  std::map<std::string, Curve> curves;
+  std::vector<std::pair<int64_t, std::string>> stages;  // first step and name
+};
+
+Json parse(const std::string& text, const std::string& where) {
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) throw Error(where, "expected a JSON object");
+  return json;
+}
+
+Json read_object(const fs::path& path) { return parse(read_file(path), path.string()); }
+
+// A run that was killed repeats the steps after its last checkpoint: the later rows hold.
+void append(Curve& curve, int64_t step, double value) {
+  while (!curve.empty() && curve.back().first >= step) curve.pop_back();
+  curve.emplace_back(step, value);
+}
+
+void add_row(const Json& row, Log& log) {
+  const int64_t step = row.value("step", int64_t{0});
+  const std::string stage = row.value("stage", std::string());
+  if (!stage.empty() && (log.stages.empty() || log.stages.back().second != stage)) {
+    while (!log.stages.empty() && log.stages.back().first >= step) log.stages.pop_back();
+    if (log.stages.empty() || log.stages.back().second != stage)
+      log.stages.emplace_back(step, stage);
+  }
+  for (const char* key : {"loss", "lr", "pairs_per_second"}) {
+    if (row.contains(key) && row[key].is_number()) append(log.curves[key], step, row[key]);
+  }
+  if (!row.contains("metrics") || !row["metrics"].is_object()) return;
+  for (const auto& [name, value] : row["metrics"].items()) {
+    if (value.is_number()) append(log.curves["metric:" + name], step, value);
+  }
+}
+
+Log read_log(const fs::path& path) {
+  std::istringstream in(read_file(path));
+  Log log;
+  int64_t number = 0;
+  for (std::string line; std::getline(in, line);) {
+    const std::string where = fmt::format("{}:{}", path.string(), ++number);
+    // A kill may cut the last line short.
+    if (in.eof() && !Json::accept(line)) break;
+    try {
+      add_row(parse(line, where), log);
+    } catch (const nlohmann::json::exception& error) {
+      throw Error(where, error.what());
+    }
+  }
+  return log;
+}
+
+// Means of equal stretches, when there are too many points.
+Curve thinned(const Curve& curve) {
+  if (curve.size() <= kMaxPoints) return curve;
+  Curve out;
+  for (size_t i = 0; i < kMaxPoints; ++i) {
+    const size_t begin = i * curve.size() / kMaxPoints, end = (i + 1) * curve.size() / kMaxPoints;
+    double sum = 0;
+    for (size_t j = begin; j < end; ++j) sum += curve[j].second;
+    out.emplace_back(curve[end - 1].first, sum / static_cast<double>(end - begin));
+  }
+  return out;
+}
+
+void add_model(const fs::path& path, Json& run) {
+  const ModelDirectory model = ModelDirectory::open(path);
+  run["model"] =
+      inspect_json(model, inspect_model(build_network(model.config()), model), std::nullopt);
+  if (model.twofour_json().empty()) return;
+  const Json ours = parse(model.twofour_json(), (path / "twofour.json").string());
+  if (!ours.contains("recipe")) return;
+  const Json& recipe = ours["recipe"];
+  if (recipe.is_string()) run["recipe"] = recipe;
+  if (recipe.is_object()) run["recipe"] = recipe.value("name", std::string());
+}
+
+void add_log(const fs::path& path, Json& run) {
+  const Log log = read_log(path);
+  for (const auto& [name, curve] : log.curves) run["curves"][name] = thinned(curve);
+  for (const auto& [step, name] : log.stages)
+    run["stages"].push_back({{"step", step}, {"name", name}});
+}
+
+Json collect_run(const fs::path& path) {
+  Json run = {{"path", path.string()}, {"curves", Json::object()}, {"stages", Json::array()}};
+  bool found = false;
+  for (const fs::path& model : {path / "model", path}) {
+    if (!fs::exists(model / "config.json")) continue;
+    add_model(model, run);
+    found = true;
+    break;
+  }
+  if (fs::exists(path / "log.jsonl")) {
+    add_log(path / "log.jsonl", run);
+    found = true;
+  }
+  for (const char* name : {"eval", "bench"}) {
+    const fs::path file = path / fmt::format("{}.json", name);
+    if (!fs::exists(file)) continue;
+    run[name] = read_object(file);
+    found = true;
+  }
+  if (!found) {
+    throw Error(path.string(),
+                "is no run: none of log.jsonl, model/, eval.json and bench.json is there",
+                "Give the folder that twofour train --out names");
+  }
+  return run;
+}
+
+// The last part of the path; more of it where two runs would share a name.
+std::string run_name(const fs::path& path, std::set<std::string>& taken) {
+  const fs::path clean = fs::absolute(path).lexically_normal();
+  const fs::path folder = clean.filename().empty() ? clean.parent_path() : clean;
+  std::string name = folder.filename().string();
+  if (taken.contains(name)) name = folder.parent_path().filename().string() + "/" + name;
+  if (taken.contains(name)) name = folder.string();
+  taken.insert(name);
+  return name;
+}
+
+}  // namespace
+
+Json collect_report(const std::vector<fs::path>& runs) {
+  Json report = {{"runs", Json::array()}};
+  std::set<std::string> taken;
+  for (const fs::path& path : runs) {
+    Json run = collect_run(path);
+    run["name"] = run_name(path, taken);
+    report["runs"].push_back(std::move(run));
+  }
+  return report;
+}
+
+}  // namespace twofour::cli

@@ -1,0 +1,21 @@
+// Gathers what a run's folder holds into the data of a report page.
+//
+//   log.jsonl   the trainer's log: rows of steps and of evaluations
+//   model/      the result; a model directory by itself is a run too
+//   eval.json   twofour eval --out
+//   bench.json  twofour bench --out
+//
+// Each may be absent, but not all.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+namespace twofour::cli {
+
+// {"runs": [{"name", "recipe", "model", "eval", "bench", "curves": {"loss": [[step, value], ...]},
+// "stages"}]} Throws Error naming the file.
+nlohmann::ordered_json collect_report(const std::vector<std::filesystem::path>& runs);
+
+}  // namespace twofour::cli

@@ -1,0 +1,51 @@
+#include "twofour/cli/table.h"
+
+#include <algorithm>
+#include <ostream>
+
+namespace twofour::cli {
+namespace {
+
+// Code points, which is what a terminal shows for the names and numbers that stand in tables.
+size_t display_width(const std::string& text) {
+  return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
+}
+
+}  // namespace
+
+Table::Table(std::vector<std::string> headers) : headers_(std::move(headers)) {
+  for (std::string& header : headers_) {
+    left_.push_back(header.starts_with('<'));
+    if (left_.back()) header.erase(0, 1);
+  }
+}
+
+void Table::add_row(std::vector<std::string> cells) {
+  cells.resize(headers_.size());
+  rows_.push_back(std::move(cells));
+}
+
+void Table::print(std::ostream& out) const {
+  std::vector<size_t> widths;
+  for (const std::string& header : headers_) widths.push_back(display_width(header));
+  for (const auto& row : rows_) {
+    for (size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], display_width(row[c]));
+  }
+  const auto print_row = [&](const std::vector<std::string>& row) {
+    std::string line;
+    for (size_t c = 0; c < row.size(); ++c) {
+      const std::string pad(widths[c] - display_width(row[c]), ' ');
+      if (c > 0) line += "  ";
+      line += left_[c] ? row[c] + pad : pad + row[c];
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out << line << '\n';
+  };
+  print_row(headers_);
+  std::vector<std::string> rule;
+  for (size_t width : widths) rule.emplace_back(width, '-');
+  print_row(rule);
+  for (const auto& row : rows_) print_row(row);
+}
+
+}  // namespace twofour::cli

@@ -1,0 +1,58 @@
+// Reads what predict takes: texts or pairs of texts, line by line.
+//
+//   TSV    a header with the columns query and document, or text; other columns are ignored
+//   JSONL  objects with the same keys, when the first character is '{'
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+namespace twofour::cli {
+
+struct InputText {
+  std::string first, second;  // second is unused when the input holds single texts
+};
+
+class TextInput {
+ public:
+  enum class Format { kTsv, kJsonl };
+
+  // `origin` names the input in errors. Reads the header. Throws Error.
+  TextInput(std::istream& in, std::string origin);
+
+  Format format() const { return format_; }
+  // What the input holds; of JSON Lines known after the first read.
+  bool pairs() const { return pairs_; }
+
+  // Up to `limit` further texts; empty at the end. Throws Error with the line's number.
+  std::vector<InputText> read(size_t limit);
+
+ private:
+  bool next_line(std::string& line);
+  InputText parse_tsv(const std::string& line) const;
+  InputText parse_json(const std::string& line);
+  void set_pairs(bool pairs);  // throws Error if an earlier line was of the other kind
+  [[noreturn]] void fail(const std::string& message) const;
+  void read_header();
+
+  std::istream& in_;
+  std::string origin_;
+  Format format_ = Format::kTsv;
+  int64_t line_ = 0;
+  size_t columns_ = 0;
+  int first_column_ = -1, second_column_ = -1;
+  bool pairs_ = false, kind_known_ = false;
+};
+
+struct Corpus {
+  std::vector<std::string> ids, texts;
+};
+
+// A BEIR corpus (JSON Lines with _id, title, text) or one document a line, numbered from 1; *.zst
+// too.
+Corpus read_corpus(const std::filesystem::path& path);
+
+}  // namespace twofour::cli
