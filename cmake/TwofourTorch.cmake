@@ -21,6 +21,9 @@ else()
   target_link_libraries(twofour_torch INTERFACE torch_cpu c10)
 endif()
 
+# LibTorch's include folder holds an fmt of its own, newer than the system's and without its library: use it header-only.
+target_compile_definitions(twofour_torch INTERFACE FMT_HEADER_ONLY)
+
 # One precompiled torch/torch.h for the whole build half: 23 s a file without it.
 file(WRITE ${CMAKE_BINARY_DIR}/torch_pch.cc "// Owner of the precompiled LibTorch headers.\n")
 add_library(twofour_torch_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cc)
