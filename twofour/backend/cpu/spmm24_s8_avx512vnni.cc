@@ -9,32 +9,40 @@
 namespace twofour {
 namespace {
 
+// Metadata bytes of 16 lanes to a shuffle control: four 2-bit fields to the low bits of four bytes.
+// Shifted copies overlap only outside of the bits that are kept.
+inline __attribute__((always_inline)) __m512i expand_control(const uint8_t* metadata) {
+  const __m512i b =
+      _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(metadata)));
+  constexpr int kOr3 = 0xfe, kOrThenAnd = 0xa8;
+  const __m512i three =
+      _mm512_ternarylogic_epi32(b, _mm512_slli_epi32(b, 6), _mm512_slli_epi32(b, 12), kOr3);
+  const __m512i fields = _mm512_ternarylogic_epi32(three, _mm512_slli_epi32(b, 18),
+                                                   _mm512_set1_epi32(0x03030303), kOrThenAnd);
+  return _mm512_or_si512(fields, _mm512_set1_epi32(0x04040000));  // the second group of 4 inputs
+}
+
+// Controls of a panel, [k / 8][patterns]: expanded once for many tokens, since inside the product
+// it costs the whole gain, or expanded on the fly for a single tile, where memory is the limit.
+struct Stored {
+  const __m512i* controls;
+  __m512i load(int64_t i) const { return controls[i]; }
+};
+struct Compact {
+  const uint8_t* metadata;
+  __m512i load(int64_t i) const { return expand_control(metadata + i * kLanes); }
+};
+
+template <class Controls>
 struct Tile {
   const PackedWeights& w;
   const PackedWeights::Panel& panel;
-  const __m512i* controls;  // [k / 8][patterns]
+  Controls controls;
   const uint8_t* x;
   int64_t stride;
   __m512 input_scale;
   float* y;
 };
-
-// Metadata bytes to shuffle controls; once for all tokens, since inside the product it costs the
-// whole gain.
-void expand_controls(const uint8_t* metadata, int64_t count, __m512i* controls) {
-  const __m512i second_group = _mm512_set1_epi32(0x04040000);
-  auto field = [](__m512i shifted, int mask) {
-    return _mm512_and_si512(shifted, _mm512_set1_epi32(mask));
-  };
-  for (int64_t i = 0; i < count; ++i) {
-    const __m512i b = _mm512_cvtepu8_epi32(
-        _mm_load_si128(reinterpret_cast<const __m128i*>(metadata + i * kLanes)));
-    const __m512i low = _mm512_or_si512(field(b, 0x3), field(_mm512_slli_epi32(b, 6), 0x300));
-    const __m512i high = _mm512_or_si512(field(_mm512_slli_epi32(b, 12), 0x30000),
-                                         field(_mm512_slli_epi32(b, 18), 0x3000000));
-    controls[i] = _mm512_or_si512(_mm512_or_si512(low, high), second_group);
-  }
-}
 
 inline __m512i broadcast8(const uint8_t* x) {
   int64_t word;
@@ -43,17 +51,18 @@ inline __m512i broadcast8(const uint8_t* x) {
 }
 
 // P patterns of S blocks each, T tokens.
-template <int P, int S, int T>
-inline __attribute__((always_inline)) void multiply(const Tile& tile, __m512i (&sum)[P * S][T]) {
-  const int8_t* weights = tile.w.weights.as<int8_t>() + tile.panel.weights;
-  const __m512i* controls = tile.controls;
+template <int P, int S, int T, class Controls>
+inline __attribute__((always_inline)) void multiply(const Tile<Controls>& tile,
+                                                    __m512i (&sum)[P * S][T]) {
+  const int8_t* weights = tile.w.weights.template as<int8_t>() + tile.panel.weights;
   const uint8_t* x = tile.x;
-  for (int64_t j = 0; j < tile.w.k; j += 8) {
+  const int64_t controls = tile.w.k / 8 * P;
+  for (int64_t c = 0; c < controls; c += P) {
     __m512i w[P * S], control[P];
 #pragma GCC unroll 4
     for (int b = 0; b < P * S; ++b) w[b] = _mm512_load_si512(weights + b * 64);
 #pragma GCC unroll 2
-    for (int p = 0; p < P; ++p) control[p] = controls[p];
+    for (int p = 0; p < P; ++p) control[p] = tile.controls.load(c + p);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       const __m512i activations = broadcast8(x + t * tile.stride);
@@ -65,7 +74,6 @@ inline __attribute__((always_inline)) void multiply(const Tile& tile, __m512i (&
       }
     }
     weights += P * S * 64;
-    controls += P;
     x += 8;
   }
 }
@@ -87,8 +95,8 @@ inline __m512 in_order(const __m512 (&packed)[B], const int32_t* store_map, int 
   }
 }
 
-template <int B>
-inline void store_scattered(const __m512 (&packed)[B], const Tile& tile, float* y) {
+template <int B, class Controls>
+inline void store_scattered(const __m512 (&packed)[B], const Tile<Controls>& tile, float* y) {
   alignas(64) float values[B * kLanes];
   for (int b = 0; b < B; ++b) _mm512_store_ps(values + b * kLanes, packed[b]);
   const int32_t* rows = tile.w.row_map.data() + tile.panel.rows;
@@ -97,10 +105,10 @@ inline void store_scattered(const __m512 (&packed)[B], const Tile& tile, float* 
   }
 }
 
-template <int B>
-inline void store(const __m512 (&packed)[B], const Tile& tile, float* y) {
+template <int B, class Controls>
+inline void store(const __m512 (&packed)[B], const Tile<Controls>& tile, float* y) {
   if (tile.panel.row_count == 0) return store_scattered(packed, tile, y);
-  const int32_t* store_map = tile.w.store_map.as<int32_t>() + tile.panel.rows;
+  const int32_t* store_map = tile.w.store_map.template as<int32_t>() + tile.panel.rows;
   for (int v = 0; v < B; ++v) {
     const __mmask16 mask = lane_mask(tile.panel.row_count - v * kLanes);
     _mm512_mask_storeu_ps(y + tile.panel.first_row + v * kLanes, mask,
@@ -108,8 +116,8 @@ inline void store(const __m512 (&packed)[B], const Tile& tile, float* y) {
   }
 }
 
-template <int P, int S, int T>
-void run_tile(const Tile& tile) {
+template <int P, int S, int T, class Controls>
+void run_tile(const Tile<Controls>& tile) {
   constexpr int kBlocks = P * S;
   __m512i sum[kBlocks][T];
 #pragma GCC unroll 4
@@ -130,8 +138,8 @@ void run_tile(const Tile& tile) {
   }
 }
 
-template <int P, int S>
-void run_tokens(const Tile& tile, int64_t tokens) {
+template <int P, int S, class Controls>
+void run_tokens(const Tile<Controls>& tile, int64_t tokens) {
   switch (tokens) {
     case 1:
       return run_tile<P, S, 1>(tile);
@@ -157,14 +165,19 @@ void run_tokens(const Tile& tile, int64_t tokens) {
 // What fits 32 registers: 2 blocks x 8 tokens, 4 blocks x 6.
 int64_t tokens_per_tile(const PackedWeights::Panel& panel) { return panel.shared == 4 ? 6 : 8; }
 
-void run_panel(const Tile& tile, int64_t tokens) {
+template <class Controls>
+void run_panel(const Tile<Controls>& tile, int64_t tokens) {
   if (tile.panel.shared == 4) return run_tokens<1, 4>(tile, tokens);
   if (tile.panel.shared == 2) return run_tokens<1, 2>(tile, tokens);
   if (tile.panel.blocks == 2) return run_tokens<2, 1>(tile, tokens);
   return run_tokens<1, 1>(tile, tokens);
 }
 
-// Shuffle controls of a panel of up to 2 patterns.
+void expand_controls(const uint8_t* metadata, int64_t count, __m512i* controls) {
+  for (int64_t i = 0; i < count; ++i) controls[i] = expand_control(metadata + i * kLanes);
+}
+
+// Of a panel of up to 2 patterns.
 size_t controls_bytes(const PackedWeights& w) { return w.k / 8 * 2 * sizeof(__m512i); }
 
 }  // namespace
@@ -181,11 +194,16 @@ void spmm24_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args) {
   const __m512 input_scale = _mm512_set1_ps(args.input_scale);
   for (int64_t p = args.panel_begin; p < args.panel_end; ++p) {
     const auto& panel = w.panels[p];
-    expand_controls(w.metadata.as<uint8_t>() + panel.metadata,
-                    w.k / 8 * (panel.blocks / panel.shared), controls);
+    const uint8_t* metadata = w.metadata.as<uint8_t>() + panel.metadata;
     const int64_t step = tokens_per_tile(panel);
+    if (args.m <= step) {
+      run_panel(Tile<Compact>{w, panel, {metadata}, x, stride, input_scale, args.y}, args.m);
+      continue;
+    }
+    expand_controls(metadata, w.k / 8 * (panel.blocks / panel.shared), controls);
     for (int64_t i = 0; i < args.m; i += step) {
-      const Tile tile{w, panel, controls, x + i * stride, stride, input_scale, args.y + i * w.n};
+      const Tile<Stored> tile{w,      panel,       {controls},      x + i * stride,
+                              stride, input_scale, args.y + i * w.n};
       run_panel(tile, args.m - i < step ? args.m - i : step);
     }
   }
