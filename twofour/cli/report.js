@@ -68,7 +68,7 @@ function runColumns() {
     { title: "matrices MB", value: (run) => run.model && run.model.matrix_bytes_now, print: megabytes, better: -1 },
   ];
   for (const name of metricNames()) {
-    columns.push({ title: name, value: evaluated((e) => e.metrics[name]), print: (v) => v.toFixed(4), better: 1 });
+    columns.push({ title: name, metric: name, value: evaluated((e) => e.metrics[name]), print: (v) => v.toFixed(4), better: 1 });
   }
   columns.push({ title: "pairs/s", value: evaluated((e) => e.pairs_per_second), print: speed, better: 1 });
   const first = runs.map(benchRow).find(Boolean);
@@ -87,8 +87,11 @@ function difference(column, run) {
   const percent = (value / base - 1) * 100;
   if (Math.abs(percent) < 0.05) return el("small", {}, "± 0.0 %");
   const good = Math.sign(percent) === column.better;
-  return el("small", { class: good ? "better" : "worse" },
-    `${percent > 0 ? "+" : "−"}${Math.abs(percent).toFixed(Math.abs(percent) < 100 ? 1 : 0)} %`);
+  const signed = (v) => `${v > 0 ? "+" : "−"}${Math.abs(v).toFixed(Math.abs(v) < 100 ? 1 : 0)}`;
+  const interval = column.metric && run.differences && run.differences[column.metric];
+  const note = el("small", { class: good ? "better" : "worse" }, `${signed(percent)} %`);
+  if (interval) note.append(el("br", {}), `${signed(interval.low * 100)} .. ${signed(interval.high * 100)}`);
+  return note;
 }
 
 function runTable() {

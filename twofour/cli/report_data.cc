@@ -11,6 +11,7 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/model_json.h"
 #include "twofour/io/file.h"
+#include "twofour/metrics/scores_file.h"
 
 namespace twofour::cli {
 namespace {
@@ -36,26 +37,19 @@ Json parse(const std::string& text, const std::string& where) {
 
 Json read_object(const fs::path& path) { return parse(read_file(path), path.string()); }
 
-// A run that was killed repeats the steps after its last checkpoint: the later rows hold.
-void append(Curve& curve, int64_t step, double value) {
-  while (!curve.empty() && curve.back().first >= step) curve.pop_back();
-  curve.emplace_back(step, value);
-}
-
 void add_row(const Json& row, Log& log) {
-  const int64_t step = row.value("step", int64_t{0});
-  const std::string stage = row.value("stage", std::string());
-  if (!stage.empty() && (log.stages.empty() || log.stages.back().second != stage)) {
-    while (!log.stages.empty() && log.stages.back().first >= step) log.stages.pop_back();
-    if (log.stages.empty() || log.stages.back().second != stage)
-      log.stages.emplace_back(step, stage);
-  }
-  for (const char* key : {"loss", "lr", "pairs_per_second"}) {
-    if (row.contains(key) && row[key].is_number()) append(log.curves[key], step, row[key]);
-  }
-  if (!row.contains("metrics") || !row["metrics"].is_object()) return;
-  for (const auto& [name, value] : row["metrics"].items()) {
-    if (value.is_number()) append(log.curves["metric:" + name], step, value);
+  const auto kind = row.at("kind").get<std::string>();
+  const auto step = row.at("step").get<int64_t>();
+  if (kind == "stage") {
+    log.stages.emplace_back(step, row.at("stage").get<std::string>());
+  } else if (kind == "step") {
+    for (const char* key : {"loss", "lr", "pairs_per_second"}) {
+      if (row.contains(key) && row[key].is_number()) log.curves[key].emplace_back(step, row[key]);
+    }
+  } else if (kind == "evaluation") {
+    for (const auto& [name, value] : row.at("metrics").items()) {
+      if (value.is_number()) log.curves["metric:" + name].emplace_back(step, value);
+    }
   }
 }
 
@@ -135,6 +129,29 @@ Json collect_run(const fs::path& path) {
   return run;
 }
 
+// Differences of each run's scores to those of the first run, where both have scores over the same
+// queries: {"pnr": {"relative", "low", "high"}, ...}.
+void add_differences(const std::vector<fs::path>& paths, Json& runs) {
+  const auto scores_of = [](const fs::path& run) { return run / "scores.jsonl.zst"; };
+  if (!fs::exists(scores_of(paths.front()))) return;
+  const QueryScores base = read_scores_file(scores_of(paths.front()));
+  for (size_t i = 1; i < paths.size(); ++i) {
+    if (!fs::exists(scores_of(paths[i]))) continue;
+    const QueryScores scores = read_scores_file(scores_of(paths[i]));
+    if (scores.options != base.options) {
+      throw Error(scores_of(paths[i]).string(),
+                  fmt::format("was evaluated with other metric options than {}",
+                              scores_of(paths.front()).string()));
+    }
+    Json& differences = runs[i]["differences"];
+    for (const auto& [name, interval] : paired_bootstrap(base.queries, scores.queries)) {
+      differences[name] = {{"relative", interval.relative},
+                           {"low", interval.relative_low},
+                           {"high", interval.relative_high}};
+    }
+  }
+}
+
 // The last part of the path; more of it where two runs would share a name.
 std::string run_name(const fs::path& path, std::set<std::string>& taken) {
   const fs::path clean = fs::absolute(path).lexically_normal();
@@ -156,6 +173,7 @@ Json collect_report(const std::vector<fs::path>& runs) {
     run["name"] = run_name(path, taken);
     report["runs"].push_back(std::move(run));
   }
+  add_differences(runs, report["runs"]);
   return report;
 }
 

@@ -4,6 +4,7 @@
 //   model/      the result; a model directory by itself is a run too
 //   eval.json   twofour eval --out
 //   bench.json  twofour bench --out
+//   scores.jsonl.zst  twofour eval --scores: differences to the first run get an interval
 //
 // Each may be absent, but not all.
 #pragma once

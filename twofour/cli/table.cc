@@ -48,4 +48,15 @@ void Table::print(std::ostream& out) const {
   for (const auto& row : rows_) print_row(row);
 }
 
+void Table::print_markdown(std::ostream& out) const {
+  const auto print_row = [&](const std::vector<std::string>& row) {
+    for (const std::string& cell : row) out << "| " << cell << ' ';
+    out << "|\n";
+  };
+  print_row(headers_);
+  for (const bool left : left_) out << (left ? "|---" : "|---:");
+  out << "|\n";
+  for (const auto& row : rows_) print_row(row);
+}
+
 }  // namespace twofour::cli

@@ -15,6 +15,7 @@ class Table {
 
   void add_row(std::vector<std::string> cells);  // missing cells at the end are empty
   void print(std::ostream& out) const;
+  void print_markdown(std::ostream& out) const;
 
  private:
   std::vector<std::string> headers_;

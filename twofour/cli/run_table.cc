@@ -1,0 +1,141 @@
+#include "twofour/cli/run_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "twofour/cli/format.h"
+#include "twofour/cli/table.h"
+
+namespace twofour::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const Json* find(const Json& object, std::initializer_list<const char*> path) {
+  const Json* at = &object;
+  for (const char* key : path) {
+    if (!at->is_object() || !at->contains(key)) return nullptr;
+    at = &at->at(key);
+  }
+  return at;
+}
+
+std::string number(const Json* value, const char* format) {
+  return value != nullptr && value->is_number()
+             ? fmt::format(fmt::runtime(format), value->get<double>())
+             : "-";
+}
+
+// "9.2041 (-2.1 % .. +0.4 %)": the value, and the interval of its relative difference to the first
+// run.
+std::string metric_cell(const Json& run, const std::string& name) {
+  std::string cell = number(find(run, {"eval", "metrics", name.c_str()}), "{:.4f}");
+  if (const Json* difference = find(run, {"differences", name.c_str()})) {
+    cell += fmt::format(" ({} .. {})", format_signed_percent(difference->at("low")),
+                        format_signed_percent(difference->at("high")));
+  }
+  return cell;
+}
+
+std::vector<std::string> metric_names(const Json& runs) {
+  std::vector<std::string> names;
+  for (const Json& run : runs) {
+    const Json* metrics = find(run, {"eval", "metrics"});
+    if (metrics == nullptr) continue;
+    for (const auto& [name, value] : metrics->items()) {
+      if (name == "pnr_ties" || std::ranges::find(names, name) != names.end()) continue;
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+Table quality_table(const Json& runs) {
+  const auto names = metric_names(runs);
+  std::vector<std::string> headers{"<run"};
+  for (const std::string& name : names) headers.push_back("<" + name);
+  headers.emplace_back("pnr ties");
+  Table table(headers);
+  for (const Json& run : runs) {
+    std::vector<std::string> row{run.at("name")};
+    for (const std::string& name : names) row.push_back(metric_cell(run, name));
+    row.push_back(number(find(run, {"eval", "metrics", "pnr_ties"}), "{:.0f}"));
+    table.add_row(std::move(row));
+  }
+  return table;
+}
+
+// "3.41 (1.83x, 1.79 .. 1.86)": median, and the ratio to the model it ran in turns with.
+std::string bench_cell(const Json& run, const Json& shape) {
+  const Json* results = find(run, {"bench", "results"});
+  if (results == nullptr) return "-";
+  for (const Json& row : *results) {
+    if (row.at("batch") != shape.at("batch") || row.at("tokens") != shape.at("tokens") ||
+        row.at("threads") != shape.at("threads"))
+      continue;
+    std::string cell = number(&row.at("median_ms"), "{:.2f}");
+    if (const Json* against = find(row, {"against"})) {
+      cell += fmt::format(" ({:.2f}x, {:.2f} .. {:.2f})", against->at("ratio").get<double>(),
+                          against->at("ratio_low").get<double>(),
+                          against->at("ratio_high").get<double>());
+    }
+    return cell;
+  }
+  return "-";
+}
+
+std::string megabytes(const Json* bytes) {
+  return bytes == nullptr ? "-" : fmt::format("{:.1f}", bytes->get<double>() / 1e6);
+}
+
+Table cost_table(const Json& runs) {
+  Json shapes = Json::array();
+  for (const Json& run : runs) {
+    const Json* results = find(run, {"bench", "results"});
+    if (shapes.empty() && results != nullptr) shapes = *results;
+  }
+  std::vector<std::string> headers{"<run", "file MB", "matrices MB", "memory MB", "queries/s"};
+  for (const Json& shape : shapes) {
+    headers.push_back(fmt::format("<ms {}x{}, {} thr.", shape.at("batch").get<int>(),
+                                  shape.at("tokens").get<int>(), shape.at("threads").get<int>()));
+  }
+  Table table(headers);
+  for (const Json& run : runs) {
+    if (!run.contains("model")) continue;
+    const Json* queries = find(run, {"eval", "queries"});
+    const Json* seconds = find(run, {"eval", "seconds"});
+    std::vector<std::string> row{
+        run.at("name"), megabytes(find(run, {"model", "weight_file_bytes"})),
+        megabytes(find(run, {"model", "matrix_bytes_now"})),
+        megabytes(find(run, {"eval", "memory_bytes"})),
+        queries == nullptr || seconds == nullptr
+            ? "-"
+            : fmt::format("{:.2f}", queries->get<double>() / seconds->get<double>())};
+    for (const Json& shape : shapes) row.push_back(bench_cell(run, shape));
+    table.add_row(std::move(row));
+  }
+  return table;
+}
+
+void print(const Table& table, bool markdown, std::ostream& out) {
+  if (markdown)
+    table.print_markdown(out);
+  else
+    table.print(out);
+}
+
+}  // namespace
+
+void print_run_tables(const Json& report, bool markdown, std::ostream& out) {
+  const Json& runs = report.at("runs");
+  if (!metric_names(runs).empty()) {
+    print(quality_table(runs), markdown, out);
+    out << '\n';
+  }
+  print(cost_table(runs), markdown, out);
+}
+
+}  // namespace twofour::cli
