@@ -127,8 +127,12 @@ Batcher::Batcher(const Dataset& data, const TokenStore& tokens, const BatcherOpt
   }
 }
 
+bool Batcher::of_texts() const {
+  return options_.form == BatchForm::kTexts || options_.form == BatchForm::kContrastive;
+}
+
 int64_t Batcher::length(int32_t pair) const {
-  if (options_.form != BatchForm::kContrastive) return tokens_.length(pair);
+  if (!of_texts()) return tokens_.length(pair);
   return tokens_.length(std::ssize(data_.queries) + data_.pairs[pair].document);
 }
 
@@ -147,7 +151,8 @@ std::vector<std::vector<int32_t>> Batcher::units(int64_t epoch) const {
     }
   } else {
     for (int32_t i = 0; i < std::ssize(data_.pairs); ++i) {
-      if (options_.form == BatchForm::kPairs || data_.pairs[i].label > 0) units.push_back({i});
+      const bool positive = data_.pairs[i].label > 0;
+      if (options_.form != BatchForm::kContrastive || positive) units.push_back({i});
     }
   }
   shuffle(units, random);
@@ -173,22 +178,27 @@ std::vector<Batch> Batcher::plan(int64_t epoch) const {
   std::mt19937_64 random(mix_seeds({options_.seed, static_cast<uint64_t>(epoch), 1}));
   shuffle(batches, random);
   for (Batch& batch : batches) {
-    if (options_.form == BatchForm::kContrastive) {
-      add_contrastive_sequences(batch, random());
-    } else {
-      batch.sequences = batch.pairs;
-    }
+    add_sequences(batch);
+    if (options_.form == BatchForm::kContrastive) add_hard_negatives(batch, random());
   }
   return batches;
 }
 
-void Batcher::add_contrastive_sequences(Batch& batch, uint64_t seed) const {
-  std::mt19937_64 random(seed);
+void Batcher::add_sequences(Batch& batch) const {
+  if (!of_texts()) {
+    batch.sequences = batch.pairs;
+    return;
+  }
   const auto queries = static_cast<int32_t>(data_.queries.size());
   for (const int32_t pair : batch.pairs) batch.sequences.push_back(data_.pairs[pair].query);
   for (const int32_t pair : batch.pairs) {
     batch.sequences.push_back(queries + data_.pairs[pair].document);
   }
+}
+
+void Batcher::add_hard_negatives(Batch& batch, uint64_t seed) const {
+  std::mt19937_64 random(seed);
+  const auto queries = static_cast<int32_t>(data_.queries.size());
   for (const int32_t pair : batch.pairs) {
     const Pair& positive = data_.pairs[pair];
     std::vector<int32_t> candidates;

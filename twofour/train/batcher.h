@@ -41,12 +41,13 @@ class TokenStore {
 enum class BatchForm {
   kPairs,        // independent pairs
   kQueryGroups,  // up to 16 pairs of one query stay together: RankNet compares them
-  kContrastive,  // positives: queries, their documents, hard negatives
+  kTexts,        // queries and documents of independent pairs as sequences of their own
+  kContrastive,  // the same for positive pairs, and hard negatives
 };
 
 struct Batch {
   std::vector<int32_t> pairs;      // of the dataset; the positives for kContrastive
-  std::vector<int32_t> sequences;  // of the store; for kContrastive queries, documents, hard negatives, in this order
+  std::vector<int32_t> sequences;  // of the store: pairs; or queries, documents, hard negatives, in this order
 };
 
 struct BatcherOptions {
@@ -69,7 +70,9 @@ class Batcher {
  private:
   std::vector<std::vector<int32_t>> units(int64_t epoch) const;
   int64_t length(int32_t pair) const;
-  void add_contrastive_sequences(Batch& batch, uint64_t seed) const;
+  bool of_texts() const;
+  void add_sequences(Batch& batch) const;
+  void add_hard_negatives(Batch& batch, uint64_t seed) const;
 
   const Dataset& data_;
   const TokenStore& tokens_;

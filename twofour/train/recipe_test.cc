@@ -184,6 +184,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{stages({"name: a, steps: 1, losses: [{kind: mes}]"}), "Use one of: cross_entropy"},
         Refusal{stages({"name: a, sparsity: 0.5, teach: true"}), "wants a dense stage"},
         Refusal{"saliency: luck\n" + stages({"name: a"}), "saliency"},
+        Refusal{"select_metric: beauty\n" + stages({"name: a"}), "Use one of: pnr, accuracy"},
         Refusal{"beta1: 1\n" + stages({"name: a"}), "must lie in [0, 1)"},
         Refusal{one_stage("learning_rate: {peak: 0}"), "learning_rate.peak must be above 0"}));
 

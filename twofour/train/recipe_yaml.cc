@@ -31,6 +31,12 @@ const YamlNames<HeadKind> kHeads = {{"classification", HeadKind::kClassification
                                     {"embedding", HeadKind::kEmbedding}};
 const YamlNames<std::string> kSchedules = {
     {"linear", "linear"}, {"cosine", "cosine"}, {"constant", "constant"}};
+// As aggregate() of metrics/ranking.h names them.
+const YamlNames<std::string> kMetrics = {{"pnr", "pnr"},
+                                         {"accuracy", "accuracy"},
+                                         {"ndcg@10", "ndcg@10"},
+                                         {"f1@345", "f1@345"},
+                                         {"recall@345", "recall@345"}};
 const YamlNames<std::string> kAutocasts = {{"auto", "auto"}, {"bf16", "bf16"}, {"none", "none"}};
 
 // --- Reading -----------------------------------------------------------------------------------
@@ -244,7 +250,7 @@ void read_optimizer_options(YamlReader& reader, Recipe& recipe) {
 
 void read_evaluation_options(YamlReader& reader, Recipe& recipe) {
   reader.read("evaluate_every", recipe.evaluate_every);
-  reader.read("select_metric", recipe.select_metric);
+  reader.read("select_metric", recipe.select_metric, kMetrics);
   reader.read("patience", recipe.patience);
   reader.require(recipe.evaluate_every >= 0, "evaluate_every", "must not be negative");
   reader.require(recipe.patience >= 0, "patience", "must not be negative");

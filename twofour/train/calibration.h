@@ -1,0 +1,23 @@
+// Scales of activations from batches of data.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "twofour/graph/network.h"
+#include "twofour/quant/calibrator.h"
+#include "twofour/train/api.h"
+#include "twofour/train/batcher.h"
+#include "twofour/train/torch_interpreter.h"
+
+namespace twofour {
+
+// Scales by quantization point, in f32 without dropout.
+std::vector<float> calibrate_scales(const Network& network, const ParameterMap& parameters,
+                                    const TokenStore& tokens, std::span<const Batch> batches,
+                                    const CalibrationMethod& method);
+
+// Post-training quantization of a whole model directory: see TrainApi::calibrate.
+void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks);
+
+}  // namespace twofour

@@ -1,0 +1,129 @@
+#include "twofour/train/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+#include "twofour/io/safetensors.h"
+#include "twofour/train/torch_tensors.h"
+
+namespace twofour {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kStateFile = "state.json";
+constexpr const char* kTensorFile = "tensors.safetensors";
+constexpr int kFormat = 1;
+
+// A double as its shortest exact text: JSON has neither infinity nor NaN, and a metric may be
+// infinite.
+json exact(const Metrics& metrics) {
+  json object = json::object();
+  for (const auto& [name, value] : metrics) object[name] = fmt::format("{}", value);
+  return object;
+}
+
+Metrics exact(const json& object) {
+  Metrics metrics;
+  for (const auto& [name, text] : object.items()) {
+    metrics[name] = std::stod(text.get<std::string>());
+  }
+  return metrics;
+}
+
+json to_json(const TrainerState& s) {
+  return {{"stage", s.stage},
+          {"stage_step", s.stage_step},
+          {"step", s.step},
+          {"stage_started", s.stage_started},
+          {"epoch", s.position.epoch},
+          {"index", s.position.index},
+          {"scales", s.scales},
+          {"evaluated_step", s.evaluated_step},
+          {"stale_evaluations", s.stale_evaluations},
+          {"best", exact(s.best)},
+          {"best_step", s.best_step},
+          {"seconds", s.seconds},
+          {"training_seconds", s.training_seconds},
+          {"pairs", s.pairs},
+          {"log_bytes", s.log_bytes}};
+}
+
+TrainerState state_from_json(const json& object) {
+  TrainerState s;
+  object.at("stage").get_to(s.stage);
+  object.at("stage_step").get_to(s.stage_step);
+  object.at("step").get_to(s.step);
+  object.at("stage_started").get_to(s.stage_started);
+  object.at("epoch").get_to(s.position.epoch);
+  object.at("index").get_to(s.position.index);
+  object.at("scales").get_to(s.scales);
+  object.at("evaluated_step").get_to(s.evaluated_step);
+  object.at("stale_evaluations").get_to(s.stale_evaluations);
+  s.best = exact(object.at("best"));
+  object.at("best_step").get_to(s.best_step);
+  object.at("seconds").get_to(s.seconds);
+  object.at("training_seconds").get_to(s.training_seconds);
+  object.at("pairs").get_to(s.pairs);
+  object.at("log_bytes").get_to(s.log_bytes);
+  return s;
+}
+
+void write_tensors(const std::filesystem::path& path, const TensorGroups& groups) {
+  std::vector<at::Tensor> kept;  // what the views point into
+  std::vector<NamedTensor> tensors;
+  for (const auto& [group, members] : groups) {
+    for (const auto& [name, tensor] : members) {
+      kept.push_back(tensor.detach().contiguous());
+      tensors.push_back({group + "/" + name, view_of(kept.back())});
+    }
+  }
+  write_safetensors(path, std::move(tensors));
+}
+
+TensorGroups read_tensors(const std::filesystem::path& path) {
+  const Safetensors file = Safetensors::open(path);
+  TensorGroups groups;
+  for (const std::string& name : file.names()) {
+    const size_t slash = name.find('/');
+    if (slash == std::string::npos)
+      throw Error(path.string(), "tensor '" + name + "' has no group");
+    groups[name.substr(0, slash)][name.substr(slash + 1)] = to_torch(file.get(name));
+  }
+  return groups;
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
+  const json state = {{"format", kFormat},
+                      {"state", to_json(checkpoint.state)},
+                      {"fingerprint", checkpoint.fingerprint}};
+  write_directory_atomically(path, [&](const std::filesystem::path& folder) {
+    write_tensors(folder / kTensorFile, checkpoint.tensors);
+    write_file_atomically(folder / kStateFile, state.dump(2) + "\n");
+  });
+}
+
+Checkpoint load_checkpoint(const std::filesystem::path& path) {
+  const std::filesystem::path file = path / kStateFile;
+  Checkpoint checkpoint;
+  try {
+    const json state = json::parse(read_file(file));
+    if (state.at("format") != kFormat) {
+      throw Error(file.string(), "is of another version of the training library");
+    }
+    checkpoint.state = state_from_json(state.at("state"));
+    state.at("fingerprint").get_to(checkpoint.fingerprint);
+  } catch (const json::exception& error) {
+    throw Error(file.string(), fmt::format("is damaged: {}", error.what()),
+                "Remove the checkpoint folder to start again.");
+  }
+  checkpoint.tensors = read_tensors(path / kTensorFile);
+  return checkpoint;
+}
+
+}  // namespace twofour

@@ -1,0 +1,141 @@
+#include "twofour/train/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <limits>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+
+namespace twofour {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class CheckpointTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+  }
+
+  fs::path folder =
+      fs::path(testing::TempDir()) /
+      (std::string("checkpoint.") + testing::UnitTest::GetInstance()->current_test_info()->name());
+  fs::path path = folder / "checkpoint";
+};
+
+Checkpoint make_checkpoint() {
+  Checkpoint checkpoint;
+  TrainerState& state = checkpoint.state;
+  state.stage = 2;
+  state.stage_step = 17;
+  state.step = 217;
+  state.stage_started = true;
+  state.position = {1, 33};
+  state.scales = {0.1F, 1.0F / 3, 1e-30F};
+  state.evaluated_step = 200;
+  state.stale_evaluations = 1;
+  state.best = {{"ndcg@10", 0.1 + 0.2}, {"pnr", std::numeric_limits<double>::infinity()}};
+  state.best_step = 200;
+  state.seconds = 12.5;
+  state.pairs = 4242;
+  state.log_bytes = 99;
+  checkpoint.tensors["parameters"]["a.weight"] = at::randn({3, 4}).requires_grad_();
+  checkpoint.tensors["sparsity"]["mask.a.weight"] = at::randn({3, 4}) > 0;
+  checkpoint.tensors["sparsity"]["regrowth_left"] = at::full({}, 7, at::kLong);
+  checkpoint.fingerprint = {{"recipe", "name: x\n"}, {"model", "1234"}};
+  return checkpoint;
+}
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST_F(CheckpointTest, ReadsBackExactly) {
+  const Checkpoint saved = make_checkpoint();
+  save_checkpoint(path, saved);
+  const Checkpoint loaded = load_checkpoint(path);
+  EXPECT_EQ(loaded.state.stage, 2);
+  EXPECT_EQ(loaded.state.stage_step, 17);
+  EXPECT_EQ(loaded.state.step, 217);
+  EXPECT_TRUE(loaded.state.stage_started);
+  EXPECT_EQ(loaded.state.position.epoch, 1);
+  EXPECT_EQ(loaded.state.position.index, 33);
+  EXPECT_EQ(loaded.state.scales, saved.state.scales);
+  EXPECT_EQ(loaded.state.evaluated_step, 200);
+  EXPECT_EQ(loaded.state.stale_evaluations, 1);
+  EXPECT_EQ(loaded.state.best, saved.state.best);
+  EXPECT_EQ(loaded.state.pairs, 4242);
+  EXPECT_EQ(loaded.state.log_bytes, 99);
+  EXPECT_EQ(loaded.fingerprint, saved.fingerprint);
+  for (const auto& [group, members] : saved.tensors) {
+    for (const auto& [name, tensor] : members) {
+      const at::Tensor other = loaded.tensors.at(group).at(name);
+      EXPECT_EQ(other.scalar_type(), tensor.scalar_type());
+      EXPECT_TRUE(at::equal(other, tensor)) << name;
+    }
+  }
+}
+
+TEST_F(CheckpointTest, FullDiskLeavesTheOneBefore) {
+  Checkpoint checkpoint = make_checkpoint();
+  save_checkpoint(path, checkpoint);
+  checkpoint.state.step = 300;
+  checkpoint.tensors["parameters"]["b.weight"] = at::zeros({100, 100});
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{20'000, before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const std::string message = message_of([&] { save_checkpoint(path, checkpoint); });
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_THAT(message, HasSubstr(path.string()));
+  EXPECT_EQ(load_checkpoint(path).state.step, 217);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 1) << "nothing is left beside it";
+}
+
+TEST_F(CheckpointTest, DamageIsNamed) {
+  save_checkpoint(path, make_checkpoint());
+  write_file_atomically(path / "state.json", "{\"format\": 1}");
+  EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("state.json] is damaged"));
+  write_file_atomically(path / "state.json", "{\"format\": 99}");
+  EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("of another version"));
+  fs::remove(path / "state.json");
+  EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("state.json"));
+}
+
+TEST(Fingerprint, NamesWhatDiffers) {
+  const Fingerprint before = {{"recipe", "name: x\nseed: 1\n"}, {"model", "12"}};
+  check_same(before, before, "run");
+  EXPECT_THAT(
+      message_of([&] {
+        check_same(before, {{"recipe", "name: x\nseed: 2\n"}, {"model", "12"}}, "run");
+      }),
+      HasSubstr("[run] the run was started with another recipe: 'seed: 1' then, 'seed: 2' now"));
+  EXPECT_THAT(message_of([&] {
+                check_same(before, {{"recipe", "name: x\n"}, {"model", "12"}}, "run");
+              }),
+              HasSubstr("'seed: 1' then, '(nothing)' now"));
+  EXPECT_THAT(message_of([&] {
+                check_same(before, {{"recipe", before.at("recipe")}, {"model", "13"}}, "run");
+              }),
+              HasSubstr("another model: 12 then, 13 now"));
+  EXPECT_THAT(message_of([&] {
+                check_same({}, {{"teacher", "5"}}, "run");
+              }),
+              HasSubstr("another teacher: none then, 5 now"));
+}
+
+}  // namespace
+}  // namespace twofour

@@ -1,0 +1,86 @@
+#include "twofour/train/evaluator.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "twofour/graph/head.h"
+
+namespace twofour {
+namespace {
+
+constexpr int64_t kTokensPerBatch = 4096;
+
+std::vector<std::vector<int32_t>> batches_by_length(const TokenStore& tokens) {
+  std::vector<int32_t> order(static_cast<size_t>(tokens.size()));
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](int32_t i) { return tokens.length(i); });
+  std::vector<std::vector<int32_t>> batches;
+  for (const int32_t sequence : order) {
+    const int64_t rows = batches.empty() ? 0 : std::ssize(batches.back());
+    if (rows == 0 || (rows + 1) * tokens.length(sequence) > kTokensPerBatch) batches.emplace_back();
+    batches.back().push_back(sequence);
+  }
+  return batches;
+}
+
+// Labels above 2 mean relevant as well; data without a 2 calls its best label relevant.
+MetricOptions metric_options(const Dataset& data) {
+  MetricOptions options;
+  const auto best = std::ranges::max_element(data.pairs, {}, &Pair::label);
+  options.relevant_label = std::min(options.relevant_label, best->label);
+  return options;
+}
+
+}  // namespace
+
+Evaluator::Evaluator(const Dataset& data, const TokenStore& tokens, const Network& network,
+                     const ModelConfig& config)
+    : data_(data),
+      tokens_(tokens),
+      network_(network),
+      config_(config),
+      batches_(batches_by_length(tokens)) {}
+
+at::Tensor Evaluator::outputs(const ParameterMap& parameters, TensorHook* hook) const {
+  const at::NoGradGuard no_grad;
+  const TorchInterpreter interpreter(network_, parameters);
+  at::Tensor outputs = at::empty({tokens_.size(), network_.values[network_.output].width});
+  for (const std::vector<int32_t>& batch : batches_) {
+    const ForwardResult result = interpreter.forward(tokens_.collate(batch), {.hook = hook});
+    outputs.index_copy_(0, at::tensor(batch, at::kLong), result.output);
+  }
+  return outputs;
+}
+
+std::vector<ScoredPair> Evaluator::score(const at::Tensor& outputs) const {
+  const auto width = static_cast<size_t>(outputs.size(1));
+  const auto row = [&](int64_t i) {
+    return std::span<const float>(outputs.data_ptr<float>() + i * static_cast<int64_t>(width),
+                                  width);
+  };
+  const int64_t queries = std::ssize(data_.queries);
+  std::vector<ScoredPair> scored;
+  for (int64_t i = 0; i < std::ssize(data_.pairs); ++i) {
+    const Pair& pair = data_.pairs[i];
+    Score score;
+    if (config_.head == HeadKind::kEmbedding) {
+      const auto query = row(pair.query), document = row(queries + pair.document);
+      score.score = std::inner_product(query.begin(), query.end(), document.begin(), 0.0F);
+    } else {
+      score = score_from_output(row(i), config_);
+    }
+    scored.push_back({pair.query, pair.label, score.score, score.predicted});
+  }
+  return scored;
+}
+
+Metrics Evaluator::evaluate(const ParameterMap& parameters, TensorHook* hook) const {
+  at::Tensor outputs = this->outputs(parameters, hook);
+  if (config_.head == HeadKind::kEmbedding) {
+    outputs = outputs / outputs.norm(2, -1, true).clamp_min(1e-12);
+  }
+  const MetricOptions options = metric_options(data_);
+  return aggregate(query_stats(score(outputs), data_.query_ids, options), options);
+}
+
+}  // namespace twofour

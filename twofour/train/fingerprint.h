@@ -1,0 +1,23 @@
+// Whether a run that goes on reads what it read before.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "twofour/io/dataset.h"
+#include "twofour/io/model_directory.h"
+
+namespace twofour {
+
+// Hashes of contents: 64-bit FNV-1a in hexadecimal. They tell changed files from unchanged ones, no
+// more.
+std::string hash_of(const ModelDirectory& model);
+std::string hash_of(const Dataset& data);
+
+// What must be equal, by name: "recipe" as YAML, everything else as one line.
+using Fingerprint = std::map<std::string, std::string>;
+
+// Throws Error(where) naming the first difference, for recipes the first line that differs.
+void check_same(const Fingerprint& before, const Fingerprint& now, const std::string& where);
+
+}  // namespace twofour

@@ -1,0 +1,89 @@
+#include "twofour/train/objective.h"
+
+#include "twofour/train/distillation.h"
+#include "twofour/train/losses.h"
+
+namespace twofour {
+namespace {
+
+at::Tensor labels_of(const Dataset& data, const Batch& batch) {
+  at::Tensor labels = at::empty({std::ssize(batch.pairs)});
+  float* out = labels.data_ptr<float>();
+  for (const int32_t pair : batch.pairs) *out++ = data.pairs[pair].label;
+  return labels;
+}
+
+at::Tensor queries_of(const Dataset& data, const Batch& batch) {
+  at::Tensor queries = at::empty({std::ssize(batch.pairs)}, at::kLong);
+  int64_t* out = queries.data_ptr<int64_t>();
+  for (const int32_t pair : batch.pairs) *out++ = data.pairs[pair].query;
+  return queries;
+}
+
+// As graph/head.h defines a score: the expected label, or the output itself.
+at::Tensor scores_of(const at::Tensor& logits) {
+  if (logits.size(1) == 1) return logits.squeeze(1);
+  return logits.softmax(1).mv(at::arange(logits.size(1), at::kFloat));
+}
+
+at::Tensor contrastive(const Dataset& data, const Batch& batch, const at::Tensor& output,
+                       double temperature) {
+  const at::Tensor unit = output / output.norm(2, -1, true).clamp_min(1e-12);
+  const int64_t positives = std::ssize(batch.pairs), all = output.size(0);
+  const at::Tensor query = queries_of(data, batch);
+  const at::Tensor hard = at::full({all - 2 * positives}, -1, at::kLong);
+  return contrastive_loss(unit.slice(0, 0, positives), unit.slice(0, positives),
+                          at::cat({query, hard}), query, temperature);
+}
+
+}  // namespace
+
+ForwardNeeds forward_needs(const std::vector<LossTerm>& terms) {
+  ForwardNeeds needs;
+  for (const LossTerm& term : terms) {
+    needs.teacher |= is_distillation(term.kind);
+    needs.hidden_states |= term.kind == LossKind::kHiddenStates;
+    needs.last_attention |= term.kind == LossKind::kMiniLmV1 || term.kind == LossKind::kMiniLmV2;
+  }
+  needs.teacher_logits_only = needs.teacher && !needs.hidden_states && !needs.last_attention;
+  return needs;
+}
+
+LossValues compute_losses(const std::vector<LossTerm>& terms, const Dataset& data,
+                          const Batch& batch, const TokenTensors& tokens,
+                          const ForwardResult& student, const ForwardResult* teacher,
+                          int64_t heads) {
+  const auto loss = [&](const LossTerm& term) -> at::Tensor {
+    switch (term.kind) {
+      case LossKind::kCrossEntropy:
+        return twofour::cross_entropy_loss(student.output, labels_of(data, batch).to(at::kLong));
+      case LossKind::kMse:
+        return twofour::mse_loss(student.output, labels_of(data, batch));
+      case LossKind::kRankNet:
+        return ranknet_loss(scores_of(student.output), labels_of(data, batch),
+                            queries_of(data, batch));
+      case LossKind::kContrastive:
+        return contrastive(data, batch, student.output, term.temperature);
+      case LossKind::kLogits:
+        return logits_loss(student.output, teacher->output, term.temperature);
+      case LossKind::kHiddenStates:
+        return hidden_states_loss(student.hidden_states, teacher->hidden_states, tokens.valid);
+      case LossKind::kMiniLmV1:
+        return minilm_v1_loss(student, *teacher, tokens.valid, heads);
+      case LossKind::kMiniLmV2:
+        return minilm_v2_loss(student, *teacher, tokens.valid,
+                              term.relation_heads > 0 ? term.relation_heads : heads);
+    }
+    return {};
+  };
+  LossValues values;
+  for (const LossTerm& term : terms) {
+    const at::Tensor value = loss(term);
+    values.terms.emplace_back(loss_name(term.kind), value.item<double>());
+    const at::Tensor weighted = term.weight * value;
+    values.total = values.total.defined() ? values.total + weighted : weighted;
+  }
+  return values;
+}
+
+}  // namespace twofour

@@ -1,0 +1,44 @@
+// Writes what a run made of a model: a directory that the run half opens.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "twofour/graph/network.h"
+#include "twofour/io/model_directory.h"
+#include "twofour/metrics/ranking.h"
+#include "twofour/train/torch_interpreter.h"
+
+namespace twofour {
+
+struct ResultModel {
+  const ModelDirectory&
+      source;  // tokenizer and small files are copied from it; its config with the head is kept
+  const Network& network;
+  const ParameterMap& parameters;
+  std::vector<float> scales =
+      {};  // by quantization point: prunable layers become int8; empty: everything stays f32
+  std::vector<std::string> sparse_weights = {};  // must be 2:4 in what is written, else Error
+  std::string twofour_json = {};
+};
+
+void write_result_model(const std::filesystem::path& path, const ResultModel& model);
+
+// What twofour.json tells about a model.
+struct ResultDescription {
+  std::string recipe = {};       // its name; empty: no recipe
+  std::string recipe_yaml = {};  // resolved
+  bool int8 = false;
+  std::string calibration = {};  // method; empty: none
+  double sparsity = 0;           // share of zeros over the prunable weights
+  int share_rows = 1;
+  int64_t steps = 0;
+  Metrics dev = {};
+};
+
+// `before` is the twofour.json of the model that it came from, whose other members are kept; may be
+// empty.
+std::string describe_result(const ResultDescription& result, const std::string& before = {});
+
+}  // namespace twofour

@@ -1,0 +1,167 @@
+// Runs that stop, are killed, and go on.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "twofour/train/trainer.h"
+#include "twofour/train/trainer_test_support.h"
+
+namespace twofour {
+namespace {
+
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+// All stages of sparse-qat, from a bare encoder: dense, two masks, int8, MiniLM. 20 steps, 4 in
+// each stage and at least one checkpoint and one evaluation inside of each.
+TrainRequest whole_chain(const std::string& name) {
+  TrainRequest request = small_run("sparse-qat", "minilm", name);
+  request.overrides["stages.*.epochs"] = "0";
+  request.overrides["stages.*.steps"] = "4";
+  request.overrides["evaluate_every"] = "3";
+  request.overrides["dropout"] = "0.1";
+  request.max_steps = 0;
+  request.checkpoint_every = 3;
+  return request;
+}
+
+Callbacks kill_after_step(int step) {
+  Callbacks callbacks;
+  callbacks.progress = [step, done = 0](const Progress&) mutable {
+    if (++done == step) std::raise(SIGKILL);
+  };
+  return callbacks;
+}
+
+// "calibrating", "stage": while a stage begins.
+Callbacks kill_at_message(const std::string& start) {
+  Callbacks callbacks;
+  callbacks.log = [start](LogLevel, const std::string& message) {
+    if (message.starts_with(start)) std::raise(SIGKILL);
+  };
+  return callbacks;
+}
+
+const std::map<std::string, std::string>& uninterrupted() {
+  static const auto contents = contents_of(run_afresh(whole_chain("whole")).model);
+  return contents;
+}
+
+void expect_resumed_equal(TrainRequest request) {
+  request.resume = true;
+  const TrainSummary summary = run_training(request, {});
+  EXPECT_TRUE(summary.finished);
+  EXPECT_EQ(summary.steps, 20);
+  EXPECT_TRUE(contents_of(summary.model) == uninterrupted());
+  EXPECT_EQ(log_rows(request.out, "step").size(), 20u) << "no step stands twice in the log";
+}
+
+class Killed : public testing::Test {
+ protected:
+  // The child begins the test again and runs up to the statement, then dies in it.
+  Killed() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+};
+
+class KilledAfter : public Killed, public testing::WithParamInterface<int> {};
+
+TEST_P(KilledAfter, AStepItEndsInTheSameBytes) {
+  const TrainRequest request = whole_chain("killed." + std::to_string(GetParam()));
+  EXPECT_EXIT(run_afresh(request, kill_after_step(GetParam())), testing::KilledBySignal(SIGKILL),
+              "");
+  expect_resumed_equal(request);
+}
+
+// Before the first checkpoint; in, before and after the end of each stage.
+INSTANTIATE_TEST_SUITE_P(Resume, KilledAfter, testing::Values(1, 4, 7, 8, 11, 13, 18, 20));
+
+TEST_F(Killed, WhileCalibratingItEndsInTheSameBytes) {
+  const TrainRequest request = whole_chain("killed.calibrating");
+  EXPECT_EXIT(run_afresh(request, kill_at_message("calibrating")), testing::KilledBySignal(SIGKILL),
+              "");
+  expect_resumed_equal(request);
+}
+
+TEST_F(Killed, WithCachedTeacherLogitsItEndsInTheSameBytes) {
+  TrainRequest request = whole_chain("killed.logits");
+  request.overrides["stages.*.losses"] = "[{kind: cross_entropy}, {kind: logits}]";
+  request.overrides["stages.0.losses"] = "[{kind: cross_entropy}]";
+  request.overrides["stages.4.steps"] = "16";  // a second epoch, so that the cache is read
+  EXPECT_EXIT(run_afresh(request, kill_after_step(29)), testing::KilledBySignal(SIGKILL), "");
+  request.resume = true;
+  const auto resumed = contents_of(run_training(request, {}).model);
+  request.resume = false;
+  EXPECT_TRUE(resumed == contents_of(run_afresh(request).model));
+}
+
+TEST(Resume, StopSavesAndGoesOnToTheSameBytes) {
+  TrainRequest request = whole_chain("stopped");
+  Callbacks callbacks;
+  int polls = 0;
+  callbacks.stop_requested = [&] { return ++polls > 9; };
+  const TrainSummary stopped = run_afresh(request, callbacks);
+  EXPECT_FALSE(stopped.finished);
+  EXPECT_LT(stopped.steps, 20);
+  EXPECT_FALSE(fs::exists(request.out / "model"));
+  EXPECT_TRUE(fs::exists(request.out / "checkpoint"));
+  expect_resumed_equal(request);
+}
+
+TEST(Resume, FinishedRunsSayWhatTheyDid) {
+  TrainRequest request = whole_chain("finished");
+  const TrainSummary first = run_afresh(request);
+  const auto before = contents_of(request.out);
+  request.resume = true;
+  const TrainSummary again = run_training(request, {});
+  EXPECT_TRUE(again.finished);
+  EXPECT_EQ(again.dev, first.dev);
+  EXPECT_EQ(again.model, first.model);
+  EXPECT_TRUE(contents_of(request.out) == before);
+}
+
+// A stopped run that is resumed after `change` must refuse and leave its files alone.
+template <class Change>
+std::string refusal_after(const std::string& name, const Change& change) {
+  TrainRequest request = whole_chain(name);
+  Callbacks callbacks;
+  int polls = 0;
+  callbacks.stop_requested = [&] { return ++polls > 3; };
+  run_afresh(request, callbacks);
+  const auto before = contents_of(request.out);
+  request.resume = true;
+  change(request);
+  const std::string message = message_of([&] { run_training(request, {}); });
+  EXPECT_TRUE(contents_of(request.out) == before);
+  return message;
+}
+
+TEST(Resume, RefusesAnotherRecipe) {
+  EXPECT_THAT(refusal_after("recipe",
+                            [](TrainRequest& request) {
+                              request.overrides["stages.1.learning_rate.peak"] = "1e-5";
+                            }),
+              HasSubstr("another recipe: 'learning_rate: {peak: 0.0003, warmup: 0.1, schedule: "
+                        "linear}' then, 'learning_rate: {peak: 1e-05"));
+}
+
+TEST(Resume, RefusesAnotherModel) {
+  EXPECT_THAT(
+      refusal_after("model", [](TrainRequest& request) { request.model = golden_model("bge"); }),
+      HasSubstr("another model"));
+}
+
+TEST(Resume, RefusesOtherData) {
+  EXPECT_THAT(refusal_after("data",
+                            [](TrainRequest& request) {
+                              request.train_data = kSource / "tests/golden/data/zh.tsv";
+                            }),
+              HasSubstr("another training data"));
+}
+
+TEST(Resume, RefusesAnotherNumberOfThreads) {
+  EXPECT_THAT(refusal_after("threads", [](TrainRequest& request) { request.threads = 2; }),
+              HasSubstr("another number of threads (--threads): 1 then, 2 now"));
+}
+
+}  // namespace
+}  // namespace twofour

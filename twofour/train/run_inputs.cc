@@ -1,0 +1,222 @@
+#include "twofour/train/run_inputs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "twofour/base/cpu_features.h"
+#include "twofour/base/error.h"
+#include "twofour/io/tokenizer.h"
+
+namespace twofour {
+namespace {
+
+// --- Labels and head ---------------------------------------------------------------------------
+
+bool whole_numbers(const Dataset& data) {
+  return std::ranges::all_of(data.pairs, [](const Pair& pair) {
+    return pair.label >= 0 && pair.label == std::floor(pair.label);
+  });
+}
+
+int64_t labels_in(const Dataset& data) {
+  const auto largest = std::ranges::max_element(data.pairs, {}, &Pair::label);
+  return std::max<int64_t>(2, static_cast<int64_t>(largest->label) + 1);
+}
+
+bool wants_classes(const Recipe& recipe) {
+  return uses_loss(recipe, LossKind::kCrossEntropy) || uses_loss(recipe, LossKind::kLogits);
+}
+
+// Labels that no class of the head stands for; the reader is asked again because it knows the line.
+void check_labels(const Dataset& data, int64_t num_labels) {
+  const bool fit = whole_numbers(data) && std::ranges::all_of(data.pairs, [&](const Pair& pair) {
+                     return pair.label < static_cast<float>(num_labels);
+                   });
+  if (!fit) read_dataset(data.origin, {.num_labels = num_labels});
+}
+
+int64_t resolve_num_labels(const Recipe& recipe, const ModelConfig& config, const Dataset& train) {
+  const int64_t own = config.head == HeadKind::kClassification ? config.num_labels : 0;
+  if (recipe.num_labels > 0) return recipe.num_labels;
+  if (own > 0) return own;
+  return wants_classes(recipe) ? labels_in(train) : 1;
+}
+
+ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& model) {
+  const ModelConfig& config = model.config();
+  if (recipe.head == HeadKind::kEmbedding) {
+    return config.head == HeadKind::kEmbedding ? model : model.with_head(HeadKind::kEmbedding, 0);
+  }
+  const int64_t own = config.head == HeadKind::kClassification ? config.num_labels : 0;
+  if (own == recipe.num_labels) return model;
+  if (own > 0 && model.contains("classifier.weight")) {
+    throw Error(
+        model.path().string(),
+        fmt::format("has a classifier of {} labels, the recipe asks for {}", own,
+                    recipe.num_labels),
+        fmt::format("Set num_labels to {}, or start from an encoder without classifier.", own));
+  }
+  return model.with_head(HeadKind::kClassification, recipe.num_labels);
+}
+
+void check_head_fits_losses(const Recipe& recipe, const std::string& origin) {
+  if (recipe.head != HeadKind::kClassification) return;
+  if (wants_classes(recipe) && recipe.num_labels < 2) {
+    throw Error(origin, "has one output, but the recipe's losses want at least two labels",
+                "Use the loss 'mse' or 'ranknet', or a model without a regression head.");
+  }
+  if (uses_loss(recipe, LossKind::kMse) && recipe.num_labels != 1) {
+    throw Error(origin,
+                fmt::format("has {} outputs, but the loss 'mse' wants one", recipe.num_labels),
+                "Use 'cross_entropy', or set num_labels to 1 and start from a bare encoder.");
+  }
+}
+
+// --- Teacher -----------------------------------------------------------------------------------
+
+// A stage of the run that teaches before anybody distils.
+bool teaches_itself(const Recipe& recipe) {
+  for (const Stage& stage : recipe.stages) {
+    for (const LossTerm& term : stage.losses) {
+      if (is_distillation(term.kind)) return false;
+    }
+    if (stage.teach) return true;
+  }
+  return false;
+}
+
+void check_vocabulary(const ModelDirectory& student, const ModelDirectory& teacher) {
+  for (const char* name : {"vocab.txt", "tokenizer.json"}) {
+    const auto a = student.file(name), b = teacher.file(name);
+    if (a && b && *a == *b) return;
+    if (a && b) break;
+  }
+  throw Error(teacher.path().string(), "has another vocabulary than the model that it teaches",
+              "Teacher and student read the same tokens.");
+}
+
+void check_teacher(const Recipe& recipe, const ModelDirectory& student,
+                   const TeacherInputs& teacher) {
+  const ModelConfig &s = student.config(), &t = teacher.model.config();
+  const std::string where = teacher.model.path().string();
+  check_vocabulary(student, teacher.model);
+  const bool shapes = s.hidden_size == t.hidden_size && s.num_hidden_layers == t.num_hidden_layers;
+  if (uses_loss(recipe, LossKind::kHiddenStates) && !shapes) {
+    throw Error(
+        where, fmt::format("has {} layers of width {}, the model {} of width {}: 'hidden_states' "
+                           "compares them one by one",
+                           t.num_hidden_layers, t.hidden_size, s.num_hidden_layers, s.hidden_size));
+  }
+  if (uses_loss(recipe, LossKind::kMiniLmV1) && s.num_attention_heads != t.num_attention_heads) {
+    throw Error(where,
+                fmt::format("has {} attention heads, the model {}", t.num_attention_heads,
+                            s.num_attention_heads),
+                "Use 'minilm_v2' with relation_heads.");
+  }
+  if (uses_loss(recipe, LossKind::kLogits) &&
+      !check_parameters(teacher.network, teacher.model).empty()) {
+    throw Error(where, "has no trained classifier, but the recipe distils its logits",
+                "Train it first (recipes/dense.yaml), or name one that is trained as the teacher.");
+  }
+}
+
+std::optional<TeacherInputs> load_teacher(const TrainRequest& request, const RunInputs& inputs) {
+  const Recipe& recipe = inputs.recipe;
+  if (!needs_teacher(recipe)) return std::nullopt;
+  if (request.teacher.empty() && teaches_itself(recipe)) return std::nullopt;
+  TeacherInputs teacher;
+  teacher.model = request.teacher.empty()
+                      ? inputs.model
+                      : with_recipe_head(recipe, ModelDirectory::open(request.teacher));
+  teacher.network = build_network(teacher.model.config());
+  check_teacher(recipe, inputs.model, teacher);
+  return teacher;
+}
+
+// --- Data --------------------------------------------------------------------------------------
+
+// An embedding head without contrastive loss learns from its teacher alone.
+BatchForm batch_form(const Recipe& recipe) {
+  if (uses_loss(recipe, LossKind::kContrastive)) return BatchForm::kContrastive;
+  if (uses_loss(recipe, LossKind::kRankNet)) return BatchForm::kQueryGroups;
+  return recipe.head == HeadKind::kEmbedding ? BatchForm::kTexts : BatchForm::kPairs;
+}
+
+void load_data(const TrainRequest& request, RunInputs& inputs) {
+  inputs.train = read_dataset(request.train_data);
+  if (!request.dev_data.empty()) inputs.dev = read_dataset(request.dev_data);
+}
+
+void tokenize(RunInputs& inputs, int threads) {
+  const auto tokenizer = Tokenizer::open(inputs.model);
+  ThreadPool pool(threads);
+  const Recipe& recipe = inputs.recipe;
+  const int64_t length = std::min(recipe.max_length, inputs.model.config().max_sequence_length);
+  const bool texts = recipe.head == HeadKind::kEmbedding;
+  const auto store = [&](const Dataset& data) {
+    return texts ? TokenStore::of_texts(data, *tokenizer, length, pool)
+                 : TokenStore::of_pairs(data, *tokenizer, length, pool);
+  };
+  inputs.train_tokens = store(inputs.train);
+  if (inputs.dev) inputs.dev_tokens = store(*inputs.dev);
+}
+
+void plan_steps(const TrainRequest& request, RunInputs& inputs) {
+  Recipe& recipe = inputs.recipe;
+  inputs.batching = {
+      recipe.head == HeadKind::kEmbedding ? BatchForm::kContrastive : batch_form(recipe),
+      recipe.batch_pairs, recipe.hard_negatives, recipe.seed};
+  const Batcher batcher(inputs.train, inputs.train_tokens, inputs.batching);
+  const int64_t batches = batcher.batches_per_epoch();
+  limit_steps(recipe, request.max_steps, (batches + recipe.accumulate - 1) / recipe.accumulate);
+}
+
+Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs, int threads) {
+  Fingerprint fingerprint = {{"recipe", to_yaml(inputs.recipe)},
+                             {"model", hash_of(inputs.model)},
+                             {"training data", hash_of(inputs.train)}};
+  if (inputs.dev) fingerprint["evaluation data"] = hash_of(*inputs.dev);
+  if (inputs.teacher) fingerprint["teacher"] = hash_of(inputs.teacher->model);
+  if (request.deterministic) {
+    fingerprint["number of threads (--threads)"] = std::to_string(threads);
+    fingerprint["processor"] = at::get_cpu_capability();
+    fingerprint["LibTorch"] = TORCH_VERSION;
+  }
+  return fingerprint;
+}
+
+}  // namespace
+
+RunInputs load_inputs(const TrainRequest& request, int threads) {
+  RunInputs inputs;
+  inputs.recipe = read_recipe(request.recipe, request.overrides);
+  const ModelDirectory model = ModelDirectory::open(request.model);
+  load_data(request, inputs);
+
+  Recipe& recipe = inputs.recipe;
+  if (recipe.head == HeadKind::kClassification) {
+    recipe.num_labels = resolve_num_labels(recipe, model.config(), inputs.train);
+    check_head_fits_losses(recipe, request.model.string());
+    if (uses_loss(recipe, LossKind::kCrossEntropy)) {
+      check_labels(inputs.train, recipe.num_labels);
+      if (inputs.dev) check_labels(*inputs.dev, recipe.num_labels);
+    }
+  }
+  inputs.model = with_recipe_head(recipe, model);
+  inputs.network = build_network(inputs.model.config());
+  if (check_parameters(inputs.network, inputs.model).empty()) {
+    std::erase_if(recipe.stages, [](const Stage& stage) { return stage.only_untrained_head; });
+  }
+  if (recipe.stages.empty()) {
+    throw Error(request.recipe.string(), "has no stage for a model whose head is trained already");
+  }
+  inputs.teacher = load_teacher(request, inputs);
+  tokenize(inputs, threads);
+  plan_steps(request, inputs);
+  inputs.fingerprint = fingerprint_of(request, inputs, threads);
+  return inputs;
+}
+
+}  // namespace twofour

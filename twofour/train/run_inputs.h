@@ -1,0 +1,42 @@
+// What a training run reads: recipe, model, teacher and data, loaded and checked against each
+// other.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "twofour/graph/network.h"
+#include "twofour/io/dataset.h"
+#include "twofour/io/model_directory.h"
+#include "twofour/train/api.h"
+#include "twofour/train/batcher.h"
+#include "twofour/train/fingerprint.h"
+#include "twofour/train/recipe.h"
+
+namespace twofour {
+
+struct TeacherInputs {
+  ModelDirectory model;
+  Network network;
+};
+
+struct RunInputs {
+  Recipe recipe;         // steps resolved, without the stages that do not run, num_labels known
+  ModelDirectory model;  // with the recipe's head
+  Network network;
+  std::optional<TeacherInputs> teacher;  // absent: no distillation, or a stage of the run teaches
+
+  Dataset train;
+  TokenStore train_tokens;
+  BatcherOptions batching;
+  std::optional<Dataset> dev;
+  TokenStore dev_tokens;  // pairs, or texts for embedding heads
+
+  Fingerprint fingerprint;
+};
+
+// Throws Error for everything that would stop the run later: a head that does not fit the labels, a
+// teacher that does not fit the model, a recipe that distils from a head that nobody has trained.
+RunInputs load_inputs(const TrainRequest& request, int threads);
+
+}  // namespace twofour

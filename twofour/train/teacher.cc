@@ -1,0 +1,40 @@
+#include "twofour/train/teacher.h"
+
+#include <limits>
+
+namespace twofour {
+
+Teacher::Teacher(const Network& network, ParameterMap parameters, int64_t pairs)
+    : parameters_(std::move(parameters)), interpreter_(network, parameters_), pairs_(pairs) {}
+
+ForwardResult Teacher::forward(const Batch& batch, const TokenTensors& tokens,
+                               const ForwardNeeds& needs, bool bf16) {
+  const at::NoGradGuard no_grad;
+  // Only in batches of pairs is a row of the output a pair of the data.
+  const bool cached = needs.teacher_logits_only && batch.sequences == batch.pairs;
+  const at::Tensor pairs = at::tensor(batch.pairs, at::kLong);
+  ForwardResult result;
+  if (cached && recall(pairs, result.output)) return result;
+  result = interpreter_.forward(
+      tokens,
+      {.hidden_states = needs.hidden_states, .last_attention = needs.last_attention, .bf16 = bf16});
+  if (cached) remember(pairs, result.output);
+  return result;
+}
+
+bool Teacher::recall(const at::Tensor& pairs, at::Tensor& logits) const {
+  if (!logits_.defined()) return false;
+  const at::Tensor rows = logits_.index_select(0, pairs);
+  if (rows.isnan().any().item<bool>()) return false;
+  logits = rows;
+  return true;
+}
+
+void Teacher::remember(const at::Tensor& pairs, const at::Tensor& logits) {
+  if (!logits_.defined()) {
+    logits_ = at::full({pairs_, logits.size(1)}, std::numeric_limits<float>::quiet_NaN());
+  }
+  logits_.index_copy_(0, pairs, logits);
+}
+
+}  // namespace twofour

@@ -1,0 +1,32 @@
+// libtwofour_train.so: the build half behind one symbol, so that the command need not link
+// LibTorch.
+#include <torch/version.h>
+
+#include "twofour/base/export.h"
+#include "twofour/train/api.h"
+#include "twofour/train/calibration.h"
+#include "twofour/train/trainer.h"
+
+namespace twofour {
+namespace {
+
+class Library : public TrainApi {
+ public:
+  std::string version() const override { return TORCH_VERSION; }
+
+  TrainSummary train(const TrainRequest& request, const Callbacks& callbacks) override {
+    return run_training(request, callbacks);
+  }
+
+  void calibrate(const CalibrateRequest& request, const Callbacks& callbacks) override {
+    run_calibration(request, callbacks);
+  }
+};
+
+}  // namespace
+}  // namespace twofour
+
+extern "C" TWOFOUR_API twofour::TrainApi* twofour_train_api_v1() {
+  static twofour::Library library;
+  return &library;
+}

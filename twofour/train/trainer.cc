@@ -1,0 +1,433 @@
+#include "twofour/train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "twofour/base/cpu_features.h"
+#include "twofour/base/error.h"
+#include "twofour/train/calibration.h"
+#include "twofour/train/checkpoint.h"
+#include "twofour/train/evaluator.h"
+#include "twofour/train/fake_quantize.h"
+#include "twofour/train/optimizer.h"
+#include "twofour/train/result_model.h"
+#include "twofour/train/run_folder.h"
+#include "twofour/train/run_inputs.h"
+#include "twofour/train/run_log.h"
+#include "twofour/train/sparsity_context.h"
+#include "twofour/train/teacher.h"
+#include "twofour/train/torch_session.h"
+
+namespace twofour {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+// Epochs that training never reaches: their batches calibrate.
+constexpr int64_t kCalibrationEpoch = int64_t{1} << 40;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+bool wants_bf16(const Recipe& recipe) {
+  if (recipe.autocast != "auto") return recipe.autocast == "bf16";
+  return cpu_features().avx512_bf16 || cpu_features().amx_bf16;
+}
+
+ParameterMap copy_of(const ParameterMap& parameters) {
+  ParameterMap copy;
+  for (const auto& [name, tensor] : parameters) copy[name] = tensor.detach().clone();
+  return copy;
+}
+
+void assign(const std::map<std::string, at::Tensor>& from, const ParameterMap& to) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : to) {
+    const auto found = from.find(name);
+    if (found == from.end()) throw Error("checkpoint", "lacks the parameter " + name);
+    at::Tensor(tensor).copy_(found->second);
+  }
+}
+
+AdamWOptions optimizer_options(const Recipe& recipe) {
+  return {recipe.beta1, recipe.beta2, recipe.epsilon, recipe.weight_decay, recipe.clip_norm};
+}
+
+// What one optimizer step tells.
+struct StepReport {
+  double loss = 0;
+  std::map<std::string, double> terms;
+  double learning_rate = 0;
+  double gradient_norm = 0;
+};
+
+class Trainer {
+ public:
+  Trainer(const TrainRequest& request, const Callbacks& callbacks, const RunInputs& inputs)
+      : request_(request),
+        callbacks_(callbacks),
+        inputs_(inputs),
+        recipe_(inputs.recipe),
+        folder_(request.out),
+        parameters_(load_parameters(inputs.network, inputs.model, recipe_.seed)),
+        student_(inputs.network, parameters_),
+        sparsity_(inputs.network, recipe_),
+        optimizer_(parameters_, optimizer_options(recipe_)),
+        batcher_(inputs.train, inputs.train_tokens, inputs.batching),
+        bf16_(wants_bf16(recipe_)) {
+    if (inputs.dev) {
+      evaluator_.emplace(*inputs.dev, inputs.dev_tokens, inputs.network, inputs.model.config());
+    }
+    if (inputs.teacher) {
+      const TeacherInputs& teacher = *inputs.teacher;
+      set_teacher(teacher.network, load_parameters(teacher.network, teacher.model, recipe_.seed));
+    }
+  }
+
+  // False: stopped on request.
+  bool run(const std::optional<Checkpoint>& checkpoint) {
+    if (checkpoint) restore(*checkpoint);
+    log_.emplace(folder_.log(), state_.log_bytes);
+    stream_.emplace(batcher_, state_.position);
+    process_start_ = Clock::now();
+    seconds_before_ = state_.seconds;
+    while (state_.stage < std::ssize(recipe_.stages)) {
+      if (!run_stage()) return false;
+    }
+    return true;
+  }
+
+  void write_model() {
+    const Stage& last = recipe_.stages.back();
+    ResultDescription description{.recipe = recipe_.name,
+                                  .recipe_yaml = to_yaml(recipe_),
+                                  .int8 = last.write_int8,
+                                  .calibration = calibration_method(),
+                                  .sparsity = sparsity_.sparsity(),
+                                  .share_rows = last.share_rows,
+                                  .steps = state_.step,
+                                  .dev = state_.best};
+    ResultModel result{inputs_.model, inputs_.network, parameters_};
+    if (last.write_int8) result.scales = state_.scales;
+    if (last.sparsity >= 0.5) result.sparse_weights = sparsity_.weights();
+    result.twofour_json = describe_result(description);
+    write_result_model(folder_.model(), result);
+    log_->write({{"kind", "result"},
+                 {"step", state_.step},
+                 {"model", folder_.model().string()},
+                 {"metrics", state_.best}});
+  }
+
+  TrainSummary summary(bool finished) const {
+    return {.finished = finished,
+            .steps = state_.step,
+            .seconds = seconds(),
+            .pairs_per_second = pairs_per_second(),
+            .sparsity = sparsity_.sparsity(),
+            .dev = state_.best,
+            .model = finished ? folder_.model() : std::filesystem::path()};
+  }
+
+ private:
+  const Stage& stage() const { return recipe_.stages[state_.stage]; }
+  bool is_last() const { return state_.stage + 1 == std::ssize(recipe_.stages); }
+
+  // The best state on dev is what leaves these stages; others hand on their last one.
+  bool selects() const { return evaluator_ && (is_last() || stage().teach); }
+
+  bool is_over() const {
+    return state_.stage_step >= stage().steps ||
+           (recipe_.patience > 0 && state_.stale_evaluations >= recipe_.patience);
+  }
+
+  double seconds() const { return seconds_before_ + seconds_since(process_start_); }
+  double pairs_per_second() const {
+    return state_.training_seconds > 0 ? static_cast<double>(state_.pairs) / state_.training_seconds
+                                       : 0;
+  }
+
+  std::string calibration_method() const {
+    std::string method;
+    for (const Stage& stage : recipe_.stages) {
+      if (stage.calibrate) method = stage.calibrate->to_string();
+    }
+    return method;
+  }
+
+  // --- Stages ----------------------------------------------------------------------------------
+
+  bool run_stage() {
+    if (stop_requested()) return false;
+    if (!state_.stage_started) start_stage();
+    prepare_stage();
+    while (!is_over()) {
+      if (stop_requested()) return false;
+      train_step();
+      const bool due =
+          recipe_.evaluate_every > 0 && state_.stage_step % recipe_.evaluate_every == 0;
+      if (due) evaluate();
+      if (request_.checkpoint_every > 0 && state_.step % request_.checkpoint_every == 0) save();
+    }
+    finish_stage();
+    return true;
+  }
+
+  bool stop_requested() {
+    if (!callbacks_.stop_requested || !callbacks_.stop_requested()) return false;
+    save();
+    return true;
+  }
+
+  void start_stage() {
+    optimizer_.zero_moments(sparsity_.advance(stage(), parameters_));
+    if (stage().calibrate) calibrate();
+    state_.stage_started = true;
+    log_->write({{"kind", "stage"},
+                 {"step", state_.step},
+                 {"stage", stage().name},
+                 {"steps", stage().steps},
+                 {"sparsity", sparsity_.sparsity()},
+                 {"int8", stage().fake_quantize || stage().write_int8}});
+    callbacks_.info(fmt::format("stage {}/{} {}: {} steps, sparsity {:.3f}", state_.stage + 1,
+                                recipe_.stages.size(), stage().name, stage().steps,
+                                sparsity_.sparsity()));
+  }
+
+  // What is a function of stage and state, also after a resume.
+  void prepare_stage() {
+    stage_start_ = Clock::now();
+    stage_start_step_ = state_.stage_step;
+    quantizer_.reset();
+    if (!stage().fake_quantize && !stage().write_int8) return;
+    if (state_.scales.empty()) {
+      throw Error("stage " + stage().name, "is int8, but no stage before it has calibrated");
+    }
+    quantizer_ = std::make_unique<FakeQuantizeHook>(state_.scales);
+  }
+
+  void calibrate() {
+    callbacks_.info(fmt::format("calibrating on {} batches", stage().calibration_batches));
+    std::vector<Batch> batches;
+    for (int64_t epoch = kCalibrationEpoch + state_.stage;
+         std::ssize(batches) < stage().calibration_batches; epoch += 1000) {
+      for (Batch& batch : batcher_.plan(epoch)) batches.push_back(std::move(batch));
+    }
+    batches.resize(stage().calibration_batches);
+    state_.scales = calibrate_scales(inputs_.network, parameters_, inputs_.train_tokens, batches,
+                                     *stage().calibrate);
+  }
+
+  void finish_stage() {
+    if (state_.evaluated_step != state_.step || state_.best.empty()) evaluate();
+    if (selects() && !best_.empty()) assign(best_, parameters_);
+    if (stage().teach && !inputs_.teacher) set_teacher(inputs_.network, copy_of(parameters_));
+    if (!is_last()) state_.best.clear();
+    ++state_.stage;
+    state_.stage_step = 0;
+    state_.stage_started = false;
+    state_.stale_evaluations = 0;
+    best_.clear();
+    save();
+  }
+
+  // --- Steps -----------------------------------------------------------------------------------
+
+  void train_step() {
+    const Clock::time_point start = Clock::now();
+    StepReport report;
+    const ForwardNeeds needs = forward_needs(stage().losses);
+    for (int64_t micro = 0; micro < recipe_.accumulate; ++micro) {
+      accumulate_gradients(needs, micro, report);
+    }
+    sparsity_.mask_gradients(parameters_);
+    report.learning_rate =
+        learning_rate_at(stage().learning_rate, state_.stage_step, stage().steps);
+    report.gradient_norm = optimizer_.step(report.learning_rate);
+    sparsity_.apply(parameters_);
+    sparsity_.check(parameters_);
+    optimizer_.zero_gradients();
+    ++state_.step;
+    ++state_.stage_step;
+    state_.position = stream_->position();
+    state_.training_seconds += seconds_since(start);
+    tell(report);
+  }
+
+  void accumulate_gradients(const ForwardNeeds& needs, int64_t micro, StepReport& report) {
+    const Batch& batch = stream_->next();
+    const TokenTensors tokens = inputs_.train_tokens.collate(batch.sequences);
+    ForwardResult taught;
+    if (needs.teacher) taught = teacher_->forward(batch, tokens, needs, bf16_);
+    torch::manual_seed(mix_seeds(
+        {recipe_.seed, static_cast<uint64_t>(state_.step), static_cast<uint64_t>(micro)}));
+    const ForwardResult result =
+        student_.forward(tokens, {.training = true,
+                                  .dropout = recipe_.dropout,
+                                  .hidden_states = needs.hidden_states,
+                                  .last_attention = needs.last_attention,
+                                  .bf16 = bf16_,
+                                  .hook = stage().fake_quantize ? quantizer_.get() : nullptr});
+    const LossValues losses =
+        compute_losses(stage().losses, inputs_.train, batch, tokens, result,
+                       needs.teacher ? &taught : nullptr, inputs_.network.last_heads);
+    const auto share = 1.0 / static_cast<double>(recipe_.accumulate);
+    const auto loss = losses.total.item<double>();
+    if (!std::isfinite(loss)) {
+      throw Error(fmt::format("step {}", state_.step),
+                  fmt::format("the loss is {}: training has diverged", loss),
+                  "Lower the stage's learning_rate.peak.");
+    }
+    (losses.total * share).backward();
+    report.loss += loss * share;
+    for (const auto& [name, value] : losses.terms) report.terms[name] += value * share;
+    state_.pairs += std::ssize(batch.pairs);
+  }
+
+  void tell(const StepReport& report) {
+    log_->write({{"kind", "step"},
+                 {"step", state_.step},
+                 {"stage", stage().name},
+                 {"loss", report.loss},
+                 {"losses", report.terms},
+                 {"lr", report.learning_rate},
+                 {"grad_norm", report.gradient_norm},
+                 {"pairs_per_second", pairs_per_second()},
+                 {"sparsity", sparsity_.sparsity()}});
+    if (!callbacks_.progress) return;
+    const double elapsed = seconds_since(stage_start_);
+    const auto done = static_cast<double>(state_.stage_step - stage_start_step_);
+    const auto left = static_cast<double>(total_steps(recipe_) - state_.step);
+    callbacks_.progress({.task = fmt::format("stage {}/{} {}", state_.stage + 1,
+                                             recipe_.stages.size(), stage().name),
+                         .done = state_.stage_step,
+                         .total = stage().steps,
+                         .unit = "steps",
+                         .seconds = elapsed,
+                         .values = {{"loss", report.loss},
+                                    {"pairs/s", pairs_per_second()},
+                                    {"seconds_left", elapsed / done * left}}});
+  }
+
+  // --- Evaluation ------------------------------------------------------------------------------
+
+  void evaluate() {
+    if (!evaluator_) return;
+    const Metrics metrics = evaluator_->evaluate(parameters_, quantizer_.get());
+    const bool better = state_.best.empty() || selected(metrics) > selected(state_.best);
+    state_.evaluated_step = state_.step;
+    state_.stale_evaluations = better ? 0 : state_.stale_evaluations + 1;
+    if (better) {
+      state_.best = metrics;
+      state_.best_step = state_.step;
+      if (selects()) best_ = copy_of(parameters_);
+    }
+    log_->write({{"kind", "evaluation"},
+                 {"step", state_.step},
+                 {"stage", stage().name},
+                 {"metrics", metrics},
+                 {"best", better}});
+    std::string text = fmt::format("step {}:", state_.step);
+    for (const auto& [name, value] : metrics) text += fmt::format(" {} {:.4f}", name, value);
+    callbacks_.info(text);
+  }
+
+  // A metric may be undefined, like pnr on data without pairs of different labels.
+  double selected(const Metrics& metrics) const {
+    const auto found = metrics.find(recipe_.select_metric);
+    return found == metrics.end() ? -std::numeric_limits<double>::infinity() : found->second;
+  }
+
+  // --- Checkpoints -----------------------------------------------------------------------------
+
+  void set_teacher(const Network& network, ParameterMap parameters) {
+    teacher_ =
+        std::make_unique<Teacher>(network, std::move(parameters), std::ssize(inputs_.train.pairs));
+  }
+
+  void save() {
+    state_.seconds = seconds();
+    state_.log_bytes = log_->bytes();
+    TensorGroups tensors = {{"parameters", parameters_},
+                            {"optimizer", optimizer_.state()},
+                            {"sparsity", sparsity_.state()},
+                            {"best", best_}};
+    if (teacher_ && !inputs_.teacher) tensors["teacher"] = teacher_->parameters();
+    if (teacher_ && teacher_->logits().defined()) {
+      tensors["teacher_logits"]["logits"] = teacher_->logits();
+    }
+    save_checkpoint(folder_.checkpoint(), {state_, std::move(tensors), inputs_.fingerprint});
+  }
+
+  void restore(const Checkpoint& checkpoint) {
+    const auto group = [&](const std::string& name) {
+      const auto found = checkpoint.tensors.find(name);
+      return found == checkpoint.tensors.end() ? std::map<std::string, at::Tensor>()
+                                               : found->second;
+    };
+    state_ = checkpoint.state;
+    assign(group("parameters"), parameters_);
+    optimizer_.load_state(group("optimizer"));
+    sparsity_.load_state(group("sparsity"));
+    best_ = group("best");
+    if (const auto teacher = group("teacher"); !teacher.empty()) {
+      set_teacher(inputs_.network, teacher);
+    }
+    if (const auto logits = group("teacher_logits"); !logits.empty()) {
+      teacher_->load_logits(logits.at("logits"));
+    }
+    callbacks_.info(fmt::format("resuming after step {}", state_.step));
+  }
+
+  const TrainRequest& request_;
+  const Callbacks& callbacks_;
+  const RunInputs& inputs_;
+  const Recipe& recipe_;
+  const RunFolder folder_;
+
+  ParameterMap parameters_;
+  TorchInterpreter student_;
+  SparsityContext sparsity_;
+  AdamW optimizer_;
+  Batcher batcher_;
+  bool bf16_;
+  std::optional<Evaluator> evaluator_;
+  std::unique_ptr<Teacher> teacher_;
+  std::unique_ptr<FakeQuantizeHook> quantizer_;
+
+  TrainerState state_;
+  ParameterMap best_;  // of the stage, where it selects
+  std::optional<RunLog> log_;
+  std::optional<BatchStream> stream_;
+
+  Clock::time_point process_start_ = Clock::now(), stage_start_ = process_start_;
+  double seconds_before_ = 0;
+  int64_t stage_start_step_ = 0;
+};
+
+}  // namespace
+
+TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
+  const int threads = request.threads > 0 ? request.threads : available_cores();
+  const TorchSession session(threads, request.deterministic);
+  const RunFolder folder(request.out);
+  folder.check(request.resume);
+  const RunInputs inputs = load_inputs(request, threads);
+  if (const auto finished = folder.finished(inputs.fingerprint)) return *finished;
+  const std::optional<Checkpoint> checkpoint = folder.checkpoint_of(inputs.fingerprint);
+
+  Trainer trainer(request, callbacks, inputs);
+  if (!trainer.run(checkpoint)) return trainer.summary(false);
+  trainer.write_model();
+  const TrainSummary summary = trainer.summary(true);
+  folder.finish(summary, inputs.fingerprint);
+  return summary;
+}
+
+}  // namespace twofour

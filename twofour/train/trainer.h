@@ -1,0 +1,22 @@
+// Runs a recipe: stages of pruning, calibration and training, with checkpoints, a log and a model directory at the end.
+#pragma once
+
+#include "twofour/base/progress.h"
+#include "twofour/train/api.h"
+
+namespace twofour {
+
+// In request.out:
+//
+//   checkpoint/    while the run is not finished; see checkpoint.h
+//   log.jsonl      see run_log.h
+//   model/         the result; twofour.json tells recipe, scheme and dev metrics
+//   summary.json   of a finished run
+//
+// A run that was killed at any moment and is resumed writes the same bytes into model/ as one that was not, on the same
+// machine with the same number of threads. Throws Error, before anything is written, for requests that cannot work:
+// files that do not fit each other, a folder that holds another run, a resumed run whose recipe, model, data or number
+// of threads has changed.
+TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks);
+
+}  // namespace twofour
