@@ -1,5 +1,6 @@
-// Prints the token ids of each line of a file, for scripts/test-tokenizer. Lines end with a NUL byte, so that a text may
-// hold any line break. Usage: tokenize_file TOKENIZER_FOLDER FILE. The last line tells the rate on stderr.
+// Prints the token ids of each line of a file, for scripts/test-tokenizer. Lines end with a NUL
+// byte, so that a text may hold any line break. Usage: tokenize_file TOKENIZER_FOLDER FILE. The
+// last line tells the rate on stderr.
 #include <chrono>
 #include <cstdio>
 #include <limits>

@@ -32,7 +32,8 @@ std::vector<AddedToken> normalized_tokens(std::vector<AddedToken> tokens,
   return tokens;
 }
 
-// End of a step that starts at `begin`: a blank, which no character before or behind it reaches across.
+// End of a step that starts at `begin`: a blank, which no character before or behind it reaches
+// across.
 size_t step_end(std::string_view text, size_t begin) {
   if (text.size() - begin <= kStepBytes) return text.size();
   return std::min(text.find(' ', begin + kStepBytes), text.size());
@@ -82,8 +83,7 @@ class WordPieceTokenizer : public Tokenizer {
 
   std::string_view token(int32_t id) const override {
     if (id < 0 || id >= vocab_size()) {
-      throw Error("Tokenizer::token",
-                  fmt::format("id {} is not in [0, {})", id, vocab_size()));
+      throw Error("Tokenizer::token", fmt::format("id {} is not in [0, {})", id, vocab_size()));
     }
     return tokens_[id];
   }

@@ -1,4 +1,6 @@
-// Text to token ids. WordPiece as in Hugging Face's BertTokenizerFast.
+// Text to token ids. WordPiece as in Hugging Face's BertTokenizerFast (equal to tokenizers 0.22.2,
+// quirks of its Unicode tables included: see scripts/test-tokenizer). Special and added tokens are
+// recognized in text: a user who types "[SEP]" gets the separator.
 #pragma once
 
 #include <cstdint>
@@ -21,17 +23,23 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // From the model's vocab.txt and tokenizer_config.json (do_lower_case, tokenize_chinese_chars, strip_accents, special
-  // tokens); tokenizer.json where there is no vocab.txt. Throws Error if the tokenizer is of another kind, a file is
-  // damaged, a special token is missing, or the vocabulary has more entries than the model's embedding has rows.
+  // From the model's vocab.txt, or tokenizer.json where there is none; options and special tokens
+  // from special_tokens_map.json, tokenizer_config.json (do_lower_case, tokenize_chinese_chars,
+  // strip_accents, added_tokens_decoder), tokenizer.json and added_tokens.json. What
+  // tokenizer_config.json leaves open is as tokenizer.json has it, else as BERT has it. Throws
+  // Error if the tokenizer is of another kind, a file is damaged, a special token is missing, or a
+  // token's id has no row in the model's embedding.
   static std::unique_ptr<Tokenizer> open(const ModelDirectory& model);
 
-  // [CLS] text [SEP], cut to max_length tokens. Invalid UTF-8 becomes U+FFFD.
+  // [CLS] text [SEP], cut to max_length tokens. Invalid UTF-8 becomes U+FFFD, which cleaning drops.
+  // Throws Error if max_length leaves no room for the special tokens.
   virtual Encoding encode(std::string_view text, int64_t max_length) const = 0;
 
   // [CLS] first [SEP] second [SEP]; the longer one is cut first ("longest_first").
-  virtual Encoding encode_pair(std::string_view first, std::string_view second, int64_t max_length) const = 0;
+  virtual Encoding encode_pair(std::string_view first, std::string_view second,
+                               int64_t max_length) const = 0;
 
+  // One more than the highest id. An id without a token has an empty one; others throw Error.
   virtual int64_t vocab_size() const = 0;
   virtual std::string_view token(int32_t id) const = 0;
 };

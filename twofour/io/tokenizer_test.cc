@@ -115,8 +115,9 @@ TEST_P(Layout, EncodesTheTextsOfItsGoldenFile) {
   for (size_t i = 0; i < lengths.size(); ++i) {
     const std::string first = texts["first"][i];
     const bool pair = !texts["second"].empty();
-    const Encoding found = pair ? tokenizer->encode_pair(first, texts["second"][i].get<std::string>(), 64)
-                                : tokenizer->encode(first, 64);
+    const Encoding found =
+        pair ? tokenizer->encode_pair(first, texts["second"][i].get<std::string>(), 64)
+             : tokenizer->encode(first, 64);
     const auto row = [&](auto values) {
       const auto part = values.subspan(i * width, lengths[i]);
       return std::vector<int32_t>(part.begin(), part.end());
@@ -154,7 +155,8 @@ TEST(Tokenizer, TokenizerConfigGoesBeforeTokenizerJson) {
   const Files cased = {{"tokenizer.json", own.dump()}};
   Files lowered = cased;
   lowered["tokenizer_config.json"] = R"({"do_lower_case": true})";
-  EXPECT_NE(from_files(cased)->encode("FOREST", 64).ids, from_files(lowered)->encode("forest", 64).ids);
+  EXPECT_NE(from_files(cased)->encode("FOREST", 64).ids,
+            from_files(lowered)->encode("forest", 64).ids);
   EXPECT_EQ(from_files(lowered)->encode("FOREST", 64).ids,
             from_files(lowered)->encode("forest", 64).ids);
 }
@@ -175,7 +177,15 @@ TEST(Tokenizer, SpecialTokensInTextAreSpecial) {
 
 TEST(Tokenizer, DamagedUtf8IsDropped) {
   const auto tokenizer = from_files({{"vocab.txt", vocab("a\nb\nab\n##b")}});
-  for (const char* text : {"a\xff" "b", "a\xe4\xb8" "b", "a\xed\xa0\x80" "b", "ab\xf0\x9f", "\x80" "ab"}) {
+  for (const char* text : {"a\xff"
+                           "b",
+                           "a\xe4\xb8"
+                           "b",
+                           "a\xed\xa0\x80"
+                           "b",
+                           "ab\xf0\x9f",
+                           "\x80"
+                           "ab"}) {
     EXPECT_THAT(inner(tokenizer->encode(text, 64)), ElementsAre(7)) << text;
   }
 }
@@ -217,8 +227,8 @@ TEST(Tokenizer, SpecialTokensByOtherNames) {
 }
 
 TEST(Tokenizer, AddedTokensAreNotPiecesOfWords) {
-  const auto tokenizer = from_files({{"vocab.txt", vocab("foot\n##ball\n##s")},
-                                     {"added_tokens.json", R"({"ball": 8})"}});
+  const auto tokenizer = from_files(
+      {{"vocab.txt", vocab("foot\n##ball\n##s")}, {"added_tokens.json", R"({"ball": 8})"}});
   EXPECT_THAT(inner(tokenizer->encode("foot ball Ball balls footballs", 64)),
               ElementsAre(5, 8, 8, 8, 1, 5, 8, 1));
   EXPECT_EQ(tokenizer->vocab_size(), 9);
@@ -226,7 +236,8 @@ TEST(Tokenizer, AddedTokensAreNotPiecesOfWords) {
 }
 
 TEST(Tokenizer, VocabTxtWithWindowsLineEndsAndRepeatedTokens) {
-  const auto tokenizer = from_files({{"vocab.txt", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\na\r\n"}});
+  const auto tokenizer =
+      from_files({{"vocab.txt", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\na\r\n"}});
   EXPECT_EQ(tokenizer->vocab_size(), 6);
   EXPECT_THAT(inner(tokenizer->encode("a", 64)), ElementsAre(5));
 }
@@ -245,17 +256,20 @@ TEST(BadTokenizer, NoFiles) {
 }
 
 TEST(BadTokenizer, AnotherKind) {
-  EXPECT_THAT(message_of({{"vocab.txt", vocab("")},
-                          {"tokenizer_config.json", R"({"tokenizer_class": "XLMRobertaTokenizer"})"}}),
-              AllOf(HasSubstr("model/tokenizer_config.json"), HasSubstr("XLMRobertaTokenizer")));
-  EXPECT_THAT(message_of({{"tokenizer.json", R"({"model": {"type": "BPE"}})"}}),
-              AllOf(HasSubstr("model/tokenizer.json"), HasSubstr("\"BPE\", expected \"WordPiece\"")));
+  EXPECT_THAT(
+      message_of({{"vocab.txt", vocab("")},
+                  {"tokenizer_config.json", R"({"tokenizer_class": "XLMRobertaTokenizer"})"}}),
+      AllOf(HasSubstr("model/tokenizer_config.json"), HasSubstr("XLMRobertaTokenizer")));
+  EXPECT_THAT(
+      message_of({{"tokenizer.json", R"({"model": {"type": "BPE"}})"}}),
+      AllOf(HasSubstr("model/tokenizer.json"), HasSubstr("\"BPE\", expected \"WordPiece\"")));
   json other = json::parse(read_file(kGolden + "minilm/model/tokenizer.json"));
   other["normalizer"] = {{"type", "NFKC"}};
   EXPECT_THAT(message_of({{"tokenizer.json", other.dump()}}), HasSubstr("\"NFKC\""));
   other.erase("pre_tokenizer");
   other["normalizer"] = {{"type", "BertNormalizer"}};
-  EXPECT_THAT(message_of({{"tokenizer.json", other.dump()}}), HasSubstr("\"pre_tokenizer\" is missing"));
+  EXPECT_THAT(message_of({{"tokenizer.json", other.dump()}}),
+              HasSubstr("\"pre_tokenizer\" is missing"));
 }
 
 TEST(BadTokenizer, DamagedFiles) {
@@ -287,7 +301,8 @@ TEST(BadTokenizer, VocabularyOfTokenizerJson) {
 
 TEST(BadTokenizer, MissingSpecialToken) {
   EXPECT_THAT(message_of({{"vocab.txt", "[PAD]\n[UNK]\n[CLS]\na"}}),
-              AllOf(HasSubstr("model/vocab.txt"), HasSubstr("sep_token \"[SEP]\" is not in the vocabulary")));
+              AllOf(HasSubstr("model/vocab.txt"),
+                    HasSubstr("sep_token \"[SEP]\" is not in the vocabulary")));
 }
 
 TEST(BadTokenizer, MoreTokensThanTheEmbeddingHasRows) {

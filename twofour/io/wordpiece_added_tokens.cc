@@ -9,7 +9,8 @@
 namespace twofour {
 namespace {
 
-// Code point that ends before / begins at `position`; -1 at an end of the text or in ill-formed UTF-8.
+// Code point that ends before / begins at `position`; -1 at an end of the text or in ill-formed
+// UTF-8.
 UChar32 code_point_before(std::string_view text, size_t position, size_t& begin) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
   auto at = static_cast<int32_t>(position);

@@ -1,4 +1,5 @@
-// Tokens found in raw text before anything is split: "[SEP]" typed by a user is the separator, as in Hugging Face.
+// Tokens found in raw text before anything is split: "[SEP]" typed by a user is the separator, as
+// in Hugging Face.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,7 @@ constexpr const char* kAddedTokens = "added_tokens.json";
 constexpr const char* kOther = "Only the WordPiece tokenizer of the BERT family is supported";
 
 // Classes of transformers that tokenize as BertTokenizerFast does.
-constexpr std::array kClasses = {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer",
+constexpr std::array kClasses = {"BertTokenizer",       "DistilBertTokenizer", "ElectraTokenizer",
                                  "MobileBertTokenizer", "PreTrainedTokenizer", "TokenizersBackend"};
 
 constexpr std::array kRequired = {"cls_token", "sep_token", "unk_token", "pad_token"};
@@ -106,8 +106,8 @@ class Reader {
                            const char* fallback) {
     const std::string found = part.string_or("type", fallback);
     if (found == type) return;
-    throw Error(part.where(),
-                fmt::format("{} has type \"{}\", expected \"{}\"", key, found, type), kOther);
+    throw Error(part.where(), fmt::format("{} has type \"{}\", expected \"{}\"", key, found, type),
+                kOther);
   }
 
   void read_model_options(const JsonObject& model) {
@@ -138,18 +138,19 @@ class Reader {
       throw Error(model.where(), "\"model\" has no object \"vocab\"");
     }
     for (const auto& [token, value] : vocab->items()) {
-      place(token, checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0,
-                                   std::numeric_limits<int64_t>::max()),
+      place(token,
+            checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0,
+                            std::numeric_limits<int64_t>::max()),
             model.where());
     }
   }
 
   void check_id(int64_t id, const std::string& where) const {
     if (id < rows_) return;
-    throw Error(where,
-                fmt::format("has a token with id {}, but the model's embedding has {} rows", id,
-                            rows_),
-                "The tokenizer is not that of this model");
+    throw Error(
+        where,
+        fmt::format("has a token with id {}, but the model's embedding has {} rows", id, rows_),
+        "The tokenizer is not that of this model");
   }
 
   void place(const std::string& token, int64_t id, const std::string& where) {
@@ -157,8 +158,8 @@ class Reader {
     if (static_cast<int64_t>(out_.tokens.size()) <= id) out_.tokens.resize(id + 1);
     std::string& slot = out_.tokens[id];
     if (!slot.empty() && slot != token) {
-      throw Error(where, fmt::format("tokens \"{}\" and \"{}\" have the same id {}", slot, token,
-                                     id));
+      throw Error(where,
+                  fmt::format("tokens \"{}\" and \"{}\" have the same id {}", slot, token, id));
     }
     slot = token;
   }
@@ -277,9 +278,8 @@ class Reader {
       const std::string& where = (*source)->where();
       if (!list->is_array()) throw Error(where, "\"additional_special_tokens\" is no list");
       for (const auto& item : *list) {
-        const AddedToken token = item.is_string()
-                                     ? AddedToken{.content = item.get<std::string>()}
-                                     : token_from(JsonObject(item, where), true);
+        const AddedToken token = item.is_string() ? AddedToken{.content = item.get<std::string>()}
+                                                  : token_from(JsonObject(item, where), true);
         add(token, static_cast<int64_t>(out_.tokens.size()), where);
       }
     }

@@ -20,10 +20,10 @@ constexpr std::array<AsciiClass, 128> ascii_classes() {
   std::array<AsciiClass, 128> classes{};
   for (int c = 0; c < 128; ++c) {
     const bool space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
-    classes[c] = space                                   ? AsciiClass::kSpace
-                 : c < 32 || c == 127                    ? AsciiClass::kControl
-                 : is_ascii_punctuation(c)               ? AsciiClass::kPunctuation
-                                                         : AsciiClass::kWord;
+    classes[c] = space                     ? AsciiClass::kSpace
+                 : c < 32 || c == 127      ? AsciiClass::kControl
+                 : is_ascii_punctuation(c) ? AsciiClass::kPunctuation
+                                           : AsciiClass::kWord;
   }
   return classes;
 }
@@ -97,7 +97,8 @@ class Normalizer {
     if (options_.chinese) out_.push_back(' ');
   }
 
-  // Accents are put in order across characters, so they need a whole run; ASCII ends one, as it has no accents.
+  // Accents are put in order across characters, so they need a whole run; ASCII ends one, as it has
+  // no accents.
   void flush() {
     if (pending_.isEmpty()) return;
     UErrorCode status = U_ZERO_ERROR;

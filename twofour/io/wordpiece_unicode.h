@@ -1,8 +1,9 @@
 // Classes of characters as Hugging Face's BertNormalizer and BertPreTokenizer see them.
 //
-// They mix versions of Unicode, and so does this file to be equal to them (tokenizers 0.22.2): categories are those of
-// Unicode 8.0, canonical decomposition that of 9.0, lower case that of 17.0. ICU knows in which version a character
-// came; what changed its category since is listed by hand. scripts/test-tokenizer compares every code point.
+// They mix versions of Unicode, and so does this file to be equal to them (tokenizers 0.22.2):
+// categories are those of Unicode 8.0, canonical decomposition that of 9.0, lower case that
+// of 17.0. ICU knows in which version a character came; what changed its category since is listed
+// by hand. scripts/test-tokenizer compares every code point.
 #pragma once
 
 #include <unicode/normalizer2.h>

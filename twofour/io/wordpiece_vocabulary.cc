@@ -40,7 +40,8 @@ uint32_t ByteTrie::child_or_add(uint32_t node, unsigned char byte) {
   const uint32_t key = node << 8 | byte;
   size_t at = find(key);
   if (slots_[at].child != 0) return slots_[at].child;
-  if (values_.size() == kMaximumNodes) throw Error("vocabulary", "more than 2^24 distinct prefixes");
+  if (values_.size() == kMaximumNodes)
+    throw Error("vocabulary", "more than 2^24 distinct prefixes");
   if (values_.size() * 2 > slots_.size()) {
     grow();
     at = find(key);

@@ -27,7 +27,7 @@ class ByteTrie {
 
  private:
   struct Slot {
-    uint32_t key = 0;  // node << 8 | byte
+    uint32_t key = 0;    // node << 8 | byte
     uint32_t child = 0;  // 0: free; roots are nobody's child
   };
 
@@ -40,7 +40,8 @@ class ByteTrie {
   int shift_;
 };
 
-// WordPiece: greedy longest match first; a word that is too long or does not resolve is the unknown token.
+// WordPiece: greedy longest match first; a word that is too long or does not resolve is the unknown
+// token.
 class WordPieceVocabulary {
  public:
   struct Options {
