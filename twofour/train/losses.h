@@ -1,4 +1,5 @@
-// Task losses. All return a scalar f32.
+// Task losses. All return a scalar f32. Call them as twofour::...: LibTorch has functions of the
+// same names, which the compiler finds through their arguments.
 #pragma once
 
 #include <torch/torch.h>
