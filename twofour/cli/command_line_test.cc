@@ -11,8 +11,9 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr const char* kCommands[] = {"inspect", "train",   "prune", "calibrate", "eval",      "compare",
-                                     "predict", "bench", "report", "doctor",    "completion"};
+constexpr const char* kCommands[] = {"inspect", "train",   "prune",     "calibrate",
+                                     "eval",    "compare", "predict",   "bench",
+                                     "report",  "doctor",  "completion"};
 
 TEST(CommandLine, HelpOfEachSubcommandHasExamples) {
   const Outcome root = run_command({"--help"});
@@ -53,7 +54,8 @@ TEST_P(Completion, ScriptNamesEveryCommandAndPassesItsShell) {
   ASSERT_EQ(outcome.code, 0);
   for (const char* name : kCommands) EXPECT_THAT(outcome.out, HasSubstr(name));
   EXPECT_THAT(outcome.out, HasSubstr("least-energy"));
-  if (std::system(("command -v " + shell + " >/dev/null").c_str()) != 0) GTEST_SKIP() << shell << " is not installed";
+  if (std::system(("command -v " + shell + " >/dev/null").c_str()) != 0)
+    GTEST_SKIP() << shell << " is not installed";
   const auto path = scratch("completion-" + shell) / "script";
   spill(path, outcome.out);
   EXPECT_EQ(std::system((shell + " -n " + path.string()).c_str()), 0);
@@ -66,8 +68,9 @@ INSTANTIATE_TEST_SUITE_P(Shells, Completion, ::testing::Values("bash", "zsh", "f
 std::string complete(const std::string& words) {
   const auto folder = scratch("complete");
   spill(folder / "script", run_command({"completion", "bash"}).out);
-  spill(folder / "ask", "source " + (folder / "script").string() + "\nCOMP_WORDS=(" + words +
-                            ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_twofour\necho \"${COMPREPLY[@]}\"\n");
+  spill(folder / "ask",
+        "source " + (folder / "script").string() + "\nCOMP_WORDS=(" + words +
+            ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n_twofour\necho \"${COMPREPLY[@]}\"\n");
   std::system(("bash " + (folder / "ask").string() + " > " + (folder / "answer").string()).c_str());
   return slurp(folder / "answer");
 }
@@ -77,7 +80,8 @@ TEST(Completion, BashOffersCommandsOptionsAndValues) {
   EXPECT_EQ(complete("twofour prune --pair"), "--pairing\n");
   EXPECT_EQ(complete("twofour prune --pairing ''"), "adjacent least-energy\n");
   EXPECT_EQ(complete("twofour completion z"), "zsh\n");
-  EXPECT_EQ(complete("twofour prune --out ''"), "\n");  // a file name: bash's own completion follows
+  EXPECT_EQ(complete("twofour prune --out ''"),
+            "\n");  // a file name: bash's own completion follows
 }
 
 TEST(Completion, RefusesAnUnknownShell) { EXPECT_EQ(run_command({"completion", "tcsh"}).code, 2); }

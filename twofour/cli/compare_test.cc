@@ -54,7 +54,8 @@ TEST_F(Compare, PrintsDifferencesWithIntervals) {
 
 TEST_F(Compare, GateDecidesTheExitCode) {
   EXPECT_EQ(compare({"--non-inferior", "accuracy=-20%"}).code, 0);
-  const Outcome failed = compare({"--non-inferior", "ndcg@10=-5%", "--non-inferior", "accuracy=-2%"});
+  const Outcome failed =
+      compare({"--non-inferior", "ndcg@10=-5%", "--non-inferior", "accuracy=-2%"});
   EXPECT_EQ(failed.code, 3);
   EXPECT_THAT(failed.out, HasSubstr("PASS  ndcg@10"));
   EXPECT_THAT(failed.out, HasSubstr("FAIL  accuracy"));

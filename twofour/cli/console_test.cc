@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <sstream>
 
 #include "twofour/cli/format.h"
@@ -41,6 +42,7 @@ TEST(Format, ReadsWell) {
   EXPECT_EQ(format_duration(59.6), "1:00");
   EXPECT_EQ(format_duration(3725), "1:02:05");
   EXPECT_EQ(format_signed_percent(-0.0123), "-1.2 %");
+  EXPECT_EQ(format_signed_percent(INFINITY), "-");
 }
 
 TEST(ProgressLine, PlainLinesComeNowAndThen) {
@@ -48,7 +50,6 @@ TEST(ProgressLine, PlainLinesComeNowAndThen) {
   ProgressLine line(out, false, 80);
   for (int i = 0; i <= 40; ++i) line.update(steps(i, i));
   EXPECT_EQ(out.str(),
-            "sparse  0/100 steps  loss 0.5\n"
             "sparse  15/100 steps  loss 0.5  1 steps/s  left 1:25\n"
             "sparse  30/100 steps  loss 0.5  1 steps/s  left 1:10\n");
   line.update(steps(100, 41));
@@ -67,7 +68,7 @@ TEST(ProgressLine, TerminalLineIsRedrawnAndFits) {
   std::ostringstream out;
   ProgressLine line(out, true, 30);
   line.update(steps(50, 1));
-  EXPECT_EQ(out.str(), "\r\033[Ksparse  [############.........");
+  EXPECT_EQ(out.str(), "\r\033[Ksparse  [############........");
   line.clear();
   EXPECT_THAT(out.str(), ::testing::EndsWith("\r\033[K"));
 }

@@ -15,7 +15,7 @@ std::string format_bytes(uint64_t bytes) {
 }
 
 std::string format_megabytes(uint64_t bytes) {
-  return fmt::format("{:.2f}", static_cast<double>(bytes) / 1e6);
+  return fmt::format("{:.3f}", static_cast<double>(bytes) / 1e6);
 }
 
 std::string format_duration(double seconds) {
@@ -27,6 +27,8 @@ std::string format_duration(double seconds) {
 
 std::string format_percent(double share) { return fmt::format("{:.1f} %", share * 100); }
 
-std::string format_signed_percent(double share) { return fmt::format("{:+.1f} %", share * 100); }
+std::string format_signed_percent(double share) {
+  return std::isfinite(share) ? fmt::format("{:+.1f} %", share * 100) : "-";
+}
 
 }  // namespace twofour::cli

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <ostream>
 
 #include "twofour/cli/format.h"
@@ -12,6 +13,7 @@ namespace {
 
 constexpr double kRedrawSeconds = 0.1;
 constexpr double kLineSeconds = 15;
+constexpr double kBriefSeconds = 2;  // a task that ends sooner needs no line in a log
 constexpr int kBarWidth = 24;
 
 std::string bar(double share, int width) {
@@ -32,15 +34,21 @@ std::string ProgressLine::render(const Progress& progress, int bar_width) const 
   } else {
     line += fmt::format("{} {}", progress.done, progress.unit);
   }
-  for (const auto& [name, value] : progress.values) line += fmt::format("  {} {:.4g}", name, value);
+  double left = -1;
+  for (const auto& [name, value] : progress.values) {
+    if (name == "seconds_left")
+      left = value;  // a library that knows more than this task tells it
+    else
+      line += fmt::format("  {} {:.4g}", name, value);
+  }
   const double seconds = progress.seconds - first_seconds_;
   const auto done = static_cast<double>(progress.done - first_done_);
   if (seconds <= 0 || done <= 0) return line;
   line += fmt::format("  {:.3g} {}/s", done / seconds, progress.unit);
-  if (progress.total > progress.done) {
-    line += "  left " +
-            format_duration(static_cast<double>(progress.total - progress.done) * seconds / done);
+  if (left < 0 && progress.total > progress.done) {
+    left = static_cast<double>(progress.total - progress.done) * seconds / done;
   }
+  if (left > 0 && std::isfinite(left)) line += "  left " + format_duration(left);
   return line;
 }
 
@@ -52,8 +60,12 @@ void ProgressLine::update(const Progress& progress) {
     first_seconds_ = progress.seconds;
   }
   const bool ends = progress.total > 0 && progress.done >= progress.total;
-  const double wait = terminal_ ? kRedrawSeconds : kLineSeconds;
-  if (!begins && !ends && progress.seconds - last_seconds_ < wait) return;
+  if (begins) last_seconds_ = progress.seconds;
+  const double waited = progress.seconds - last_seconds_;
+  const bool shows = terminal_
+                         ? begins || ends || waited >= kRedrawSeconds
+                         : waited >= kLineSeconds || (ends && progress.seconds >= kBriefSeconds);
+  if (!shows) return;
   last_seconds_ = progress.seconds;
   if (!terminal_) {
     out_ << render(progress, 0) << std::endl;

@@ -12,8 +12,8 @@ class ProgressLine {
  public:
   ProgressLine(std::ostream& out, bool terminal, int columns);
 
-  // Shows `progress` if it is news: another task, its end, or enough time (Progress::seconds) since
-  // the last line.
+  // Shows `progress` if it is news: the end of a task, or enough time (Progress::seconds) since the
+  // last line. A value "seconds_left" stands for the time left, where the library knows better.
   void update(const Progress& progress);
 
   // Takes the line off the terminal, so that other text can follow.

@@ -225,7 +225,9 @@ function sparsityCard(run) {
       (layer.sparsity * 100).toFixed(0));
   })));
   const shared = [...new Set(run.model.layers.filter((l) => l.sparsity > 0.01).map((l) => l.share_rows))];
-  const note = shared.length ? `rows share a pattern by ${shared.sort((a, b) => a - b).join(", ")}` : "dense";
+  const rule = shared.length === 1 && shared[0] === 1 ? "each row has its own pattern"
+    : `rows share a pattern by ${shared.sort((a, b) => a - b).join(", ")}`;
+  const note = shared.length ? rule : "dense";
   const card = el("div", { class: "card" }, el("div", { class: "head" }, el("h3", {}, ...runLabel(run)),
     el("small", { class: "note" }, note)), el("table", { class: "heat" }, head, ...body));
   if (others.length) {

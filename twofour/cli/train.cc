@@ -58,13 +58,13 @@ std::string resume_command(const Options& options) {
 }
 
 void print_summary(const TrainSummary& summary, std::ostream& out) {
-  out << fmt::format("{:<10}{} in {}, {:.1f} pairs/s\n", "steps", summary.steps,
+  out << fmt::format("{:<12}{} in {}, {:.1f} pairs/s\n", "steps", summary.steps,
                      format_duration(summary.seconds), summary.pairs_per_second);
-  out << fmt::format("{:<10}{} zeros in prunable layers\n", "sparsity",
+  out << fmt::format("{:<12}{} zeros in prunable layers\n", "sparsity",
                      format_percent(summary.sparsity));
   for (const auto& [name, value] : summary.dev)
-    out << fmt::format("{:<10}{:.4f} on dev\n", name, value);
-  out << fmt::format("{:<10}{}\n", "model", summary.model.string());
+    out << fmt::format("{:<12}{:.4f} on dev\n", name, value);
+  out << fmt::format("{:<12}{}\n", "model", summary.model.string());
 }
 
 void print_json(const TrainSummary& summary, std::ostream& out) {

@@ -14,10 +14,13 @@ using ::testing::HasSubstr;
 
 class TrainCommand : public ::testing::Test {
  protected:
-  TrainCommand() { setenv("TWOFOUR_TRAIN_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_train.so", 1); }
+  TrainCommand() {
+    setenv("TWOFOUR_TRAIN_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_train.so", 1);
+  }
 
   std::vector<std::string> command(std::vector<std::string> more = {}) {
-    std::vector<std::string> all{"train", "recipe.yaml", "--model", "m", "--train", "t.tsv", "--out", out_};
+    std::vector<std::string> all{"train",   "recipe.yaml", "--model", "m",
+                                 "--train", "t.tsv",       "--out",   out_};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -26,10 +29,12 @@ class TrainCommand : public ::testing::Test {
 };
 
 TEST_F(TrainCommand, PassesEverythingOn) {
-  const Outcome outcome = run_command(command({"--eval", "d.tsv", "--teacher", "big", "--max-steps", "7", "--threads", "2",
-                                               "--set", "seed=3", "--set", "stages.0.steps=5", "--no-deterministic"}));
+  const Outcome outcome = run_command(
+      command({"--eval", "d.tsv", "--teacher", "big", "--max-steps", "7", "--threads", "2", "--set",
+               "seed=3", "--set", "stages.0.steps=5", "--no-deterministic"}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(slurp(out_ + "/request.txt"), "recipe.yaml|m|t.tsv|d.tsv|big|0|7|2|0|seed=3|stages.0.steps=5");
+  EXPECT_EQ(slurp(out_ + "/request.txt"),
+            "recipe.yaml|m|t.tsv|d.tsv|big|0|7|2|0|seed=3|stages.0.steps=5");
   EXPECT_THAT(outcome.out, HasSubstr("50.0 %"));
   EXPECT_THAT(outcome.out, HasSubstr("0.7500 on dev"));
   EXPECT_THAT(outcome.err, HasSubstr("10/10 steps"));
@@ -46,12 +51,13 @@ TEST_F(TrainCommand, InterruptSavesAndSaysHowToResume) {
   const Outcome outcome = run_command(command({"--set", "interrupt=a b"}));
   EXPECT_EQ(outcome.code, 130);
   EXPECT_THAT(outcome.err, HasSubstr("stopped after step 4"));
-  EXPECT_THAT(outcome.err, HasSubstr("twofour train recipe.yaml --model m --train t.tsv --out " + out_ +
-                                     " --set 'interrupt=a b' --resume\n"));
+  EXPECT_THAT(outcome.err, HasSubstr("twofour train recipe.yaml --model m --train t.tsv --out " +
+                                     out_ + " --set 'interrupt=a b' --resume\n"));
 }
 
 TEST_F(TrainCommand, FailureOfTheLibraryIsToldWithExitCodeOne) {
-  const Outcome outcome = run_command({"train", "bad.yaml", "--model", "m", "--train", "t", "--out", out_});
+  const Outcome outcome =
+      run_command({"train", "bad.yaml", "--model", "m", "--train", "t", "--out", out_});
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.err, "twofour: [bad.yaml:3] unknown key 'stepz'. Remove it\n");
 }
@@ -65,13 +71,15 @@ TEST_F(TrainCommand, RefusesWrongUsage) {
 
 TEST_F(TrainCommand, CalibratePassesTheMethodOn) {
   const std::string out = out_ + "/model";
-  const Outcome outcome = run_command({"calibrate", "m", "t.tsv", "--out", out, "--method", "percentile:99.9", "--batches", "3"});
+  const Outcome outcome = run_command(
+      {"calibrate", "m", "t.tsv", "--out", out, "--method", "percentile:99.9", "--batches", "3"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(slurp(out), "percentile:99.9|3");
 }
 
 TEST_F(TrainCommand, CalibrateRefusesAnUnknownMethod) {
-  const Outcome outcome = run_command({"calibrate", "m", "t.tsv", "--out", out_ + "/x", "--method", "median"});
+  const Outcome outcome =
+      run_command({"calibrate", "m", "t.tsv", "--out", out_ + "/x", "--method", "median"});
   EXPECT_EQ(outcome.code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("median"));
   EXPECT_FALSE(std::filesystem::exists(out_ + "/x"));

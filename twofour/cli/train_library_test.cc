@@ -17,19 +17,22 @@ using ::testing::ThrowsMessage;
 TEST(TrainLibrary, AbsentLibraryIsNamedWithTheRemedy) {
   setenv("TWOFOUR_TRAIN_LIBRARY", "/nowhere/libtwofour_train.so", 1);
   EXPECT_THAT([] { train_api(); },
-              ThrowsMessage<Error>(AllOf(HasSubstr("tried /nowhere/libtwofour_train.so"), HasSubstr("TWOFOUR_TRAIN=ON"))));
+              ThrowsMessage<Error>(AllOf(HasSubstr("tried /nowhere/libtwofour_train.so"),
+                                         HasSubstr("TWOFOUR_TRAIN=ON"))));
 }
 
 TEST(TrainLibrary, FileThatIsNoLibraryIsRefused) {
   const auto path = scratch("train-library") / "libtwofour_train.so";
   spill(path, "not a library");
   setenv("TWOFOUR_TRAIN_LIBRARY", path.c_str(), 1);
-  EXPECT_THAT([] { train_api(); }, ThrowsMessage<Error>(AllOf(HasSubstr(path.string()), HasSubstr("cannot be loaded"))));
+  EXPECT_THAT([] { train_api(); },
+              ThrowsMessage<Error>(AllOf(HasSubstr(path.string()), HasSubstr("cannot be loaded"))));
 }
 
 TEST(TrainLibrary, LibraryOfAnotherVersionIsRefused) {
   setenv("TWOFOUR_TRAIN_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_old_train.so", 1);
-  EXPECT_THAT([] { train_api(); }, ThrowsMessage<Error>(HasSubstr("does not export twofour_train_api_v1")));
+  EXPECT_THAT([] { train_api(); },
+              ThrowsMessage<Error>(HasSubstr("does not export twofour_train_api_v1")));
 }
 
 TEST(TrainLibrary, DoctorSaysWhyTrainingIsNotAvailable) {

@@ -1,4 +1,5 @@
-// A training library without LibTorch: records what it is asked, so that tests see what the command passes on.
+// A training library without LibTorch: records what it is asked, so that tests see what the command
+// passes on.
 #include <csignal>
 #include <fstream>
 
@@ -10,9 +11,9 @@ namespace {
 
 void record(const std::filesystem::path& folder, const TrainRequest& r) {
   std::ofstream out(folder / "request.txt");
-  out << r.recipe.string() << '|' << r.model.string() << '|' << r.train_data.string() << '|' << r.dev_data.string()
-      << '|' << r.teacher.string() << '|' << r.resume << '|' << r.max_steps << '|' << r.threads << '|'
-      << r.deterministic;
+  out << r.recipe.string() << '|' << r.model.string() << '|' << r.train_data.string() << '|'
+      << r.dev_data.string() << '|' << r.teacher.string() << '|' << r.resume << '|' << r.max_steps
+      << '|' << r.threads << '|' << r.deterministic;
   for (const auto& [key, value] : r.overrides) out << '|' << key << '=' << value;
 }
 

@@ -1,6 +1,10 @@
 // Runs the command in this process, for tests.
 #pragma once
 
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -17,7 +21,8 @@ struct Outcome {
   std::string out, err;
 };
 
-inline Outcome run_command(const std::vector<std::string>& arguments, const std::string& input = "") {
+inline Outcome run_command(const std::vector<std::string>& arguments,
+                           const std::string& input = "") {
   std::istringstream in(input);
   std::ostringstream out, err;
   const int code = run(arguments, {in, out, err});
@@ -32,9 +37,12 @@ inline std::string model(const std::string& layout) { return golden(layout + "/m
 
 inline std::string data() { return golden("data/en.tsv"); }
 
-// A fresh folder of the test's own.
+// A fresh folder of the running test's own: tests run beside each other.
 inline std::filesystem::path scratch(const std::string& name) {
-  const auto path = std::filesystem::temp_directory_path() / ("twofour-cli-" + name);
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  std::string unique = fmt::format("twofour-{}-{}-{}", test->test_suite_name(), test->name(), name);
+  std::replace(unique.begin(), unique.end(), '/', '-');
+  const auto path = std::filesystem::path(testing::TempDir()) / unique;
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path);
   return path;

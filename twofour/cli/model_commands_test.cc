@@ -1,0 +1,221 @@
+// inspect, prune, eval, bench and predict on the small golden models.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "twofour/cli/testing/run_command.h"
+#include "twofour/graph/network.h"
+#include "twofour/io/safetensors.h"
+#include "twofour/sparse/sparse24.h"
+
+namespace twofour::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// The uncased golden model with another intermediate size and random weights.
+std::string model_with_intermediate(int64_t size) {
+  const auto folder = scratch("intermediate");
+  for (const char* name : {"vocab.txt", "tokenizer_config.json"}) {
+    std::filesystem::copy_file(golden("bert-uncased/model") / name, folder / name);
+  }
+  json config = json::parse(slurp(golden("bert-uncased/model/config.json")));
+  config["intermediate_size"] = size;
+  spill(folder / "config.json", config.dump());
+  // The parameters are known from the configuration alone; any directory with it will do to ask for
+  // them.
+  ModelConfig asked = ModelDirectory::open(model("bert-uncased")).config();
+  asked.intermediate_size = size;
+  std::mt19937 random(1);
+  std::vector<Tensor> tensors;
+  std::vector<NamedTensor> named;
+  const Network network = build_network(asked);
+  tensors.reserve(network.parameters.size());
+  for (const Parameter& parameter : network.parameters) {
+    Tensor& tensor = tensors.emplace_back(DType::kF32, parameter.shape);
+    for (float& value : tensor.as<float>())
+      value = static_cast<float>(random() % 1000) / 1000 - 0.5f;
+    named.push_back({"bert." + parameter.name, tensor.view()});
+  }
+  write_safetensors(folder / "model.safetensors", named);
+  return folder;
+}
+
+TEST(Inspect, ListsLayersAndSizes) {
+  const Outcome outcome = run_command({"inspect", model("cross-encoder")});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("classification, 3 labels"));
+  EXPECT_THAT(outcome.out, HasSubstr("encoder.layer.1.output.dense"));
+  EXPECT_THAT(outcome.out, HasSubstr("none: head: stays dense"));
+}
+
+TEST(Inspect, EveryLayoutParsesAsJson) {
+  for (const char* layout : {"bert-cased", "bert-chinese", "bge", "minilm", "multilingual",
+                             "cross-encoder-regression"}) {
+    const Outcome outcome = run_command({"inspect", model(layout), "--json"});
+    ASSERT_EQ(outcome.code, 0) << layout << outcome.err;
+    EXPECT_GE(json::parse(outcome.out)["layers"].size(), 12) << layout;
+  }
+}
+
+TEST(Inspect, SaysWhichLayerStaysDenseAndWhy) {
+  const Outcome outcome = run_command({"inspect", model_with_intermediate(30)});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("k = 30 is not a multiple of 4"));
+}
+
+TEST(Inspect, RefusesWhatIsNoModel) {
+  const Outcome absent = run_command({"inspect", "/nowhere"});
+  EXPECT_EQ(absent.code, 1);
+  EXPECT_THAT(absent.err, HasSubstr("twofour: [/nowhere"));
+  const auto folder = scratch("truncated");
+  std::filesystem::copy(golden("bert-uncased/model"), folder,
+                        std::filesystem::copy_options::recursive);
+  std::filesystem::resize_file(folder / "model.safetensors", 500);
+  const Outcome truncated = run_command({"inspect", folder});
+  EXPECT_EQ(truncated.code, 1);
+  EXPECT_THAT(truncated.err, HasSubstr("model.safetensors"));
+}
+
+TEST(Prune, MakesEncoderLayersSparseAndLeavesTheRest) {
+  const auto out = scratch("prune") / "model";
+  const Outcome outcome =
+      run_command({"prune", model("cross-encoder"), "--out", out, "--share-rows", "2"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto before = ModelDirectory::open(model("cross-encoder")),
+             after = ModelDirectory::open(out);
+  for (const std::string& name : before.tensor_names()) {
+    const bool pruned = name.starts_with("encoder.") && name.ends_with(".weight") &&
+                        name.find("LayerNorm") == std::string::npos;
+    const TensorView a = before.tensor(name), b = after.tensor(name);
+    ASSERT_EQ(a.bytes(), b.bytes());
+    if (!pruned) {
+      EXPECT_EQ(std::memcmp(a.data, b.data, a.bytes()), 0) << name;
+      continue;
+    }
+    EXPECT_FALSE(find_violation(b)) << name;
+    EXPECT_GE(sparsity_report(b).share_rows, 2) << name;
+    EXPECT_EQ(sparsity_report(b).zeros, 0.5) << name;
+  }
+  EXPECT_EQ(json::parse(after.twofour_json())["pruning"]["share_rows"], 2);
+  EXPECT_EQ(run_command({"eval", out, data()}).code, 0);
+}
+
+TEST(Prune, GlobsChooseLayers) {
+  const auto out = scratch("prune-globs") / "model";
+  const Outcome outcome =
+      run_command({"prune", model("cross-encoder"), "--out", out, "--sparsity", "0.25", "--layers",
+                   "encoder.layer.*.output.dense", "--keep-dense", "encoder.layer.0.*"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto after = ModelDirectory::open(out);
+  EXPECT_EQ(sparsity_report(after.tensor("encoder.layer.0.output.dense.weight")).zeros, 0);
+  EXPECT_EQ(sparsity_report(after.tensor("encoder.layer.1.output.dense.weight")).zeros, 0.25);
+  EXPECT_EQ(sparsity_report(after.tensor("encoder.layer.1.intermediate.dense.weight")).zeros, 0);
+}
+
+TEST(Prune, LayerThatCannotBeSparseStaysDenseUnlessAskedForByName) {
+  const std::string odd = model_with_intermediate(30);
+  const auto out = scratch("prune-odd") / "model";
+  const Outcome warned = run_command({"prune", odd, "--out", out});
+  EXPECT_EQ(warned.code, 0) << warned.err;
+  EXPECT_THAT(warned.err,
+              HasSubstr("encoder.layer.0.output.dense stays dense: k = 30 is not a multiple of 4"));
+  std::filesystem::remove_all(out);
+  const Outcome refused =
+      run_command({"prune", odd, "--out", out, "--layers", "encoder.layer.0.output.dense"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.err, HasSubstr("[encoder.layer.0.output.dense] cannot be pruned: k = 30"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST(Prune, RefusesWrongInput) {
+  const std::string out = scratch("prune-wrong") / "model";
+  const auto fails = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"prune", model("cross-encoder"), "--out", out});
+    return run_command(more);
+  };
+  EXPECT_THAT(fails({"--layers", "decoder.*"}).err,
+              HasSubstr("no linear layer is called decoder.*"));
+  EXPECT_THAT(fails({"--layers", "classifier"}).err, HasSubstr("[classifier] cannot be pruned"));
+  EXPECT_EQ(fails({"--sparsity", "0.6"}).code, 2);
+  EXPECT_EQ(fails({"--share-rows", "3"}).code, 2);
+  EXPECT_EQ(fails({"--pairing", "random"}).code, 2);
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST(Eval, WritesScoresAndARunThatEvaluatesToTheSame) {
+  const auto folder = scratch("eval");
+  const Outcome outcome = run_command({"eval", model("cross-encoder"), data(), "--json", "--scores",
+                                       folder / "s.jsonl.zst", "--run", folder / "run.trec.zst",
+                                       "--out", folder / "eval.json", "--threads", "1"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json result = json::parse(outcome.out);
+  EXPECT_EQ(result, json::parse(slurp(folder / "eval.json")));
+  EXPECT_EQ(result["pairs"], 192);
+  EXPECT_GT(result["metrics"]["ndcg@10"], 0.3);
+  const Outcome again =
+      run_command({"eval", "--trec-run", folder / "run.trec.zst", data(), "--json"});
+  ASSERT_EQ(again.code, 0) << again.err;
+  const json run = json::parse(again.out);
+  EXPECT_EQ(run["metrics"]["pnr"], result["metrics"]["pnr"]);
+  EXPECT_EQ(run["metrics"]["ndcg@10"], result["metrics"]["ndcg@10"]);
+  EXPECT_FALSE(run["metrics"].contains("accuracy"));
+  EXPECT_EQ(run_command({"compare", folder / "s.jsonl.zst", folder / "s.jsonl.zst",
+                         "--non-inferior", "pnr=-1%"})
+                .code,
+            0);
+}
+
+TEST(Eval, EmbeddingModelsAreRankedByTheirProduct) {
+  const Outcome outcome = run_command({"eval", model("minilm"), data()});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("ndcg@10"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("accuracy")));
+}
+
+TEST(Eval, RefusesWrongInput) {
+  EXPECT_EQ(run_command({"eval", model("minilm")}).code, 2);
+  EXPECT_EQ(run_command({"eval", "--trec-run", "r", "model", "data"}).code, 2);
+  const auto folder = scratch("eval-wrong");
+  spill(folder / "labels.tsv", "query\tdocument\tlabel\nq\td\t7\n");
+  const Outcome labels = run_command({"eval", model("cross-encoder"), folder / "labels.tsv"});
+  EXPECT_EQ(labels.code, 1);
+  EXPECT_THAT(labels.err, HasSubstr("labels.tsv:2"));
+  const Outcome headless = run_command({"eval", model("bert-uncased"), data()});
+  EXPECT_EQ(headless.code, 1);
+  EXPECT_THAT(headless.err, HasSubstr("has no head"));
+  spill(folder / "run.trec", "q1 Q0 d1 1 0.5 x\n");
+  EXPECT_EQ(run_command({"eval", "--trec-run", folder / "run.trec", data()}).code, 1);
+}
+
+TEST(Bench, MeasuresEveryCaseAndTheRatio) {
+  const auto out = scratch("bench") / "bench.json";
+  const Outcome outcome =
+      run_command({"bench", model("minilm"), "--against", model("minilm"), "--batch", "1,2",
+                   "--tokens", "8", "--repeat", "3", "--json", "--out", out});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json result = json::parse(outcome.out);
+  EXPECT_EQ(result, json::parse(slurp(out)));
+  ASSERT_EQ(result["results"].size(), 2);
+  for (const json& row : result["results"]) {
+    EXPECT_GT(row["median_ms"], 0);
+    EXPECT_GT(row["against"]["ratio"], 0);
+    EXPECT_LE(row["median_ms"], row["p95_ms"]);
+  }
+  EXPECT_THAT(run_command({"bench", model("minilm"), "--repeat", "2", "--tokens", "8"}).out,
+              HasSubstr("sequences/s"));
+}
+
+TEST(Bench, RefusesWrongInput) {
+  const Outcome outcome = run_command({"bench", model("minilm"), "--tokens", "60000"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("positions"));
+  EXPECT_EQ(run_command({"bench", model("minilm"), "--batch", "0"}).code, 2);
+}
+
+}  // namespace
+}  // namespace twofour::cli

@@ -1,0 +1,137 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "twofour/cli/testing/run_command.h"
+
+namespace twofour::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+Outcome predict(const std::string& layout, const std::string& input,
+                std::vector<std::string> more = {}) {
+  more.insert(more.begin(), {"predict", model(layout), "--threads", "1"});
+  return run_command(more, input);
+}
+
+TEST(Predict, KeepsTheOrderOfPairs) {
+  const Outcome all = run_command({"predict", model("cross-encoder"), "--input", data()});
+  ASSERT_EQ(all.code, 0) << all.err;
+  const auto rows = lines(slurp(data())), scores = lines(all.out);
+  ASSERT_EQ(scores.size(), rows.size());
+  EXPECT_EQ(scores[0], "score\tlabel");
+  // Alone, each pair has the score that it has among others.
+  for (size_t i : {1, 2, 50, 191}) {
+    EXPECT_EQ(lines(predict("cross-encoder", rows[0] + "\n" + rows[i] + "\n").out)[1], scores[i]);
+  }
+}
+
+TEST(Predict, JsonLinesInJsonLinesOut) {
+  const Outcome outcome = predict("cross-encoder", R"({"query": "lamp", "document": "a green lamp"}
+{"document": "", "query": "lamp", "extra": 1}
+)");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto rows = lines(outcome.out);
+  ASSERT_EQ(rows.size(), 2);
+  EXPECT_TRUE(json::parse(rows[0]).contains("score"));
+  EXPECT_GE(json::parse(rows[1])["label"], 0);
+}
+
+TEST(Predict, EmbeddingsOfTextsAndProductOfPairs) {
+  const Outcome texts = predict("minilm", "id\ttext\n1\tgreen lamp\n2\tred bag\n");
+  ASSERT_EQ(texts.code, 0) << texts.err;
+  EXPECT_THAT(lines(texts.out)[0], ::testing::StartsWith("e0\te1\t"));
+  const auto embedding = [&](const std::string& text) {
+    const Outcome outcome = predict("minilm", json{{"text", text}}.dump() + "\n");
+    return json::parse(outcome.out)["embedding"].get<std::vector<float>>();
+  };
+  const auto a = embedding("green lamp"), b = embedding("red bag");
+  float product = 0;
+  for (size_t i = 0; i < a.size(); ++i) product += a[i] * b[i];
+  const Outcome pair = predict("minilm", R"({"query": "green lamp", "document": "red bag"})");
+  EXPECT_NEAR(json::parse(pair.out)["score"], product, 1e-5);
+}
+
+TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
+  const auto out = scratch("predict") / "scores.tsv";
+  const auto fails = [&](const std::string& input) {
+    const Outcome outcome = predict("cross-encoder", input, {"--output", out});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_FALSE(std::filesystem::exists(out));
+    return outcome.err;
+  };
+  std::string many = "query\tdocument\n";
+  for (int i = 0; i < 1500; ++i) many += "lamp\tbag\n";
+  EXPECT_THAT(fails(many + "lamp\n"), HasSubstr("[stdin:1502] has 1 fields, the header 2"));
+  EXPECT_THAT(fails("query\tdocument\nlamp\t\xff\n"), HasSubstr("[stdin:2] is not UTF-8"));
+  EXPECT_THAT(fails("question\tanswer\n"),
+              HasSubstr("columns query and document, or text; found: question, answer"));
+  EXPECT_THAT(fails(""), HasSubstr("[stdin] is empty"));
+  EXPECT_THAT(fails("{\"query\": \"a\", \"document\": \"b\"}\n{\"query\": 1"),
+              HasSubstr("[stdin:2] expected a JSON object"));
+  EXPECT_THAT(fails("{\"query\": \"a\", \"document\": 3}\n"),
+              HasSubstr("document is not a string"));
+  EXPECT_THAT(fails("{\"query\": \"a\", \"document\": \"b\"}\n{\"text\": \"a\"}\n"),
+              HasSubstr("[stdin:2] mixes"));
+  EXPECT_THAT(fails("text\nlamp\n"), HasSubstr("scores pairs, but the input holds single texts"));
+  spill(out, "precious");
+  EXPECT_EQ(predict("cross-encoder", "query\tdocument\nx\n", {"--output", out}).code, 1);
+  EXPECT_EQ(slurp(out), "precious");
+}
+
+TEST(Predict, RefusesWrongUsage) {
+  EXPECT_EQ(predict("minilm", "", {"--query", "lamp"}).code, 2);
+  EXPECT_EQ(predict("minilm", "", {"--documents", "c", "--input", "x"}).code, 2);
+  EXPECT_EQ(predict("minilm", "", {"--input", "/nowhere.tsv"}).code, 1);
+  EXPECT_EQ(predict("bert-uncased", "text\nlamp\n").code, 1);
+}
+
+class Search : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::filesystem::path folder_ = scratch("search");
+};
+
+TEST_P(Search, AnswersAQueryWithTheBestDocuments) {
+  spill(folder_ / "corpus.jsonl", R"({"_id": "d1", "title": "lamp", "text": "a green desk lamp"}
+{"_id": "d2", "text": "a red leather bag"}
+{"_id": "d3", "text": "a cheap black running shoe"}
+)");
+  const Outcome outcome = predict(
+      GetParam(), "",
+      {"--documents", folder_ / "corpus.jsonl", "--query", "green lamp", "--top", "2", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json answer = json::parse(outcome.out);
+  ASSERT_EQ(answer["documents"].size(), 2);
+  EXPECT_GE(answer["documents"][0]["score"], answer["documents"][1]["score"]);
+  const Outcome pair =
+      predict(GetParam(),
+              json{{"query", "green lamp"}, {"document", answer["documents"][0]["text"]}}.dump());
+  EXPECT_NEAR(json::parse(pair.out)["score"], answer["documents"][0]["score"], 1e-6);
+}
+
+TEST_P(Search, ReadsQueriesFromStandardInputAndDocumentsLineByLine) {
+  spill(folder_ / "corpus.txt", "a green desk lamp\na red leather bag\n");
+  const Outcome outcome =
+      predict(GetParam(), "lamp\n\nbag\n", {"--documents", folder_ / "corpus.txt"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(lines(outcome.out).size(), 8);  // two tables of two rows, header and rule
+}
+
+TEST_P(Search, RefusesADamagedCorpus) {
+  spill(folder_ / "corpus.jsonl", "{\"_id\": \"d1\", \"text\": \"x\"}\n{\"_id\": 3}\n");
+  const Outcome outcome =
+      predict(GetParam(), "", {"--documents", folder_ / "corpus.jsonl", "--query", "lamp"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("corpus.jsonl:2"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Heads, Search, ::testing::Values("cross-encoder", "minilm"),
+                         [](const auto& info) {
+                           return info.index == 0 ? "Scores" : "Embeddings";
+                         });
+
+}  // namespace
+}  // namespace twofour::cli

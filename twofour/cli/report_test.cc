@@ -1,0 +1,121 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "twofour/base/error.h"
+#include "twofour/cli/report_data.h"
+#include "twofour/cli/testing/run_command.h"
+
+namespace twofour::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::ThrowsMessage;
+
+class Report : public ::testing::Test {
+ protected:
+  std::filesystem::path run(const std::string& name, int steps) {
+    const auto folder = folder_ / name;
+    std::filesystem::create_directories(folder);
+    std::string log = R"({"kind": "stage", "step": 0, "stage": "sparse <b>", "steps": 10})"
+                      "\n";
+    for (int step = 1; step <= steps; ++step) {
+      log += json{{"kind", "step"},
+                  {"step", step},
+                  {"stage", "sparse"},
+                  {"loss", 2.0 / step},
+                  {"lr", 1e-4}}
+                 .dump() +
+             "\n";
+    }
+    log += json{{"kind", "evaluation"}, {"step", steps}, {"metrics", {{"ndcg@10", 0.7}}}}.dump() +
+           "\n";
+    spill(folder / "log.jsonl", log);
+    std::filesystem::copy(golden("cross-encoder/model"), folder / "model",
+                          std::filesystem::copy_options::recursive);
+    return folder;
+  }
+
+  std::filesystem::path folder_ = scratch("report");
+};
+
+TEST_F(Report, CollectsCurvesStagesAndLayers) {
+  const auto report = collect_report({run("a", 1000)});
+  const auto& collected = report["runs"][0];
+  EXPECT_EQ(collected["name"], "a");
+  ASSERT_EQ(collected["curves"]["loss"].size(), 400);  // thinned
+  EXPECT_EQ(collected["curves"]["loss"][399][0], 1000);
+  EXPECT_EQ(collected["curves"]["metric:ndcg@10"][0][1], 0.7);
+  EXPECT_EQ(collected["stages"][0]["name"], "sparse <b>");
+  EXPECT_EQ(collected["model"]["layers"].size(), 14);
+}
+
+TEST_F(Report, PageHoldsEverythingAndNoMarkupOfRuns) {
+  const auto page = folder_ / "report.html";
+  ASSERT_EQ(
+      run_command({"report", run("</script><img src=x>", 3), run("b", 3), "--out", page}).code, 0);
+  const std::string html = slurp(page);
+  EXPECT_THAT(html, HasSubstr("Chart.js v3"));
+  EXPECT_THAT(html, HasSubstr("default-src 'none'"));
+  EXPECT_THAT(html, Not(HasSubstr("<img")));
+  EXPECT_THAT(html, Not(HasSubstr("<b>")));
+  EXPECT_THAT(html, Not(HasSubstr(" src=\"")));
+  const std::string open = R"(<script type="application/json" id="data">)";
+  const size_t begin = html.find(open) + open.size();
+  const json data = json::parse(html.substr(begin, html.find("</script>", begin) - begin));
+  EXPECT_EQ(data["runs"].size(), 2);
+}
+
+TEST_F(Report, RunsOfOneNameAreToldApart) {
+  const auto report = collect_report({run("x/model-a", 1), run("y/model-a", 1)});
+  EXPECT_EQ(report["runs"][0]["name"], "model-a");
+  EXPECT_EQ(report["runs"][1]["name"], "y/model-a");
+}
+
+TEST_F(Report, ScoresGiveDifferencesTheirIntervals) {
+  const auto a = run("a", 1), b = run("b", 1);
+  for (const auto& [folder, layout] : {std::pair{a, "cross-encoder"}, std::pair{b, "minilm"}}) {
+    ASSERT_EQ(run_command({"eval", model(layout), data(), "--out", folder / "eval.json", "--scores",
+                           folder / "scores.jsonl.zst"})
+                  .code,
+              0);
+  }
+  const auto report = collect_report({a, b});
+  EXPECT_FALSE(report["runs"][0].contains("differences"));
+  EXPECT_LT(report["runs"][1]["differences"]["pnr"]["low"],
+            report["runs"][1]["differences"]["pnr"]["high"]);
+  const Outcome outcome =
+      run_command({"report", a, b, "--out", folder_ / "page.html", "--markdown"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("| run | "));
+  EXPECT_THAT(outcome.out, HasSubstr(" % .. "));
+}
+
+TEST_F(Report, ModelDirectoryAloneIsARun) {
+  EXPECT_TRUE(collect_report({golden("minilm/model")})["runs"][0].contains("model"));
+}
+
+TEST_F(Report, LineThatAKillCutShortIsLeftOut) {
+  const auto folder = run("cut", 5);
+  spill(folder / "log.jsonl", slurp(folder / "log.jsonl") + R"({"kind": "step", "st)");
+  EXPECT_EQ(collect_report({folder})["runs"][0]["curves"]["loss"].size(), 5);
+}
+
+TEST_F(Report, RefusesWrongInput) {
+  EXPECT_THAT([&] { collect_report({folder_}); }, ThrowsMessage<Error>(HasSubstr("is no run")));
+  const auto folder = run("bad", 2);
+  spill(folder / "log.jsonl", "{\"kind\": \"step\"}\n{}\n");
+  EXPECT_THAT([&] { collect_report({folder}); }, ThrowsMessage<Error>(HasSubstr("log.jsonl:1")));
+  std::filesystem::remove(folder / "log.jsonl");
+  spill(folder / "eval.json", "[1");
+  EXPECT_THAT([&] { collect_report({folder}); }, ThrowsMessage<Error>(HasSubstr("eval.json")));
+  EXPECT_EQ(run_command({"report", folder_, "--out", folder_ / "page.html"}).code, 1);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "page.html"));
+  EXPECT_EQ(run_command({"report", "--out", "x"}).code, 2);
+}
+
+}  // namespace
+}  // namespace twofour::cli
