@@ -105,7 +105,11 @@ std::string config_json(const ModelConfig& config, const std::vector<NamedTensor
   json["architectures"] = Json::array({classifies ? "BertForSequenceClassification" : "BertModel"});
   if (classifies) set_labels(config.num_labels, json);
   json.erase("quantization_config");
-  if (config.int8) json["quantization_config"] = quantization_config(tensors);
+  if (config.int8) {
+    json["quantization_config"] = quantization_config(tensors);
+    // transformers reads a quantized model as float16 unless told its type.
+    if (!json.contains("torch_dtype") && !json.contains("dtype")) json["torch_dtype"] = "float32";
+  }
   return json.dump(2) + "\n";
 }
 

@@ -176,6 +176,7 @@ TEST_F(SaveTest, Int8HasTheQuantizationConfigOfCompressedTensors) {
                              {"input_activations", arguments("tensor")},
                              {"output_activations", nullptr}}}}}};
   EXPECT_EQ(written_config()["quantization_config"], expected);
+  EXPECT_EQ(written_config()["torch_dtype"], "float32");
   EXPECT_TRUE(ModelDirectory::open(out_).config().int8);
 
   ModelToSave float_again = dense(HeadKind::kNone, 0);
