@@ -27,9 +27,10 @@ class Golden {
   Safetensors tensors_;
 };
 
-// Largest difference at most `tolerance` times the largest expected magnitude (at least 1e-3).
+// Largest difference at most `tolerance` times the largest expected magnitude, or times `floor` if
+// that is more.
 inline ::testing::AssertionResult near(const at::Tensor& actual, const at::Tensor& expected,
-                                       double tolerance) {
+                                       double tolerance, double floor = 1e-3) {
   if (!actual.defined()) return ::testing::AssertionFailure() << "no tensor";
   if (actual.sizes() != expected.sizes()) {
     return ::testing::AssertionFailure()
@@ -38,7 +39,7 @@ inline ::testing::AssertionResult near(const at::Tensor& actual, const at::Tenso
   if (expected.numel() == 0) return ::testing::AssertionSuccess();
   const at::Tensor a = actual.detach().to(at::kDouble), e = expected.detach().to(at::kDouble);
   const double difference = (a - e).abs().max().item<double>();
-  const double limit = tolerance * std::max(1e-3, e.abs().max().item<double>());
+  const double limit = tolerance * std::max(floor, e.abs().max().item<double>());
   if (difference <= limit) return ::testing::AssertionSuccess();
   return ::testing::AssertionFailure() << "differs by " << difference << ", allowed are " << limit;
 }

@@ -294,7 +294,8 @@ void SparsityContext::load_state(const std::map<std::string, at::Tensor>& state)
   if (!schedule.defined())
     throw Error("SparsityContext", fmt::format("the state lacks {}", kSchedule));
   const double* values = schedule.const_data_ptr<double>();
-  const Schedule loaded{static_cast<int64_t>(values[0]), values[1], static_cast<int>(values[2])};
+  const Schedule loaded{static_cast<int64_t>(values[0]), values[1],
+                        std::max(1, static_cast<int>(values[2]))};
 
   std::vector<Layer> layers = layers_;
   for (Layer& layer : layers) {
@@ -302,6 +303,11 @@ void SparsityContext::load_state(const std::map<std::string, at::Tensor>& state)
     layer.removed = reader.take("removed." + layer.weight, at::kFloat, {layer.rows, layer.cols});
     const at::Tensor sets = reader.take("row_sets." + layer.weight, at::kInt,
                                         {layer.rows / loaded.share_rows, loaded.share_rows});
+    if (layer.mask.defined() != sets.defined()) {
+      throw Error(
+          "SparsityContext",
+          fmt::format("mask.{0} and row_sets.{0} come together, one is missing", layer.weight));
+    }
     layer.row_sets = sets.defined() ? row_sets_of(sets) : RowSets{};
   }
   reader.finish();
