@@ -9,7 +9,6 @@
 #include <set>
 
 #include "twofour/base/cpu_features.h"
-#include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/table.h"
@@ -75,10 +74,6 @@ class Runner {
       : session_(engine, {.threads = shape.threads}),
         output_(shape.batch * engine->output_width()) {
     const Network& network = engine->network();
-    if (shape.tokens > network.max_positions) {
-      throw Error("bench", fmt::format("--tokens {} is more than the model's {} positions",
-                                       shape.tokens, network.max_positions));
-    }
     std::mt19937 random(1);  // the same tokens each time
     ids_.resize(shape.batch * shape.tokens);
     for (int32_t& id : ids_)

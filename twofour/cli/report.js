@@ -62,7 +62,7 @@ function metricNames() {
 function runColumns() {
   const evaluated = (pick) => (run) => (run.eval ? pick(run.eval) : null);
   const columns = [
-    { title: "recipe", left: true, value: (run) => run.recipe || null },
+    { title: "recipe", left: true, value: (run) => (run.recipe && run.recipe !== run.name ? run.recipe : null) },
     { title: "weights", left: true, value: weightsOf },
     { title: "file MB", value: (run) => run.model && run.model.weight_file_bytes, print: megabytes, better: -1 },
     { title: "matrices MB", value: (run) => run.model && run.model.matrix_bytes_now, print: megabytes, better: -1 },
@@ -74,7 +74,7 @@ function runColumns() {
   const first = runs.map(benchRow).find(Boolean);
   if (first) {
     const same = (row) => row.batch === first.batch && row.tokens === first.tokens && row.threads === first.threads;
-    const title = `ms at ${first.batch}×${first.tokens}, ${first.threads} thr.`;
+    const title = `ms, ${first.batch}×${first.tokens}, ${first.threads} thr.`;
     columns.push({ title, better: -1, print: (v) => v.toFixed(2),
       value: (run) => { const row = run.bench && run.bench.results.find(same); return row ? row.median_ms : null; } });
   }
@@ -89,7 +89,8 @@ function difference(column, run) {
   const good = Math.sign(percent) === column.better;
   const signed = (v) => `${v > 0 ? "+" : "−"}${Math.abs(v).toFixed(Math.abs(v) < 100 ? 1 : 0)}`;
   const interval = column.metric && run.differences && run.differences[column.metric];
-  const note = el("small", { class: good ? "better" : "worse" }, `${signed(percent)} %`);
+  const unclear = interval && interval.low <= 0 && interval.high >= 0;
+  const note = el("small", unclear ? {} : { class: good ? "better" : "worse" }, `${signed(percent)} %`);
   if (interval) note.append(el("br", {}), `${signed(interval.low * 100)} .. ${signed(interval.high * 100)}`);
   return note;
 }
@@ -268,7 +269,8 @@ function subtitle() {
 }
 
 main.append(el("h1", {}, "twofour report"), el("p", { class: "note" }, subtitle()));
-section("Runs", runs.length > 1 ? `Small figures: difference against ${runs[0].name}.` : "", runTable());
+const intervals = runs.some((run) => run.differences) ? ", and its 95 % interval (paired bootstrap over queries)" : "";
+section("Runs", runs.length > 1 ? `Small figures: difference against ${runs[0].name} in %${intervals}.` : "", runTable());
 const beside = tradeoff();
 if (beside) section("Accuracy and speed", "", beside);
 const curves = curveCards();

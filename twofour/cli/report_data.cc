@@ -152,10 +152,12 @@ void add_differences(const std::vector<fs::path>& paths, Json& runs) {
   }
 }
 
-// The last part of the path; more of it where two runs would share a name.
+// The last part of the path, or the one before "model"; more of it where two runs would share a
+// name.
 std::string run_name(const fs::path& path, std::set<std::string>& taken) {
   const fs::path clean = fs::absolute(path).lexically_normal();
-  const fs::path folder = clean.filename().empty() ? clean.parent_path() : clean;
+  fs::path folder = clean.filename().empty() ? clean.parent_path() : clean;
+  if (folder.filename() == "model" && folder.has_parent_path()) folder = folder.parent_path();
   std::string name = folder.filename().string();
   if (taken.contains(name)) name = folder.parent_path().filename().string() + "/" + name;
   if (taken.contains(name)) name = folder.string();

@@ -95,7 +95,9 @@ TEST_F(Report, ScoresGiveDifferencesTheirIntervals) {
 }
 
 TEST_F(Report, ModelDirectoryAloneIsARun) {
-  EXPECT_TRUE(collect_report({golden("minilm/model")})["runs"][0].contains("model"));
+  const auto report = collect_report({golden("minilm/model")});
+  EXPECT_TRUE(report["runs"][0].contains("model"));
+  EXPECT_EQ(report["runs"][0]["name"], "minilm");
 }
 
 TEST_F(Report, LineThatAKillCutShortIsLeftOut) {
