@@ -8,9 +8,16 @@ set_target_properties(twofour_shared PROPERTIES EXPORT_NAME twofour)
 install(TARGETS twofour_shared EXPORT twofour COMPONENT runtime
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT runtime)
 install(TARGETS twofour RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
-foreach(folder IN ITEMS base sparse quant io metrics graph runtime)
-  install(DIRECTORY ${CMAKE_SOURCE_DIR}/twofour/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/twofour
-          COMPONENT runtime FILES_MATCHING PATTERN "*.h")
+# The public headers: runtime/{engine,scorer,c_api}.h and what they include (tests/layering_test.cc compares).
+set(TWOFOUR_PUBLIC_HEADERS
+  base/aligned_buffer.h base/dtype.h base/error.h base/export.h base/shape.h base/tensor.h
+  io/model_directory.h io/safetensors.h io/tokenizer.h
+  graph/head.h graph/network.h
+  runtime/c_api.h runtime/engine.h runtime/scorer.h)
+foreach(header IN LISTS TWOFOUR_PUBLIC_HEADERS)
+  cmake_path(GET header PARENT_PATH folder)
+  install(FILES ${CMAKE_SOURCE_DIR}/twofour/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/twofour/${folder}
+          COMPONENT runtime)
 endforeach()
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/recipes DESTINATION ${CMAKE_INSTALL_DATADIR}/twofour COMPONENT training)
 

@@ -1,4 +1,5 @@
-// Compares every #include with the order of the folders: docs/architecture.md, "Layers", whose table it reads.
+// Compares every #include with the order of the folders: docs/architecture.md, "Layers", whose
+// table it reads.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -18,7 +19,8 @@ using Folders = std::set<std::string>;
 
 // The table of docs/architecture.md: | `folder` | what it holds | `may` `include` |
 std::map<std::string, Folders> read_table() {
-  static const std::regex row(R"re(^\| `(\w+)` \| .* \| ((?:`\w+` ?)*)\|$)re"), word(R"re(`(\w+)`)re");
+  static const std::regex row(R"re(^\| `(\w+)` \| .* \| ((?:`\w+` ?)*)\|$)re"),
+      word(R"re(`(\w+)`)re");
   std::map<std::string, Folders> table;
   std::ifstream file(fs::path(TWOFOUR_SOURCE_DIR) / "docs/architecture.md");
   for (std::string line; std::getline(file, line);) {
@@ -26,7 +28,8 @@ std::map<std::string, Folders> read_table() {
     if (!std::regex_match(line, match, row)) continue;
     const std::string list = match[2];
     Folders& folders = table[match[1]];
-    for (std::sregex_iterator it(list.begin(), list.end(), word), end; it != end; ++it) folders.insert((*it)[1]);
+    for (std::sregex_iterator it(list.begin(), list.end(), word), end; it != end; ++it)
+      folders.insert((*it)[1]);
   }
   return table;
 }
@@ -43,7 +46,8 @@ bool may_include(const std::string& folder, const std::string& header) {
 }
 
 bool is_torch(const std::string& header) {
-  return header.rfind("torch/", 0) == 0 || header.rfind("ATen/", 0) == 0 || header.rfind("c10/", 0) == 0;
+  return header.rfind("torch/", 0) == 0 || header.rfind("ATen/", 0) == 0 ||
+         header.rfind("c10/", 0) == 0;
 }
 
 std::vector<std::string> violations(const fs::path& root) {
@@ -51,7 +55,8 @@ std::vector<std::string> violations(const fs::path& root) {
   std::vector<std::string> found;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
     const fs::path& path = entry.path();
-    if (path.extension() != ".h" && path.extension() != ".cc" && path.extension() != ".inc") continue;
+    if (path.extension() != ".h" && path.extension() != ".cc" && path.extension() != ".inc")
+      continue;
     const std::string folder = path.lexically_relative(root).begin()->string();
     std::ifstream file(path);
     std::string line;
@@ -60,7 +65,8 @@ std::vector<std::string> violations(const fs::path& root) {
       if (!std::regex_search(line, match, include)) continue;
       const std::string header = match[1];
       const bool own = header.rfind("twofour/", 0) == 0;
-      const bool bad = own ? !may_include(folder, header.substr(8)) : is_torch(header) && folder != "train";
+      const bool bad =
+          own ? !may_include(folder, header.substr(8)) : is_torch(header) && folder != "train";
       if (bad) found.push_back(path.lexically_relative(root).string() + " includes " + header);
     }
   }
@@ -84,22 +90,52 @@ TEST(Layering, TableKnowsEveryFolder) {
 TEST(Layering, FindsAViolation) {
   const fs::path root = fs::path(testing::TempDir()) / "layering";
   fs::create_directories(root / "sparse");
-  std::ofstream(root / "sparse/a.cc") << "#include \"twofour/graph/network.h\"\n#include <torch/torch.h>\n";
+  std::ofstream(root / "sparse/a.cc")
+      << "#include \"twofour/graph/network.h\"\n#include <torch/torch.h>\n";
   EXPECT_EQ(violations(root).size(), 2u);
 }
 
-// Public headers must compile without third-party headers at hand.
-TEST(Layering, PublicHeadersOfTheRunHalfIncludeNoThirdParty) {
-  static const std::regex third(R"re(#include\s+[<"](fmt|spdlog|nlohmann|CLI|yaml-cpp|unicode|zstd))re");
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(TWOFOUR_SOURCE_DIR) / "twofour")) {
-    if (entry.path().extension() != ".h") continue;
-    const std::string folder =
-        entry.path().lexically_relative(fs::path(TWOFOUR_SOURCE_DIR) / "twofour").begin()->string();
-    if (folder == "cli" || folder == "train") continue;
-    std::ifstream file(entry.path());
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    EXPECT_FALSE(std::regex_search(text, third)) << entry.path();
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A header and all headers of ours that it includes, as paths below twofour/.
+void collect_headers(const std::string& header, Folders& seen) {
+  static const std::regex own(R"re(#include "twofour/([^"]+)")re");
+  if (!seen.insert(header).second) return;
+  const std::string text = text_of(fs::path(TWOFOUR_SOURCE_DIR) / "twofour" / header);
+  for (std::sregex_iterator it(text.begin(), text.end(), own), end; it != end; ++it)
+    collect_headers((*it)[1], seen);
+}
+
+Folders public_headers() {
+  Folders headers;
+  for (const char* entry : {"runtime/c_api.h", "runtime/engine.h", "runtime/scorer.h"})
+    collect_headers(entry, headers);
+  return headers;
+}
+
+// Users compile them without third-party headers at hand.
+TEST(PublicHeaders, IncludeNoThirdParty) {
+  static const std::regex third(
+      R"re(#include\s+[<"](fmt|spdlog|nlohmann|CLI|yaml-cpp|unicode|zstd))re");
+  for (const std::string& header : public_headers()) {
+    EXPECT_FALSE(
+        std::regex_search(text_of(fs::path(TWOFOUR_SOURCE_DIR) / "twofour" / header), third))
+        << header;
   }
+}
+
+TEST(PublicHeaders, AreTheInstalledOnes) {
+  static const std::regex header(R"re(\b([a-z]+/[a-z_]+\.h)\b)re");
+  const std::string cmake = text_of(fs::path(TWOFOUR_SOURCE_DIR) / "cmake/TwofourInstall.cmake");
+  const size_t begin = cmake.find("set(TWOFOUR_PUBLIC_HEADERS"), end = cmake.find(')', begin);
+  const std::string list = cmake.substr(begin, end - begin);
+  Folders installed;
+  for (std::sregex_iterator it(list.begin(), list.end(), header), last; it != last; ++it)
+    installed.insert((*it)[1]);
+  EXPECT_EQ(installed, public_headers());
 }
 
 }  // namespace

@@ -25,6 +25,7 @@
 #include <string_view>
 #include <vector>
 
+#include "twofour/base/export.h"
 #include "twofour/base/tensor.h"
 #include "twofour/io/safetensors.h"
 
@@ -66,7 +67,7 @@ struct ModelConfig {
 
 class ModelFiles;
 
-class ModelDirectory {
+class TWOFOUR_API ModelDirectory {
  public:
   // Throws Error naming the file for anything missing, unreadable or contradictory.
   static ModelDirectory open(const std::filesystem::path& path);
