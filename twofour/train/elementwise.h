@@ -21,6 +21,12 @@ void quantize_dequantize(const T* x, float scale, int qmax, U* y, int64_t n);
 template <class T, class U>
 void clip_gradient(const T* x, float limit, const U* dy, T* dx, int64_t n);
 
+// y = 0 with probability p, else x / (1 - p), for one block of at most kDropoutBlock elements,
+// whose random numbers follow from `seed` and the block's index alone.
+inline constexpr int64_t kDropoutBlock = 4096;
+template <class T>
+void dropout_block(const T* x, uint64_t seed, int64_t block, double p, T* y, int64_t n);
+
 // Largest |x|; NaN if there is one.
 float max_abs(const float* x, int64_t n);
 

@@ -107,7 +107,6 @@ class Step {
 };
 
 void train_step(benchmark::State& state, const Setup& setup) {
-  at::set_num_threads(2);
   Step step(setup);
   step.run();
   for (auto _ : state) step.run();

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 
 #include "twofour/base/error.h"
+#include "twofour/train/dropout.h"
 #include "twofour/train/torch_tensors.h"
 
 namespace twofour {
@@ -72,6 +74,7 @@ class Pass {
         uses_(network.values.size(), 0) {
     if (tokens.lengths.min().item<int64_t>() < tokens.ids.size(1)) {
       attention_mask_ = tokens.valid.unsqueeze(1).unsqueeze(1);
+      padded_keys_ = attention_mask_->logical_not();
     }
     count_uses();
   }
@@ -121,7 +124,7 @@ class Pass {
     if (op.kind == OpKind::kAttention) return attention(op);
     const at::Tensor y = compute(op);
     const double p = dropout(op);
-    return p > 0 ? at::dropout(y, p, true) : y;
+    return p > 0 ? apply_dropout(y, p) : y;
   }
 
   at::Tensor compute(const Op& op) {
@@ -180,9 +183,21 @@ class Pass {
       const at::Tensor& x = input(op, i);
       return x.view({x.size(0), x.size(1), op.heads, op.head_dim}).transpose(1, 2);
     };
-    const at::Tensor y = at::scaled_dot_product_attention(heads(0), heads(1), heads(2),
-                                                          attention_mask_, dropout(op));
+    const double p = dropout(op);
+    const at::Tensor y =
+        p > 0 ? attention_with_dropout(heads(0), heads(1), heads(2), p)
+              : at::scaled_dot_product_attention(heads(0), heads(1), heads(2), attention_mask_);
     return y.transpose(1, 2).flatten(2);
+  }
+
+  // LibTorch's own would fall back to this too, with a slower dropout and a check for rows without
+  // any key.
+  at::Tensor attention_with_dropout(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                    double p) const {
+    const double scale = 1 / std::sqrt(static_cast<double>(q.size(-1)));
+    at::Tensor scores = at::matmul(q * scale, k.transpose(-2, -1));
+    if (padded_keys_) scores.masked_fill_(*padded_keys_, -std::numeric_limits<float>::infinity());
+    return at::matmul(apply_dropout(scores.softmax(-1), p), v);
   }
 
   double dropout(const Op& op) const {
@@ -207,7 +222,8 @@ class Pass {
   const TokenTensors& tokens_;
   const ForwardOptions& options_;
   const at::ScalarType product_type_;
-  std::optional<at::Tensor> attention_mask_;  // [batch, 1, 1, seq]; none without padding
+  std::optional<at::Tensor> attention_mask_,
+      padded_keys_;  // [batch, 1, 1, seq]; none without padding
   std::vector<at::Tensor> values_, product_inputs_;
   std::vector<int> uses_;
 };

@@ -151,6 +151,21 @@ TEST(TorchInterpreter, DropoutOnlyInTraining) {
   EXPECT_TRUE(at::equal(model.forward(tokens, options).output, plain));
 }
 
+// Attention has a path of its own when it drops probabilities; so small a share drops none.
+TEST(TorchInterpreter, AttentionWithDropoutIsTheSameAttention) {
+  const Golden golden("cross-encoder/golden.safetensors");
+  const Model model("cross-encoder");
+  ForwardOptions options;
+  options.training = true;
+  options.dropout = 1e-12;
+  const at::Tensor output = model.forward(golden_tokens(golden), options).output;
+  EXPECT_TRUE(near(output, golden("output"), kTolerance));
+  twofour::cross_entropy_loss(output, golden.int64("labels")).backward();
+  for (const auto& [name, parameter] : model.parameters) {
+    EXPECT_TRUE(near(parameter.grad(), golden("grad." + name), kTolerance, kGradientFloor)) << name;
+  }
+}
+
 TEST(TorchInterpreter, Bf16IsNear) {
   const Golden golden("cross-encoder/golden.safetensors");
   const Model model("cross-encoder");
