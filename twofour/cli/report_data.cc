@@ -115,7 +115,7 @@ Json collect_run(const fs::path& path) {
     add_log(path / "log.jsonl", run);
     found = true;
   }
-  for (const char* name : {"eval", "bench"}) {
+  for (const char* name : {"eval", "bench", "summary"}) {
     const fs::path file = path / fmt::format("{}.json", name);
     if (!fs::exists(file)) continue;
     run[name] = read_object(file);

@@ -2,6 +2,7 @@
 //
 //   log.jsonl   the trainer's log: rows of steps and of evaluations
 //   model/      the result; a model directory by itself is a run too
+//   summary.json  of a finished run
 //   eval.json   twofour eval --out
 //   bench.json  twofour bench --out
 //   scores.jsonl.zst  twofour eval --scores: differences to the first run get an interval

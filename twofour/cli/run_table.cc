@@ -97,7 +97,8 @@ Table cost_table(const Json& runs) {
     const Json* results = find(run, {"bench", "results"});
     if (shapes.empty() && results != nullptr) shapes = *results;
   }
-  std::vector<std::string> headers{"<run", "file MB", "matrices MB", "memory MB", "queries/s"};
+  std::vector<std::string> headers{"<run",        "steps",     "train min", "file MB",
+                                   "matrices MB", "memory MB", "queries/s"};
   for (const Json& shape : shapes) {
     headers.push_back(fmt::format("<ms {}x{}, {} thr.", shape.at("batch").get<int>(),
                                   shape.at("tokens").get<int>(), shape.at("threads").get<int>()));
@@ -107,8 +108,12 @@ Table cost_table(const Json& runs) {
     if (!run.contains("model")) continue;
     const Json* queries = find(run, {"eval", "queries"});
     const Json* seconds = find(run, {"eval", "seconds"});
+    const Json* trained = find(run, {"summary", "seconds"});
     std::vector<std::string> row{
-        run.at("name"), megabytes(find(run, {"model", "weight_file_bytes"})),
+        run.at("name"),
+        number(find(run, {"summary", "steps"}), "{:.0f}"),
+        trained == nullptr ? "-" : fmt::format("{:.1f}", trained->get<double>() / 60),
+        megabytes(find(run, {"model", "weight_file_bytes"})),
         megabytes(find(run, {"model", "matrix_bytes_now"})),
         megabytes(find(run, {"eval", "memory_bytes"})),
         queries == nullptr || seconds == nullptr
