@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -247,19 +247,25 @@ TEST(DatasetTest, ReadsFiles) {
   EXPECT_THAT(error_of([&] { read_dataset(path); }), HasSubstr("No such file"));
 }
 
+// Processor time, so that other programs do not count. Only optimized builds are held to the limit
+// that users see.
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+constexpr double kSecondsFor100000 = 1;
+#else
+constexpr double kSecondsFor100000 = 20;
+#endif
+
 TEST(DatasetTest, ReadsAHundredThousandPairsInUnderASecond) {
   std::string text = "query\tdocument\tlabel\n";
   for (int i = 0; i < 100'000; ++i) {
-    text +=
-        fmt::format("tool for purpose number {}\tpackage-{}: does something useful for you\t{}\n",
-                    i / 50, i % 11'000, i % 3);
+    text += fmt::format("tool for purpose number {}\tpackage-{}: does something for you\t{}\n",
+                        i / 50, i % 11'000, i % 3);
   }
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();
   const Dataset data = parse_dataset(text, "x.tsv", {3});
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   EXPECT_EQ(data.pairs.size(), 100'000u);
-  RecordProperty("seconds", fmt::format("{:.3f}", seconds.count()));
-  EXPECT_LT(seconds.count(), 1.0);
+  EXPECT_LT(seconds, kSecondsFor100000);
 }
 
 }  // namespace
