@@ -18,6 +18,7 @@ VARIANTS = {
 
 ADDED = [
     AddedToken("[ENT]", special=True, normalized=False),
+    AddedToken("[ENT]2", special=True, normalized=False),
     AddedToken("<left>", special=True, normalized=False, lstrip=True),
     AddedToken("<right>", special=True, normalized=False, rstrip=True),
     AddedToken("acme", special=True, normalized=False, single_word=True),
@@ -40,6 +41,7 @@ HAND_MADE = [
     "a" * 99, "a" * 100, "a" * 101, "é" * 100, "é" * 101, "e\u0301" * 60, "中" * 101, "😀" * 100, "😀" * 101, "ab " * 40,
     "http://example.com/path?q=1&r=2#frag", "user@example.com", "C++ C# .NET F# a_b __init__", "1,234.56 1.2e-10 0x1F 12:34:56", "x=1;y=2;//comment",
     "acme acmes macme acme! éacme acme中 _acme", "a <left> b  <left>c", "a <right>  b<right> c", "NewCo newco NEWCO", "NAIVE CO naïve co naive cot", "[ENT][ENT] [ent]",
+    "[ENT]2 [ENT]22", "<right>  <left>x", "a\u166db c\U000111c9d e\u1885f g\ua9bdh i\u1734j", "a\u1df6\u1df9 \U00011938 o\u1df9\u1df6",
 ]
 
 RANGES = [(0x20, 0x17F), (0x180, 0x36F), (0x370, 0x52F), (0x530, 0x7FF), (0x900, 0xFFF), (0x1000, 0x17FF), (0x1800, 0x1FFF),

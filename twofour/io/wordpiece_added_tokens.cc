@@ -9,46 +9,20 @@
 namespace twofour {
 namespace {
 
-// Code point that ends before / begins at `position`; -1 at an end of the text or in ill-formed
-// UTF-8.
-UChar32 code_point_before(std::string_view text, size_t position, size_t& begin) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
-  auto at = static_cast<int32_t>(position);
+bool word_ends_at(std::string_view text, size_t position) {
+  const size_t length = std::min<size_t>(position, U8_MAX_LENGTH);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data() + position - length);
+  auto at = static_cast<int32_t>(length);
   UChar32 c = -1;
   if (at > 0) U8_PREV(bytes, 0, at, c);
-  begin = static_cast<size_t>(at);
-  return c;
+  return c >= 0 && is_word(c);
 }
 
-UChar32 code_point_at(std::string_view text, size_t position, size_t& end) {
+bool word_starts_at(std::string_view text, size_t position) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
   UChar32 c = -1;
   if (position < text.size()) U8_NEXT(bytes, position, text.size(), c);
-  end = position;
-  return c;
-}
-
-bool stands_alone(std::string_view text, size_t begin, size_t end) {
-  size_t ignored;
-  const UChar32 before = code_point_before(text, begin, ignored);
-  const UChar32 after = code_point_at(text, end, ignored);
-  return (before < 0 || !is_word(before)) && (after < 0 || !is_word(after));
-}
-
-size_t skip_space_before(std::string_view text, size_t position) {
-  size_t next;
-  for (UChar32 c; (c = code_point_before(text, position, next)) >= 0 && is_whitespace(c);) {
-    position = next;
-  }
-  return position;
-}
-
-size_t skip_space_behind(std::string_view text, size_t position) {
-  size_t next;
-  for (UChar32 c; (c = code_point_at(text, position, next)) >= 0 && is_whitespace(c);) {
-    position = next;
-  }
-  return position;
+  return c >= 0 && is_word(c);
 }
 
 }  // namespace
@@ -80,12 +54,10 @@ std::vector<AddedTokenMatcher::Piece> AddedTokenMatcher::split(std::string_view 
       ++i;
       continue;
     }
-    size_t begin = i;
-    size_t end = i + token->content.size();
+    const size_t begin = i;
+    const size_t end = i + token->content.size();
     i = end;
-    if (token->single_word && !stands_alone(text, begin, end)) continue;
-    if (token->lstrip) begin = std::max(skip_space_before(text, begin), done);
-    if (token->rstrip) end = skip_space_behind(text, end);
+    if (token->single_word && (word_ends_at(text, begin) || word_starts_at(text, end))) continue;
     if (done < begin) pieces.push_back({text.substr(done, begin - done), -1});
     pieces.push_back({text.substr(begin, end - begin), token->id});
     done = end;

@@ -9,12 +9,12 @@
 
 namespace twofour {
 
+// Hugging Face's lstrip and rstrip are left out: they take white space, of which nothing remains
+// anyway.
 struct AddedToken {
   std::string content;
   int32_t id = -1;
   bool single_word = false;  // only where no word character stands beside it
-  bool lstrip = false;       // takes the white space before it
-  bool rstrip = false;       // takes the white space behind it
   bool normalized = false;   // is looked for in normalized text, in its own normalized form
 };
 

@@ -186,8 +186,6 @@ class Reader {
     AddedToken token;
     token.content = json.string("content");
     token.single_word = json.boolean_or("single_word", false);
-    token.lstrip = json.boolean_or("lstrip", false);
-    token.rstrip = json.boolean_or("rstrip", false);
     token.normalized = json.boolean_or("normalized", !json.boolean_or("special", special));
     return token;
   }
