@@ -1,9 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <fstream>
 
 #include "twofour/base/aligned_buffer.h"
 #include "twofour/base/cpu_features.h"
@@ -79,9 +82,28 @@ TEST(ThreadPool, RunsEachIndexOnce) {
 
 TEST(ThreadPool, RefusesNoThread) { EXPECT_THROW(ThreadPool(0), Error); }
 
+TEST(ThreadPool, ThreadsThatTheSystemRefusesAreAnError) {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before;
+  getrlimit(RLIMIT_AS, &before);
+  rlimit little = before;
+  little.rlim_cur = pages * sysconf(_SC_PAGESIZE) + (64 << 20);  // stacks of a few threads
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
+  std::string message;
+  try {
+    ThreadPool pool(256);
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  setrlimit(RLIMIT_AS, &before);
+  EXPECT_THAT(message, testing::HasSubstr("256 threads cannot be started"));
+}
+
 TEST(CpuFeatures, AvxLevelsImplyEachOther) {
   const CpuFeatures& f = cpu_features();
   if (f.avx512_vnni) EXPECT_TRUE(f.avx512);
+  if (f.avx512) EXPECT_TRUE(f.avx2);
   EXPECT_GE(available_cores(), 1);
   EXPECT_FALSE(cpu_name().empty());
 }

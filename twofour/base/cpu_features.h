@@ -9,10 +9,11 @@ namespace twofour {
 struct CpuFeatures {
   bool avx2 = false;  // with FMA and F16C
   bool avx_vnni = false;
-  bool avx512 = false;  // F, BW, DQ, VL
+  bool avx512 = false;  // F, BW, DQ, VL; implies avx2
   bool avx512_vnni = false;
   bool avx512_vbmi2 = false;
   bool avx512_bf16 = false;
+  // Linux lets a process use AMX only once it has asked (arch_prctl): a kernel that does must ask.
   bool amx_int8 = false;
   bool amx_bf16 = false;
 

@@ -12,7 +12,7 @@ namespace twofour {
 
 struct TensorView {
   DType dtype = DType::kF32;
-  Shape shape;
+  Shape shape{0};
   const std::byte* data = nullptr;
 
   size_t bytes() const { return static_cast<size_t>(shape.numel()) * dtype_bytes(dtype); }
@@ -52,7 +52,7 @@ class Tensor {
 
  private:
   DType dtype_ = DType::kF32;
-  Shape shape_;
+  Shape shape_{0};
   AlignedBuffer buffer_;
 };
 

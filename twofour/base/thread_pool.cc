@@ -5,6 +5,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -25,6 +26,19 @@ struct ThreadPool::State {
   void* context = nullptr;
   int64_t count = 0;
   std::atomic<int64_t> next{0};
+
+  ~State() {
+    {
+      std::lock_guard lock(mutex);
+      stop = true;
+    }
+    wake.notify_all();
+    for (std::thread& worker : workers) worker.join();
+  }
+
+  void start(int threads) {
+    for (int i = 1; i < threads; ++i) workers.emplace_back([this, i] { work(i); });
+  }
 
   void drain(int thread) {
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
@@ -49,17 +63,15 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
   if (threads < 1) throw Error("ThreadPool", fmt::format("threads is {}: must be at least 1", threads));
-  for (int i = 1; i < threads; ++i) state_->workers.emplace_back([this, i] { state_->work(i); });
+  try {
+    state_->start(threads);
+  } catch (const std::system_error& error) {
+    throw Error("ThreadPool", fmt::format("{} threads cannot be started: {}", threads, error.what()),
+                "Ask for fewer");
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->wake.notify_all();
-  for (std::thread& worker : state_->workers) worker.join();
-}
+ThreadPool::~ThreadPool() = default;
 
 int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
 

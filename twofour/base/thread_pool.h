@@ -9,7 +9,7 @@ namespace twofour {
 
 class ThreadPool {
  public:
-  // `threads` counts the caller: 1 starts no thread. Throws Error if it is below 1.
+  // `threads` counts the caller: 1 starts no thread. Throws Error if it is below 1 or the system starts no more.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
