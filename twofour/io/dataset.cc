@@ -182,6 +182,13 @@ std::vector<Judgement> parse_qrels(const BeirFile& file) {
   return judgements;
 }
 
+std::string text_of_document(const JsonObject& object) {
+  std::string text = object.string_or("title", "");
+  const std::string body = object.string_or("text", "");
+  if (!text.empty() && !body.empty()) text += ' ';
+  return text + body;
+}
+
 // Texts by id; corpora are far larger than what is judged, so only the `wanted` ones are kept.
 using BeirTexts = std::map<std::string, std::string>;
 BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted) {
@@ -192,10 +199,7 @@ BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted)
     const JsonObject object = JsonObject::parse(line, lines.where());
     const std::string id = required_id(object, "_id");
     if (!wanted.contains(id)) continue;
-    std::string text = object.string_or("title", "");
-    const std::string body = object.string_or("text", "");
-    if (!text.empty() && !body.empty()) text += ' ';
-    if (!texts.emplace(id, text + body).second) {
+    if (!texts.emplace(id, text_of_document(object)).second) {
       throw Error(lines.where(), fmt::format("_id \"{}\" stands twice", id));
     }
   }
@@ -263,6 +267,28 @@ Dataset read_dataset(const fs::path& path, const DatasetOptions& options) {
   Lines lines(content, path.string());
   if (first_line_of(lines, path.string()) == kBeirHeader) return read_beir(path, content, options);
   return parse_dataset(content, path.string(), options);
+}
+
+Corpus read_corpus(const fs::path& path) {
+  const std::string content = read_file(path);
+  Lines lines(content, path.string());
+  Corpus corpus;
+  bool json = false;
+  std::string_view line;
+  while (lines.next(line)) {
+    if (corpus.ids.empty()) json = is_jsonl(line, path.string());
+    if (!json) {
+      corpus.ids.push_back(std::to_string(lines.number()));
+      corpus.texts.emplace_back(line);
+      continue;
+    }
+    const JsonObject object = JsonObject::parse(line, lines.where());
+    if (!object.has("text")) throw Error(lines.where(), "key \"text\" is missing");
+    corpus.ids.push_back(required_id(object, "_id"));
+    corpus.texts.push_back(text_of_document(object));
+  }
+  if (corpus.ids.empty()) throw Error(path.string(), "holds no documents");
+  return corpus;
 }
 
 }  // namespace twofour

@@ -1,14 +1,14 @@
 // Labelled query-document pairs from TSV, JSONL or BEIR files, plain or *.zst.
 //
+// clang-format off
 //   TSV    header line with the columns query, document, label in any order; optional query_id,
-//   document_id; others are
-//          skipped. Without query_id, equal query texts are one query. No quoting: a tab or newline
-//          cannot stand in a field.
+//          document_id; others are skipped. Without query_id, equal query texts are one query. No
+//          quoting: a tab or newline cannot stand in a field.
 //   JSONL  objects with the same keys; the first line says whether ids are given.
 //   BEIR   qrels TSV with the header query-id, corpus-id, score; texts from ../queries.jsonl[.zst]
-//   and
-//          ../corpus.jsonl[.zst] (keys _id, text, title: "title text"). Texts that no line refers
-//          to are left out.
+//          and ../corpus.jsonl[.zst] (keys _id, text, title: "title text"). Texts that no line
+//          refers to are left out.
+// clang-format on
 //
 // All are UTF-8; a byte order mark, CRLF and empty lines are tolerated.
 #pragma once
@@ -57,5 +57,13 @@ struct BeirFile {
 };
 Dataset parse_beir(const BeirFile& qrels, const BeirFile& queries, const BeirFile& corpus,
                    const DatasetOptions& options = {});
+
+struct Corpus {
+  std::vector<std::string> ids, texts;
+};
+
+// All documents of a BEIR corpus, or of a file with one a line: their ids are line numbers. Throws
+// Error with file and line number.
+Corpus read_corpus(const std::filesystem::path& path);
 
 }  // namespace twofour

@@ -1,35 +1,19 @@
 #include "twofour/io/dataset_lines.h"
 
 #include <fmt/format.h>
-#include <unicode/utf8.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 
 #include "twofour/base/error.h"
+#include "twofour/io/utf8.h"
 
 namespace twofour {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
 std::string at_line(const std::string& name, int64_t line) {
   return fmt::format("{}:{}", name, line);
-}
-
-// Offset of the first byte that is NUL or begins no UTF-8 character; the size if there is none.
-size_t first_bad_byte(std::string_view text) {
-  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
-  const auto size = static_cast<int64_t>(text.size());
-  int64_t i = 0;
-  while (i < size) {
-    const int64_t begin = i;
-    UChar32 character;
-    U8_NEXT(bytes, i, size, character);
-    if (character <= 0) return static_cast<size_t>(begin);
-  }
-  return text.size();
 }
 
 void check_encoding(std::string_view text, const std::string& name) {

@@ -19,7 +19,8 @@ class Lines {
   Lines(std::string_view content, std::string name);
 
   bool next(std::string_view& line);
-  std::string where() const;  // "file:line" of the last line
+  int64_t number() const { return number_; }  // of the last line, from 1
+  std::string where() const;                  // "file:line" of the last line
 
  private:
   std::string_view rest_;

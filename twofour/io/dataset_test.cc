@@ -237,6 +237,28 @@ TEST_F(BeirTest, ReadsFromFolders) {
   fs::remove_all(folder);
 }
 
+TEST(CorpusTest, ReadsBeirAndPlainLines) {
+  const fs::path path = fs::path(testing::TempDir()) / "dataset_test_corpus.jsonl.zst";
+  write_file_atomically(path,
+                        "\xEF\xBB\xBF{\"_id\": \"a\", \"title\": \"T\", \"text\": \"x\"}\r\n\r\n"
+                        "{\"_id\": 7, \"title\": \"T\", \"text\": \"\"}\n");
+  EXPECT_THAT(read_corpus(path).ids, ElementsAre("a", "7"));
+  EXPECT_THAT(read_corpus(path).texts, ElementsAre("T x", "T"));
+  write_file_atomically(path, "{\"_id\": \"a\"}\n");
+  EXPECT_THAT(error_of([&] { read_corpus(path); }), HasSubstr(":1] key \"text\" is missing"));
+  fs::remove(path);
+
+  const fs::path plain = fs::path(testing::TempDir()) / "dataset_test_corpus.txt";
+  write_file_atomically(plain, "one\r\n\ntwo\n");
+  EXPECT_THAT(read_corpus(plain).ids, ElementsAre("1", "3"));
+  EXPECT_THAT(read_corpus(plain).texts, ElementsAre("one", "two"));
+  write_file_atomically(plain, "one\n\xff\n");
+  EXPECT_THAT(error_of([&] { read_corpus(plain); }), HasSubstr("corpus.txt:2] byte 0xff"));
+  write_file_atomically(plain, "\n");
+  EXPECT_THAT(error_of([&] { read_corpus(plain); }), HasSubstr("holds no documents"));
+  fs::remove(plain);
+}
+
 TEST(DatasetTest, ReadsFiles) {
   const fs::path path = fs::path(testing::TempDir()) / "dataset_test.tsv.zst";
   write_file_atomically(path, rows({"q\td\t1"}));

@@ -1,17 +1,22 @@
 // A model directory as users have it: Hugging Face or sentence-transformers layout, dense or ours.
 //
-//   config.json                  architecture; "quantization_config" when int8 (compressed-tensors,
-//   int-quantized) model.safetensors            or model.safetensors.index.json with shards
+// clang-format off
+//   config.json                            architecture; "quantization_config" when int8
+//                                          (compressed-tensors, int-quantized)
+//   model.safetensors                      or model.safetensors.index.json with shards
 //   vocab.txt, tokenizer_config.json, ...
-//   modules.json, 1_Pooling/     sentence-transformers only
-//   twofour.json                 ours: recipe, scheme, pattern, versions, evaluation
+//   modules.json, 1_Pooling/               sentence-transformers only
+//   twofour.json                           ours: recipe, scheme, pattern, versions, evaluation
+// clang-format on
 //
 // Tensor names here are canonical: without the prefix that a head brings ("bert."), LayerNorm's
 // gamma and beta as weight and bias; position ids and pre-training heads ("cls.") are left out.
 // Linear layers that are int8 hold
+// clang-format off
 //   X.weight        I8  [n, k]
 //   X.weight_scale  F32 [n, 1]     dequantized = int8 * scale
 //   X.input_scale   F32 [1]        static, per tensor
+// clang-format on
 // as in compressed-tensors.
 #pragma once
 
@@ -78,6 +83,7 @@ class TWOFOUR_API ModelDirectory {
                                     const std::string& origin);
 
   const std::filesystem::path& path() const { return path_; }  // empty if from memory
+  const std::string& origin() const { return origin_; }        // names the model in errors
 
   // A small text file of the directory by the name it has in the layout above, wherever
   // modules.json puts it: "vocab.txt", "tokenizer.json", "1_Pooling/config.json"; nothing when
@@ -115,19 +121,20 @@ class TWOFOUR_API ModelDirectory {
 };
 
 struct ModelToSave {
-  std::filesystem::path
-      source;  // tokenizer and other small files are copied from here; empty: none
-  ModelConfig
-      config;  // head, num_labels, pooling, int8 go to the files; other keys stay as in config.json
+  // Tokenizer and other small files are copied from here; empty: none.
+  std::filesystem::path source;
+  // Head, num_labels, pooling, int8 go to the files; other keys stay as in config.json.
+  ModelConfig config;
   std::vector<NamedTensor> tensors;  // canonical names
   std::string twofour_json;
 };
 
 // Writes the whole directory beside `path` and renames it; an existing model directory at `path` is
-// replaced, `source` may be that one. Throws Error if `path` is a folder that holds other things.
-// With a classification head the file's names get the prefix "bert." and config.json the
-// architecture BertForSequenceClassification, so that transformers opens the result; with an
-// embedding head modules.json and 1_Pooling/ make it one for sentence-transformers.
+// replaced, `source` may be that one. Throws Error naming the first file if the folder holds any
+// that is not written or copied here. With a classification head the file's names get the prefix
+// "bert." and config.json the architecture BertForSequenceClassification, so that transformers
+// opens the result; with an embedding head modules.json and 1_Pooling/ make it one for
+// sentence-transformers.
 void save_model_directory(const std::filesystem::path& path, const ModelToSave& model);
 
 }  // namespace twofour

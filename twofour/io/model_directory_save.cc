@@ -19,6 +19,16 @@ constexpr std::array kCopied = {
     "vocab.txt",         "tokenizer.json",          "tokenizer_config.json",
     "added_tokens.json", "special_tokens_map.json", "sentence_bert_config.json"};
 
+// What else a model directory holds.
+constexpr std::array kOwn = {"config.json",
+                             "twofour.json",
+                             "modules.json",
+                             "config_sentence_transformers.json",
+                             "model.safetensors.index.json",
+                             "1_Pooling",
+                             "1_Pooling/config.json",
+                             "2_Normalize"};
+
 // A classification head stands beside the encoder, which gets a prefix then.
 std::string file_name(const std::string& canonical, HeadKind head) {
   const bool prefixed = head == HeadKind::kClassification && !canonical.starts_with("classifier.");
@@ -167,10 +177,27 @@ void check_consistent(const ModelToSave& model) {
   }
 }
 
+// `name` is relative to the model directory.
+bool is_model_file(const std::string& name) {
+  const auto named = [&](const auto& names) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  const bool weights = name.starts_with("model") && name.ends_with(".safetensors") &&
+                       name.find('/') == std::string::npos;
+  return weights || named(kCopied) || named(kOwn);
+}
+
+// Replacing a folder removes all that it holds: nothing but a model may be there.
 void check_replaceable(const fs::path& path) {
-  if (!fs::is_directory(path) || fs::is_empty(path)) return;
-  if (fs::exists(path / "config.json") || fs::exists(path / "modules.json")) return;
-  throw Error(path.string(), "is a folder that holds something other than a model",
+  if (!fs::is_directory(path)) return;
+  std::string foreign;  // the first by name, whatever order the file system has
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
+    const std::string name = entry.path().lexically_relative(path).string();
+    if (!is_model_file(name) && (foreign.empty() || name < foreign)) foreign = name;
+  }
+  if (foreign.empty()) return;
+  throw Error(path.string(),
+              fmt::format("is a folder that holds something other than a model: {}", foreign),
               "Choose another folder, or empty it");
 }
 

@@ -186,6 +186,7 @@ TEST_F(SaveTest, Int8HasTheQuantizationConfigOfCompressedTensors) {
 }
 
 TEST_F(SaveTest, SourceMayBeTheDestination) {
+  fs::remove(source_ / "README.md");
   const ModelDirectory model = ModelDirectory::open(source_);
   std::vector<NamedTensor> tensors;
   for (const std::string& name : model.tensor_names())
@@ -232,8 +233,23 @@ TEST_F(SaveTest, RefusesContradictions) {
 TEST_F(SaveTest, DoesNotReplaceAFolderOfOtherThings) {
   write_file_atomically(out_ / "thesis.tex", "years of work");
   EXPECT_THAT(error_of([&] { save_model_directory(out_, dense(HeadKind::kNone, 0)); }),
-              AllOf(HasSubstr("/out]"), HasSubstr("other than a model")));
+              AllOf(HasSubstr("/out]"), HasSubstr("other than a model: thesis.tex")));
   EXPECT_EQ(read_file(out_ / "thesis.tex"), "years of work");
+}
+
+TEST_F(SaveTest, DoesNotReplaceAModelWithOtherThingsBeside) {
+  const ModelToSave model = int8(HeadKind::kEmbedding);
+  save_model_directory(out_, model);
+  save_model_directory(out_, model);
+  const std::string before = read_file(out_ / "model.safetensors");
+  for (const char* name : {"notes.txt", "1_Pooling/notes.txt", "checkpoints/model.safetensors"}) {
+    write_file_atomically(out_ / name, "precious");
+    EXPECT_THAT(error_of([&] { save_model_directory(out_, dense(HeadKind::kNone, 0)); }),
+                HasSubstr(fs::path(name).begin()->string()));
+    EXPECT_EQ(read_file(out_ / name), "precious");
+    EXPECT_EQ(read_file(out_ / "model.safetensors"), before);
+    fs::remove(out_ / name);
+  }
 }
 
 TEST_F(SaveTest, FailureLeavesTheOldModel) {

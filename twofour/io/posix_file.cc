@@ -88,6 +88,8 @@ MappedFile::~MappedFile() {
 }
 
 void sync_directory(const fs::path& path) {
+  // A folder may allow new files and yet forbid to open itself, without which it cannot be synced.
+  if (::access(path.c_str(), R_OK) != 0 && errno == EACCES) return;
   PosixFile directory(path, O_RDONLY | O_DIRECTORY, "synced");
   directory.sync();
 }

@@ -185,7 +185,7 @@ std::unique_ptr<Tokenizer> make_wordpiece_tokenizer(WordPieceConfig config) {
 
 std::unique_ptr<Tokenizer> Tokenizer::open(const ModelDirectory& model) {
   const TokenizerFiles files{[&](std::string_view name) { return model.file(name); },
-                             model.path().string()};
+                             model.origin()};
   return make_wordpiece_tokenizer(read_wordpiece_config(files, model.config().vocab_size));
 }
 
