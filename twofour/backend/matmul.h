@@ -41,8 +41,9 @@ inline float dequantize_sum(int32_t sum, float input_scale, float weight_scale, 
 struct PackedWeights {
   int64_t n = 0, k = 0;
   int64_t k_padded = 0;
-  int share_rows = 1;  // most rows that one panel of a sparse kernel multiplies with one selection
-                       // of activations
+  // Fewest rows that a panel of a sparse kernel multiplies with one selection of activations: every
+  // selection serves at least so many. 1 for dense kernels.
+  int share_rows = 1;
 
   struct Panel {
     int64_t weights = 0;  // offsets in elements of the buffers below
@@ -50,19 +51,18 @@ struct PackedWeights {
     int64_t rows = 0;  // into row_map, scales, bias and row_sums
     int blocks = 0;    // vectors of output rows
     int shared = 1;    // blocks that share one pattern
-    int32_t first_row = 0,
-            row_count =
-                0;  // rows [first_row, first_row + row_count) in some order; row_count 0: scattered
+    // Rows [first_row, first_row + row_count) in some order; row_count 0: scattered.
+    int32_t first_row = 0, row_count = 0;
   };
   std::vector<Panel> panels;
 
   AlignedBuffer weights;
   AlignedBuffer metadata;
   std::vector<int32_t> row_map;  // packed position -> output row, -1 for padding
-  AlignedBuffer store_map;       // s32; in panels that are not scattered: output row - first_row ->
-                                 // position in panel
   AlignedBuffer scales, bias;    // f32, by packed position
   AlignedBuffer row_sums;        // s32, by packed position
+  // s32; in panels that are not scattered: output row - first_row -> position in panel.
+  AlignedBuffer store_map;
 
   uint64_t bytes() const;
 };
@@ -96,7 +96,7 @@ class Kernel {
   virtual std::optional<std::string> unavailable() const { return std::nullopt; }
 
   // Why it cannot compute `desc`, whatever the machine; nothing if it can.
-  virtual std::optional<std::string> rejects(const MatmulDesc& desc) const;
+  std::optional<std::string> rejects(const MatmulDesc& desc) const;
 
   virtual PackedWeights pack(const MatmulDesc& desc, const WeightSource& source) const = 0;
   virtual size_t scratch_bytes(const PackedWeights& weights, int64_t m) const = 0;

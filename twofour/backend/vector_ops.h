@@ -15,8 +15,8 @@ namespace twofour {
 
 // One head of one sequence: out = softmax(q k^T / sqrt(head_dim)) v.
 struct AttentionArgs {
-  const float* q =
-      nullptr;  // [length, head_dim], rows `stride` floats apart; the same holds for k, v and out
+  // Each [length, head_dim], rows `stride` floats apart.
+  const float* q = nullptr;
   const float* k = nullptr;
   const float* v = nullptr;
   float* out = nullptr;

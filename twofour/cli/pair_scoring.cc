@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "twofour/base/error.h"
-
 namespace twofour::cli {
 namespace {
 
@@ -23,12 +21,7 @@ void for_blocks(size_t count, const PairScoring::OnBlock& on_block, Run&& run) {
 }  // namespace
 
 PairScoring::PairScoring(std::shared_ptr<const Engine> engine, const ScorerOptions& options)
-    : config_(engine->config()), width_(engine->output_width()), scorer_(engine, options) {
-  if (config_.head == HeadKind::kNone) {
-    throw Error("model", "has no head: neither scores nor embeddings come out of it",
-                "Train one, or open a sentence-transformers directory");
-  }
-}
+    : config_(engine->config()), width_(engine->output_width()), scorer_(engine, options) {}
 
 float PairScoring::product(std::span<const float> a, int64_t row_a, std::span<const float> b,
                            int64_t row_b) const {
@@ -43,7 +36,7 @@ std::vector<Score> PairScoring::score(std::span<const TextPair> pairs) {
   std::vector<TextPair> first, second;
   for (const TextPair& pair : pairs) {
     first.push_back({pair.first, {}});
-    second.push_back({pair.second, {}});
+    second.push_back({pair.second.value_or(""), {}});
   }
   const auto a = scorer_.run(first), b = scorer_.run(second);
   std::vector<Score> scores(pairs.size());

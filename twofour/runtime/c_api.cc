@@ -60,6 +60,12 @@ void require(const void* pointer, const char* function, const char* name) {
   if (pointer == nullptr) throw Error(function, std::string(name) + " is NULL");
 }
 
+void require_size(const char* function, size_t found, size_t rows, int64_t width) {
+  if (found == rows * static_cast<size_t>(width)) return;
+  throw Error(function, "output has " + std::to_string(found) + " floats: expected [" +
+                            std::to_string(rows) + ", " + std::to_string(width) + "]");
+}
+
 std::vector<TextPair> make_pairs(const char* function, const char* const* first,
                                  const char* const* second, size_t count) {
   if (count > 0) require(first, function, "first");
@@ -139,12 +145,14 @@ twofour_status twofour_session_run_tokens(twofour_session* session, const int32_
 }
 
 twofour_status twofour_session_run_texts(twofour_session* session, const char* const* first,
-                                         const char* const* second, size_t count, float* output) {
+                                         const char* const* second, size_t count, float* output,
+                                         size_t output_count) {
   constexpr const char* kName = "twofour_session_run_texts";
   const bool done = guard([&] {
     require(session, kName, "session");
     const std::vector<TextPair> pairs = make_pairs(kName, first, second, count);
     if (count > 0) require(output, kName, "output");
+    require_size(kName, output_count, count, session->engine->output_width());
     const std::vector<float> rows = scorer_of(*session).run(pairs);
     std::copy(rows.begin(), rows.end(), output);
   });

@@ -48,15 +48,17 @@ TWOFOUR_API twofour_status twofour_session_run_tokens(twofour_session* session, 
                                                       const int32_t* offsets, size_t sequences,
                                                       float* output, size_t output_count);
 
-/* `first` and `second` hold `count` texts each; `second` may be NULL, as may be any of its texts.
- * `output` gets count * output_width floats. */
+/* `first` and `second` hold `count` texts each. Where `second` or its text is NULL, the first text
+ * stands alone; an empty text still makes a pair. `output` has `output_count` floats, which must be
+ * count * output_width. */
 TWOFOUR_API twofour_status twofour_session_run_texts(twofour_session* session,
                                                      const char* const* first,
                                                      const char* const* second, size_t count,
-                                                     float* output);
+                                                     float* output, size_t output_count);
 
-/* A score for each text or pair, higher is more relevant, of a model with a classification head;
- * `predicted` gets the labels (-1 for regression) and may be NULL. */
+/* A score for each text or pair, higher is more relevant, of a model with a classification head.
+ * `scores` gets `count` floats; `predicted` gets as many labels (-1 for regression) and may be
+ * NULL. */
 TWOFOUR_API twofour_status twofour_session_score_texts(twofour_session* session,
                                                        const char* const* first,
                                                        const char* const* second, size_t count,

@@ -24,7 +24,7 @@ static void check_errors(void) {
   CHECK(strstr(twofour_last_error(), "model_directory is NULL") != NULL);
   CHECK(twofour_session_create(NULL, 1) == NULL);
   CHECK(twofour_engine_output_width(NULL) == 0);
-  CHECK(twofour_session_run_texts(NULL, NULL, NULL, 0, NULL) == TWOFOUR_ERROR);
+  CHECK(twofour_session_run_texts(NULL, NULL, NULL, 0, NULL, 0) == TWOFOUR_ERROR);
   twofour_engine_destroy(NULL);
   twofour_session_destroy(NULL);
 }
@@ -46,7 +46,9 @@ static void check_texts(twofour_session* session) {
   const char* second[] = {"This shoe is light.", NULL};
   float rows[6], scores[2];
   int32_t labels[2];
-  CHECK(twofour_session_run_texts(session, first, second, 2, rows) == TWOFOUR_OK);
+  CHECK(twofour_session_run_texts(session, first, second, 2, rows, 6) == TWOFOUR_OK);
+  CHECK(twofour_session_run_texts(session, first, second, 2, rows, 5) == TWOFOUR_ERROR);
+  CHECK(strstr(twofour_last_error(), "output has 5 floats: expected [2, 3]") != NULL);
   CHECK(twofour_session_score_texts(session, first, second, 2, scores, labels) == TWOFOUR_OK);
   for (int i = 0; i < 2; ++i) {
     CHECK(scores[i] >= 0 && scores[i] <= 2);
@@ -55,6 +57,9 @@ static void check_texts(twofour_session* session) {
   float again[2];
   CHECK(twofour_session_score_texts(session, first, second, 2, again, NULL) == TWOFOUR_OK);
   CHECK(memcmp(again, scores, sizeof scores) == 0);
+  second[1] = ""; /* a pair with an empty text, unlike a text alone */
+  CHECK(twofour_session_score_texts(session, first, second, 2, again, NULL) == TWOFOUR_OK);
+  CHECK(again[0] == scores[0] && again[1] != scores[1]);
 }
 
 int main(int argc, char** argv) {

@@ -17,7 +17,7 @@ std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
                                            const EngineOptions& options) {
   std::shared_ptr<Engine> engine(new Engine());
   State& state = *engine->state_;
-  state.origin = model.path().string();
+  state.origin = model.origin();
   state.config = model.config();
   state.network = build_network(state.config);
   state.plan = make_plan(state.network, model, options);

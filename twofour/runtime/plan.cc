@@ -85,7 +85,7 @@ class Planner {
     const std::string name = step.op->name + ".input_scale";
     const float scale = scalar(name);
     if (value.scale != 0 && value.scale != scale) {
-      throw Error(model_.path().string(),
+      throw Error(model_.origin(),
                   fmt::format("tensor '{}' is {}, but another layer that reads '{}' has {}", name,
                               scale, network_.values[step.input].name, value.scale),
                   "Layers that read one value must have one input scale");
@@ -222,7 +222,7 @@ class Planner {
 Plan make_plan(const Network& network, const ModelDirectory& model, const EngineOptions& options) {
   const std::vector<std::string> absent = check_parameters(network, model);
   if (!absent.empty()) {
-    throw Error(model.path().string(),
+    throw Error(model.origin(),
                 fmt::format("the head's tensors are missing: {}", fmt::join(absent, ", ")),
                 "Train the model first; training initializes its head");
   }

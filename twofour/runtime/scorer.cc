@@ -24,9 +24,9 @@ struct Scorer::State {
     std::vector<Encoding> encodings;
     encodings.reserve(pairs.size());
     for (const TextPair& pair : pairs) {
-      encodings.push_back(pair.second.empty()
-                              ? tokenizer.encode(pair.first, max_length())
-                              : tokenizer.encode_pair(pair.first, pair.second, max_length()));
+      encodings.push_back(pair.second
+                              ? tokenizer.encode_pair(pair.first, *pair.second, max_length())
+                              : tokenizer.encode(pair.first, max_length()));
     }
     return encodings;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -13,14 +14,14 @@ namespace twofour {
 
 struct TextPair {
   std::string_view first;
-  std::string_view second;  // empty: a single text
+  std::optional<std::string_view> second = std::nullopt;  // absent: a single text
 };
 
 struct ScorerOptions {
   int threads = 1;
   int64_t max_length = 0;  // 0: the model's
-  int64_t tokens_per_batch =
-      4096;  // texts are sorted by length inside a call and run in batches of about so many
+  // Texts are sorted by length inside a call and run in batches of about so many.
+  int64_t tokens_per_batch = 4096;
 };
 
 class TWOFOUR_API Scorer {

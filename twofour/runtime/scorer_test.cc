@@ -20,8 +20,10 @@ struct Texts {
     const auto json = nlohmann::json::parse(golden.metadata().at("texts"));
     first = json["first"].get<std::vector<std::string>>();
     second = json["second"].get<std::vector<std::string>>();
-    second.resize(first.size());
-    for (size_t i = 0; i < first.size(); ++i) pairs.push_back({first[i], second[i]});
+    for (size_t i = 0; i < first.size(); ++i) {
+      pairs.push_back({first[i]});
+      if (!second.empty()) pairs.back().second = second[i];
+    }
   }
   std::vector<std::string> first, second;
   std::vector<TextPair> pairs;
@@ -66,6 +68,19 @@ TEST(Scorer, ScoresAreThoseOfTheRows) {
     EXPECT_EQ(scores[i].predicted, want.predicted);
   }
   EXPECT_TRUE(scorer.score({}).empty());
+}
+
+TEST(Scorer, EmptySecondTextIsAPair) {
+  const auto engine = Engine::load(golden_path("cross-encoder") / "model");
+  Encoding encoding = engine->tokenizer().encode("red shoe", 16);
+  encoding.ids.push_back(encoding.ids.back());  // [CLS] red shoe [SEP] [SEP]
+  encoding.type_ids.push_back(1);
+  const std::vector<int32_t> offsets = {0, static_cast<int32_t>(encoding.ids.size())};
+  std::vector<float> want(3);
+  Session(engine).run({encoding.ids, encoding.type_ids, offsets}, want);
+  const std::vector<TextPair> empty = {{"red shoe", ""}}, alone = {{"red shoe"}};
+  EXPECT_EQ(Scorer(engine).run(empty), want);
+  EXPECT_NE(Scorer(engine).run(alone), want);
 }
 
 TEST(Scorer, RefusesBadOptions) {

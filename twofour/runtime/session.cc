@@ -66,39 +66,41 @@ struct Session::State {
         pool(threads),
         slots(plan.slots.size()) {}
 
-  // Grows the arena to the largest batch seen.
+  // Grows the arena to the largest batch seen. Without memory for it the session stays as it was.
   void reserve(int64_t tokens, int64_t sequences, int64_t longest) {
     if (tokens <= max_tokens && sequences <= max_sequences && longest <= max_length) return;
-    max_tokens = std::max(max_tokens, tokens);
-    max_sequences = std::max(max_sequences, sequences);
-    max_length = std::max(max_length, longest);
+    tokens = std::max(max_tokens, tokens);
+    sequences = std::max(max_sequences, sequences);
+    longest = std::max(max_length, longest);
     size_t bytes = 0;
     std::vector<size_t> offsets;
     for (const Slot& slot : plan.slots) {
       offsets.push_back(bytes);
-      bytes += round_up(slot.row_bytes * (slot.rows == Rows::kTokens ? max_tokens : max_sequences));
+      bytes += round_up(slot.row_bytes * (slot.rows == Rows::kTokens ? tokens : sequences));
     }
     const size_t scratch_offset = bytes;
-    arena = AlignedBuffer(bytes + scratch_bytes());
+    arena = AlignedBuffer(bytes + scratch_bytes(std::max(tokens, sequences), longest));
     for (size_t i = 0; i < offsets.size(); ++i) slots[i] = arena.data() + offsets[i];
     scratch = arena.data() + scratch_offset;
+    max_tokens = tokens;
+    max_sequences = sequences;
+    max_length = longest;
   }
 
-  size_t scratch_bytes() const {
+  size_t scratch_bytes(int64_t largest_m, int64_t longest) const {
     size_t bytes = 0;
     const int threads = pool.threads();
     for (const Step& step : plan.steps) {
-      if (step.linear) bytes = std::max(bytes, step.linear->scratch_bytes(largest_m(), threads));
+      if (step.linear) bytes = std::max(bytes, step.linear->scratch_bytes(largest_m, threads));
       if (step.op->kind == OpKind::kAttention) {
-        bytes = std::max(bytes, threads * attention_bytes(step.op->head_dim));
+        bytes = std::max(bytes, threads * attention_bytes(longest, step.op->head_dim));
       }
     }
     return bytes;
   }
 
-  int64_t largest_m() const { return std::max(max_tokens, max_sequences); }
-  size_t attention_bytes(int64_t head_dim) const {
-    return round_up(attention_scratch_bytes(max_length, head_dim));
+  static size_t attention_bytes(int64_t length, int64_t head_dim) {
+    return round_up(attention_scratch_bytes(length, head_dim));
   }
 
   float* f32(ValueId value) { return reinterpret_cast<float*>(slots[plan.values[value].f32_slot]); }
@@ -175,7 +177,7 @@ struct Session::State {
     const int64_t width = this->width(step.output);
     int8_t* quantized = s8(step.output);
     const float scale = plan.values[step.output].scale;
-    const size_t stride = attention_bytes(op.head_dim);
+    const size_t stride = attention_bytes(max_length, op.head_dim);
     pool.parallel_for(sequences() * op.heads, [&](int64_t task, int thread) {
       const int64_t first = batch.offsets[task / op.heads];
       const int64_t at = first * width + task % op.heads * op.head_dim;
