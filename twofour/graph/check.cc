@@ -37,8 +37,7 @@ class Checker {
   }
 
   [[noreturn]] void fail(std::string_view tensor, const std::string& message) const {
-    const std::string origin = model_.path().empty() ? "model" : model_.path().string();
-    throw Error(fmt::format("{}: {}", origin, tensor), message);
+    throw Error(fmt::format("{}: {}", model_.origin(), tensor), message);
   }
 
  private:

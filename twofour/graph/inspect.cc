@@ -21,6 +21,11 @@ uint64_t tensor_bytes(const ModelDirectory& model, const std::string& name) {
   return model.contains(name) ? model.tensor(name).bytes() : 0;
 }
 
+SparsityReport sparsity_of(const TensorView& view, const std::string& name) {
+  if (view.dtype != DType::kF64) return sparsity_report(view);
+  return sparsity_report(to_f32(view, name));
+}
+
 LayerReport inspect_layer(const Network& network, const Op& op, const ModelDirectory& model) {
   const Parameter& weight = network.parameter(op, 0);
   const TensorView view = model.tensor(weight.name);
@@ -31,7 +36,7 @@ LayerReport inspect_layer(const Network& network, const Op& op, const ModelDirec
   report.dtype = view.dtype;
   report.not_prunable = why_not_prunable(network, op);
   report.engines = sparse_int8_engines(report.n, report.k);
-  report.sparsity = sparsity_report(view);
+  report.sparsity = sparsity_of(view, weight.name);
   report.bytes_now = view.bytes() + tensor_bytes(model, weight.name + "_scale") +
                      tensor_bytes(model, op.name + ".input_scale");
   report.bytes_after =

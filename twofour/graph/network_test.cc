@@ -233,6 +233,15 @@ TEST_F(Parameters, InspectsLayers) {
   EXPECT_EQ(report.other_bytes, 4u * (20 * 8 + 16 * 8 + 2 * 8 + 16) + 2 * 4 * (6 * 8 + 12 + 3 * 8));
 }
 
+TEST_F(Parameters, InspectsDoubles) {
+  Tensor weight(DType::kF64, {8, 8});
+  for (int i = 0; i < 64; ++i) weight.as<double>()[i] = i % 4 < 2 ? 0.5 : 0;
+  tensors_[std::string(kQuery) + ".weight"] = std::move(weight);
+  const ModelReport report = inspect_model(network_, write());
+  EXPECT_EQ(report.layers[0].dtype, DType::kF64);
+  EXPECT_EQ(report.layers[0].sparsity.zeros, 0.5);
+}
+
 TEST(Inspect, SaysWhyAnEngineCannot) {
   const auto engines = sparse_int8_engines(24, 36);
   EXPECT_EQ(engines[0].reason, "k = 36 is not a multiple of 8");
