@@ -111,8 +111,10 @@ void collect_headers(const std::string& header, Folders& seen) {
 
 Folders public_headers() {
   Folders headers;
-  for (const char* entry : {"runtime/c_api.h", "runtime/engine.h", "runtime/scorer.h"})
+  for (const char* entry :
+       {"base/error.h", "runtime/c_api.h", "runtime/engine.h", "runtime/scorer.h"}) {
     collect_headers(entry, headers);
+  }
   return headers;
 }
 

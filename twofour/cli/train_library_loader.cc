@@ -20,7 +20,13 @@ std::vector<std::filesystem::path> candidates() {
   if (const char* named = std::getenv("TWOFOUR_TRAIN_LIBRARY"); named && *named) return {named};
   std::error_code error;
   const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-  return {folder / kLibrary, (folder / "../lib" / kLibrary).lexically_normal()};
+  std::vector<std::filesystem::path> paths{folder / kLibrary};
+  // The build tree's place, then the installed one.
+  for (const char* libraries : {"../lib", TWOFOUR_LIBRARY_FOLDER}) {
+    const auto path = (folder / libraries / kLibrary).lexically_normal();
+    if (path != paths.back()) paths.push_back(path);
+  }
+  return paths;
 }
 
 std::filesystem::path find_library() {
