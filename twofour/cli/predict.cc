@@ -5,14 +5,17 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/lexical_candidates.h"
 #include "twofour/cli/pair_scoring.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/table.h"
 #include "twofour/cli/text_input.h"
+#include "twofour/io/dataset.h"
 #include "twofour/io/file.h"
 
 namespace twofour::cli {
@@ -23,8 +26,8 @@ using Json = nlohmann::ordered_json;
 constexpr size_t kRowsPerBlock = 1024;  // in flight at a time, so that inputs of any length stream
 
 constexpr const char* kExamples =
-    R"(Input is TSV with a header (columns query and document, or text) or JSON Lines with these keys; output has the
-same form and order: score and label of pairs, embeddings of texts. An embedding model scores a pair by the
+    R"(Input is TSV with a header (columns query and document, or text) or JSON Lines with these keys; empty lines are
+passed over. Output has the same form and order: score and label of pairs, embeddings of texts. An embedding model scores a pair by the
 product of its embeddings. With --documents, queries are answered by the best documents of a corpus: a BEIR
 corpus.jsonl[.zst] or one document a line; without --query they are read from standard input, one a line.
 
@@ -39,6 +42,7 @@ struct Options {
   std::filesystem::path output, documents;
   std::string query;
   int64_t top = 10;
+  int64_t candidates = 100;
   int threads = 0;
   int64_t max_length = 0;
   bool json = false;
@@ -166,42 +170,67 @@ class Search {
         scoring_(scoring),
         console_(console),
         corpus_(read_corpus(options.documents)) {
-    if (scoring_.embeds()) embeddings_ = scoring_.embed(corpus_.texts, progress("embed documents"));
+    if (scoring_.embeds())
+      embeddings_ = scoring_.embed(corpus_.texts, progress("embed documents"));
+    else if (options_.candidates > 0)
+      lexical_.emplace(corpus_.texts);
   }
 
   void answer(const std::string& query) {
+    const std::vector<int32_t> documents = candidates(query);
+    std::vector<std::string> texts;
+    for (int32_t document : documents) texts.push_back(corpus_.texts[document]);
     const auto scores =
-        scoring_.score_query(query, corpus_.texts, embeddings_, progress("score documents"));
+        scoring_.score_query(query, texts, embeddings_, progress("score documents"));
     console_.end_progress();
+    std::vector<Answer> answers;
+    for (size_t i : best(scores, options_.top)) answers.push_back({documents[i], scores[i].score});
     if (options_.json)
-      print_json(query, scores);
+      print_json(query, answers);
     else
-      print_table(scores);
+      print_table(answers);
     console_.out().flush();
   }
 
  private:
+  struct Answer {
+    int32_t document = 0;
+    float score = 0;
+  };
+
+  // A cross-encoder re-ranks what BM25 finds, as it was trained to; an embedding is near
+  // everything.
+  std::vector<int32_t> candidates(const std::string& query) const {
+    if (lexical_) {
+      auto found = lexical_->best(query, options_.candidates);
+      if (!found.empty()) return found;
+    }
+    std::vector<int32_t> all(corpus_.texts.size());
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
+
   PairScoring::OnBlock progress(const char* task) {
     return [this, task, watch = Stopwatch()](int64_t done, int64_t total) {
       console_.progress(task, done, total, "documents", watch.seconds());
     };
   }
 
-  void print_table(const std::vector<Score>& scores) {
+  void print_table(const std::vector<Answer>& answers) {
     Table table({"rank", "score", "<id", "<document"});
     int rank = 0;
-    for (size_t i : best(scores, options_.top)) {
-      table.add_row({std::to_string(++rank), fmt::format("{:.4f}", scores[i].score), corpus_.ids[i],
-                     corpus_.texts[i]});
+    for (const auto& [document, score] : answers) {
+      table.add_row({std::to_string(++rank), fmt::format("{:.4f}", score), corpus_.ids[document],
+                     corpus_.texts[document]});
     }
     table.print(console_.out());
   }
 
-  void print_json(const std::string& query, const std::vector<Score>& scores) {
+  void print_json(const std::string& query, const std::vector<Answer>& answers) {
     Json documents = Json::array();
-    for (size_t i : best(scores, options_.top)) {
+    for (const auto& [document, score] : answers) {
       documents.push_back(
-          {{"id", corpus_.ids[i]}, {"score", scores[i].score}, {"text", corpus_.texts[i]}});
+          {{"id", corpus_.ids[document]}, {"score", score}, {"text", corpus_.texts[document]}});
     }
     console_.out() << Json{{"query", query}, {"documents", documents}}.dump() << '\n';
   }
@@ -210,7 +239,8 @@ class Search {
   PairScoring& scoring_;
   Console& console_;
   Corpus corpus_;
-  std::vector<float> embeddings_;
+  std::vector<float> embeddings_;        // of an embedding model
+  std::optional<LexicalIndex> lexical_;  // of a cross-encoder
 };
 
 int search(const Options& options, PairScoring& scoring, Console& console) {
@@ -256,6 +286,11 @@ Command add_predict(CLI::App& root, Console& console) {
   app->add_option("--top", options->top, "Documents to show")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
+      ->needs(documents);
+  app->add_option("--candidates", options->candidates,
+                  "Documents found by BM25 that a cross-encoder scores; 0: all documents")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
       ->needs(documents);
   app->add_flag("--json", options->json, "Answers to queries as JSON Lines")->needs(documents);
   app->add_option("--threads", options->threads, "CPU threads [all cores]")
