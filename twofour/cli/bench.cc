@@ -71,9 +71,10 @@ Timing summarize(const std::vector<double>& ms) {
 class Runner {
  public:
   Runner(const std::shared_ptr<const Engine>& engine, const Case& shape)
-      : session_(engine, {.threads = shape.threads}),
-        output_(shape.batch * engine->output_width()) {
+      : session_(engine, {.threads = shape.threads}) {
     const Network& network = engine->network();
+    const bool by_token = network.values[network.output].rows == Rows::kTokens;  // without a head
+    output_.resize(shape.batch * (by_token ? shape.tokens : 1) * engine->output_width());
     std::mt19937 random(1);  // the same tokens each time
     ids_.resize(shape.batch * shape.tokens);
     for (int32_t& id : ids_)

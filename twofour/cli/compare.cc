@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -43,25 +45,24 @@ struct Gate {
 std::optional<Gate> parse_gate(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) return std::nullopt;
-  std::string number = text.substr(equals + 1);
+  std::string_view number = std::string_view(text).substr(equals + 1);
   Gate gate{text.substr(0, equals)};
   if (number.ends_with('%')) {
     gate.relative = true;
-    number.pop_back();
+    number.remove_suffix(1);
   }
-  try {
-    size_t used = 0;
-    gate.margin = std::stod(number, &used);
-    if (used != number.size() || gate.margin > 0) return std::nullopt;
-  } catch (const std::exception&) {
-    return std::nullopt;
-  }
+  const char* end = number.data() + number.size();
+  const auto [rest, error] = std::from_chars(number.data(), end, gate.margin);
+  if (error != std::errc() || rest != end) return std::nullopt;
+  if (!std::isfinite(gate.margin) || gate.margin > 0) return std::nullopt;
   if (gate.relative) gate.margin /= 100;
   return gate;
 }
 
 std::string check_gate(const std::string& text) {
-  return parse_gate(text) ? "" : "expected METRIC=-N% or METRIC=-N, e.g. ndcg@10=-2%";
+  const auto gate = parse_gate(text);
+  if (!gate) return "expected METRIC=-N% or METRIC=-N, e.g. ndcg@10=-2%";
+  return gate->metric == "pnr_ties" ? "pnr_ties is a count, neither better nor worse" : "";
 }
 
 struct Comparison {

@@ -74,7 +74,10 @@ TEST_F(Compare, JsonHoldsMetricsAndVerdicts) {
 TEST_F(Compare, RefusesWrongInput) {
   EXPECT_EQ(compare({"--non-inferior", "accuracy"}).code, 2);
   EXPECT_EQ(compare({"--non-inferior", "accuracy=2%"}).code, 2);
-  EXPECT_EQ(compare({"--non-inferior", "accuracy=-2%x"}).code, 2);
+  for (const char* number : {"-2%x", "", "%", "nan", "-nan", "-inf", "-1e999", " -2%"}) {
+    EXPECT_EQ(compare({"--non-inferior", std::string("accuracy=") + number}).code, 2) << number;
+  }
+  EXPECT_EQ(compare({"--non-inferior", "pnr_ties=-2%"}).code, 2);
   const Outcome unknown = compare({"--non-inferior", "mrr=-2%"});
   EXPECT_EQ(unknown.code, 1);
   EXPECT_THAT(unknown.err, HasSubstr("no metric is called mrr"));

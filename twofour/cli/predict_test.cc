@@ -40,6 +40,16 @@ TEST(Predict, JsonLinesInJsonLinesOut) {
   EXPECT_GE(json::parse(rows[1])["label"], 0);
 }
 
+TEST(Predict, ToleratesByteOrderMarkAndEmptyLines) {
+  const std::string plain = predict("cross-encoder", "query\tdocument\nlamp\tbag\n").out;
+  EXPECT_EQ(lines(plain).size(), 2);
+  EXPECT_EQ(predict("cross-encoder", "\xEF\xBB\xBF\r\nquery\tdocument\r\n\r\nlamp\tbag\r\n\n").out,
+            plain);
+  const std::string pair = R"({"query": "lamp", "document": "bag"})";
+  EXPECT_EQ(predict("cross-encoder", "\xEF\xBB\xBF" + pair + "\n\n" + pair).out,
+            predict("cross-encoder", pair + "\n" + pair + "\n").out);
+}
+
 TEST(Predict, EmbeddingsOfTextsAndProductOfPairs) {
   const Outcome texts = predict("minilm", "id\ttext\n1\tgreen lamp\n2\tred bag\n");
   ASSERT_EQ(texts.code, 0) << texts.err;

@@ -22,6 +22,11 @@ using Json = nlohmann::ordered_json;
 // More points than a chart has pixels only make the page large.
 constexpr size_t kMaxPoints = 400;
 
+// Of the intervals; twofour compare has the same defaults.
+constexpr int kResamples = 10000;
+constexpr double kConfidence = 0.95;
+constexpr uint64_t kSeed = 17;
+
 using Curve = std::vector<std::pair<int64_t, double>>;
 
 struct Log {
@@ -129,6 +134,12 @@ Json collect_run(const fs::path& path) {
   return run;
 }
 
+std::set<std::string> query_ids(const QueryScores& scores) {
+  std::set<std::string> ids;
+  for (const QueryStats& query : scores.queries) ids.insert(query.query_id);
+  return ids;
+}
+
 // Differences of each run's scores to those of the first run, where both have scores over the same
 // queries: {"pnr": {"relative", "low", "high"}, ...}.
 void add_differences(const std::vector<fs::path>& paths, Json& runs) {
@@ -138,13 +149,15 @@ void add_differences(const std::vector<fs::path>& paths, Json& runs) {
   for (size_t i = 1; i < paths.size(); ++i) {
     if (!fs::exists(scores_of(paths[i]))) continue;
     const QueryScores scores = read_scores_file(scores_of(paths[i]));
+    if (query_ids(scores) != query_ids(base)) continue;
     if (scores.options != base.options) {
       throw Error(scores_of(paths[i]).string(),
                   fmt::format("was evaluated with other metric options than {}",
                               scores_of(paths.front()).string()));
     }
     Json& differences = runs[i]["differences"];
-    for (const auto& [name, interval] : paired_bootstrap(base.queries, scores.queries)) {
+    for (const auto& [name, interval] : paired_bootstrap(base.queries, scores.queries, kResamples,
+                                                         kConfidence, kSeed, base.options)) {
       differences[name] = {{"relative", interval.relative},
                            {"low", interval.relative_low},
                            {"high", interval.relative_high}};

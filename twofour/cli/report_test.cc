@@ -6,6 +6,7 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/report_data.h"
 #include "twofour/cli/testing/run_command.h"
+#include "twofour/metrics/scores_file.h"
 
 namespace twofour::cli {
 namespace {
@@ -92,6 +93,30 @@ TEST_F(Report, ScoresGiveDifferencesTheirIntervals) {
   EXPECT_EQ(outcome.code, 0);
   EXPECT_THAT(outcome.out, HasSubstr("| run | "));
   EXPECT_THAT(outcome.out, HasSubstr(" % .. "));
+}
+
+TEST_F(Report, ScoresOverOtherQueriesGiveNoDifferences) {
+  const auto write = [&](const std::filesystem::path& run, const std::string& id, int64_t k) {
+    QueryScores scores{"test", {.recall_k = k}, {}};
+    for (int i = 0; i < 4; ++i) {
+      scores.queries.push_back(
+          {.query_id = id + std::to_string(i), .concordant = 3 + i, .discordant = 1});
+    }
+    write_scores_file(run / "scores.jsonl.zst", scores);
+  };
+  const auto a = run("a", 1), b = run("b", 1), c = run("c", 1);
+  write(a, "q", 10);
+  write(b, "other", 10);
+  write(c, "q", 10);
+  const auto report = collect_report({a, b, c});
+  EXPECT_FALSE(report["runs"][1].contains("differences"));
+  EXPECT_TRUE(report["runs"][2].contains("differences"));
+  write(c, "q", 20);
+  EXPECT_THAT(
+      [&] {
+        collect_report({a, c});
+      },
+      ThrowsMessage<Error>(HasSubstr("other metric options")));
 }
 
 TEST_F(Report, ModelDirectoryAloneIsARun) {

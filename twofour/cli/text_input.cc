@@ -1,26 +1,19 @@
 #include "twofour/cli/text_input.h"
 
 #include <fmt/format.h>
-#include <unicode/ustring.h>
 
+#include <algorithm>
 #include <istream>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <utility>
 
 #include "twofour/base/error.h"
-#include "twofour/io/file.h"
+#include "twofour/io/utf8.h"
 
 namespace twofour::cli {
 namespace {
 
 using Json = nlohmann::json;
-
-bool is_utf8(const std::string& text) {
-  UErrorCode status = U_ZERO_ERROR;
-  int32_t length = 0;
-  u_strFromUTF8(nullptr, 0, &length, text.data(), static_cast<int32_t>(text.size()), &status);
-  return status != U_INVALID_CHAR_FOUND;
-}
 
 std::vector<std::string> split_tabs(const std::string& line) {
   std::vector<std::string> fields;
@@ -42,10 +35,13 @@ std::string string_of(const Json& object, const char* key) {
 }  // namespace
 
 TextInput::TextInput(std::istream& in, std::string origin) : in_(in), origin_(std::move(origin)) {
-  if (in_.peek() == '{')
+  if (!next_line(line_ahead_)) throw Error(origin_, "is empty");
+  if (line_ahead_.starts_with('{')) {
     format_ = Format::kJsonl;
-  else
-    read_header();
+    has_line_ahead_ = true;
+  } else {
+    read_header(line_ahead_);
+  }
 }
 
 void TextInput::fail(const std::string& message) const {
@@ -53,19 +49,21 @@ void TextInput::fail(const std::string& message) const {
 }
 
 bool TextInput::next_line(std::string& line) {
-  if (!std::getline(in_, line)) {
-    if (in_.bad()) throw Error(origin_, "cannot be read to its end");
-    return false;
+  if (std::exchange(has_line_ahead_, false)) {
+    line = std::move(line_ahead_);
+    return true;
   }
-  ++line_;
-  if (line.ends_with('\r')) line.pop_back();
-  if (!is_utf8(line)) fail("is not UTF-8");
-  return true;
+  while (std::getline(in_, line)) {
+    if (++line_ == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
+    if (line.ends_with('\r')) line.pop_back();
+    if (first_bad_byte(line) != line.size()) fail("is not UTF-8 text");
+    if (!line.empty()) return true;
+  }
+  if (in_.bad()) throw Error(origin_, "cannot be read to its end");
+  return false;
 }
 
-void TextInput::read_header() {
-  std::string line;
-  if (!next_line(line)) throw Error(origin_, "is empty");
+void TextInput::read_header(const std::string& line) {
   const auto names = split_tabs(line);
   columns_ = names.size();
   const auto column = [&](std::string_view name) {
@@ -80,7 +78,7 @@ void TextInput::read_header() {
   set_pairs(false);
   if (first_column_ < 0) {
     throw Error(
-        fmt::format("{}:1", origin_),
+        fmt::format("{}:{}", origin_, line_),
         fmt::format("expected a header with the columns query and document, or text; found: {}",
                     fmt::join(names, ", ")),
         "Begin with a header line, or give JSON Lines");
@@ -124,33 +122,6 @@ std::vector<InputText> TextInput::read(size_t limit) {
     texts.push_back(format_ == Format::kTsv ? parse_tsv(line) : parse_json(line));
   }
   return texts;
-}
-
-Corpus read_corpus(const std::filesystem::path& path) {
-  std::istringstream in(read_file(path));
-  const bool json = in.peek() == '{';
-  Corpus corpus;
-  int64_t number = 0;
-  for (std::string line; std::getline(in, line);) {
-    ++number;
-    if (!json) {
-      corpus.ids.push_back(std::to_string(number));
-      corpus.texts.push_back(std::move(line));
-      continue;
-    }
-    try {
-      const Json object = Json::parse(line);
-      const std::string title = string_of(object, "title"),
-                        text = object.at("text").get<std::string>();
-      corpus.ids.push_back(object.at("_id").get<std::string>());
-      corpus.texts.push_back(title.empty() ? text : title + " " + text);
-    } catch (const std::exception& error) {
-      throw Error(fmt::format("{}:{}", path.string(), number),
-                  fmt::format("expected a document with _id and text: {}", error.what()));
-    }
-  }
-  if (corpus.texts.empty()) throw Error(path.string(), "holds no documents");
-  return corpus;
 }
 
 }  // namespace twofour::cli

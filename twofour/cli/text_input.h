@@ -2,10 +2,11 @@
 //
 //   TSV    a header with the columns query and document, or text; other columns are ignored
 //   JSONL  objects with the same keys, when the first character is '{'
+//
+// UTF-8; a byte order mark, CRLF and empty lines are tolerated.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <iosfwd>
 #include <string>
 #include <vector>
@@ -36,23 +37,17 @@ class TextInput {
   InputText parse_json(const std::string& line);
   void set_pairs(bool pairs);  // throws Error if an earlier line was of the other kind
   [[noreturn]] void fail(const std::string& message) const;
-  void read_header();
+  void read_header(const std::string& line);
 
   std::istream& in_;
   std::string origin_;
   Format format_ = Format::kTsv;
   int64_t line_ = 0;
+  std::string line_ahead_;  // read to find out the format
+  bool has_line_ahead_ = false;
   size_t columns_ = 0;
   int first_column_ = -1, second_column_ = -1;
   bool pairs_ = false, kind_known_ = false;
 };
-
-struct Corpus {
-  std::vector<std::string> ids, texts;
-};
-
-// A BEIR corpus (JSON Lines with _id, title, text) or one document a line, numbered from 1; *.zst
-// too.
-Corpus read_corpus(const std::filesystem::path& path);
 
 }  // namespace twofour::cli

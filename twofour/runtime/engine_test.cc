@@ -248,6 +248,12 @@ TEST(Engine, LoadsFromMemory) {
   }
   std::map<std::string, std::span<const std::byte>> files;
   for (const auto& [name, content] : bytes) files[name] = std::as_bytes(std::span(content));
+  auto untokenized = files;
+  untokenized.erase("vocab.txt");
+  untokenized.erase("tokenizer.json");
+  EXPECT_THAT(
+      [&] { Engine::load(ModelDirectory::from_memory(untokenized, "a name"))->tokenizer(); },
+      testing::ThrowsMessage<Error>(testing::HasSubstr("[a name]")));
   const auto engine = Engine::load(ModelDirectory::from_memory(files, "memory"));
   files.clear();
   bytes.clear();
