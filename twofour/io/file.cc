@@ -53,11 +53,12 @@ std::optional<pid_t> writer_of(std::string_view name, const std::string& target_
 
 // What killed writers of `target` left. Best effort: a leftover costs disk space only.
 void remove_leftovers(const fs::path& target) {
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path(), ignored)) {
-    const std::string name = entry.path().filename().string();
+  std::error_code error, ignored;
+  fs::directory_iterator entry(target.parent_path(), error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
     const auto writer = writer_of(name, target.filename().string());
-    if (writer && ::kill(*writer, 0) != 0 && errno == ESRCH) fs::remove_all(entry.path(), ignored);
+    if (writer && ::kill(*writer, 0) != 0 && errno == ESRCH) fs::remove_all(entry->path(), ignored);
   }
 }
 
