@@ -10,7 +10,7 @@ foreach(line IN LISTS lines)
   if(symbol MATCHES "^twofour_[a-z_]+@@TWOFOUR_0$")
     math(EXPR functions "${functions} + 1")
   elseif(NOT symbol MATCHES "^TWOFOUR_0"
-         AND NOT symbol MATCHES "^twofour::(Engine|Session|Scorer|Error|ModelDirectory)::[a-zA-Z_~]+\\("
+         AND NOT symbol MATCHES "^twofour::(Engine|Session|Scorer|Error|ModelDirectory)::[a-zA-Z_~]+(\\[abi:cxx11\\])?\\("
          AND NOT symbol MATCHES "^(typeinfo|typeinfo name|vtable) for twofour::Error@@")
     message(SEND_ERROR "unexpected symbol: ${symbol}")
   endif()
