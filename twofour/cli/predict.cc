@@ -170,10 +170,11 @@ class Search {
         scoring_(scoring),
         console_(console),
         corpus_(read_corpus(options.documents)) {
-    if (scoring_.embeds())
+    if (scoring_.embeds()) {
       embeddings_ = scoring_.embed(corpus_.texts, progress("embed documents"));
-    else if (options_.candidates > 0)
+    } else if (options_.candidates > 0 && options_.candidates < std::ssize(corpus_.texts)) {
       lexical_.emplace(corpus_.texts);
+    }
   }
 
   void answer(const std::string& query) {

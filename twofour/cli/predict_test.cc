@@ -138,6 +138,18 @@ TEST_P(Search, RefusesADamagedCorpus) {
   EXPECT_THAT(outcome.err, HasSubstr("corpus.jsonl:2"));
 }
 
+TEST(SearchCandidates, CrossEncoderScoresWhatBm25Finds) {
+  const std::filesystem::path folder = scratch("candidates");
+  spill(folder / "corpus.txt", "a green desk lamp\na red leather bag\na red shoe\n");
+  const Outcome outcome = predict(
+      "cross-encoder", "",
+      {"--documents", folder / "corpus.txt", "--query", "red bag", "--candidates", "1", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json documents = json::parse(outcome.out)["documents"];
+  ASSERT_EQ(documents.size(), 1);
+  EXPECT_EQ(documents[0]["text"], "a red leather bag");
+}
+
 INSTANTIATE_TEST_SUITE_P(Heads, Search, ::testing::Values("cross-encoder", "minilm"),
                          [](const auto& info) {
                            return info.index == 0 ? "Scores" : "Embeddings";
