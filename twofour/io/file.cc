@@ -239,4 +239,9 @@ void write_directory_atomically(const fs::path& path,
   sync_directory(target.parent_path());
 }
 
+void recover_directory(const fs::path& path) {
+  const fs::path target = normalized(path);
+  recover_directory(target, previous_name(target));
+}
+
 }  // namespace twofour

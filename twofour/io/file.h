@@ -27,4 +27,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 void write_directory_atomically(const std::filesystem::path& path,
                                 const std::function<void(const std::filesystem::path&)>& fill);
 
+// Puts back the folder that a kill between those two renames left beside `path`: for readers that
+// come before the next write.
+void recover_directory(const std::filesystem::path& path);
+
 }  // namespace twofour

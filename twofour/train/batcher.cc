@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <random>
+#include <unordered_map>
 
 #include "twofour/base/error.h"
 
@@ -179,7 +180,9 @@ std::vector<Batch> Batcher::plan(int64_t epoch) const {
   shuffle(batches, random);
   for (Batch& batch : batches) {
     add_sequences(batch);
-    if (options_.form == BatchForm::kContrastive) add_hard_negatives(batch, random());
+    if (options_.form != BatchForm::kContrastive) continue;
+    add_hard_negatives(batch, random());
+    find_other_positives(batch);
   }
   return batches;
 }
@@ -203,12 +206,30 @@ void Batcher::add_hard_negatives(Batch& batch, uint64_t seed) const {
     const Pair& positive = data_.pairs[pair];
     std::vector<int32_t> candidates;
     for (const int32_t other : pairs_of_query_[positive.query]) {
-      if (data_.pairs[other].label < positive.label) candidates.push_back(other);
+      if (data_.pairs[other].label <= 0) candidates.push_back(other);
     }
     shuffle(candidates, random);
     const size_t count = std::min<size_t>(options_.hard_negatives, candidates.size());
     for (size_t i = 0; i < count; ++i) {
       batch.sequences.push_back(queries + data_.pairs[candidates[i]].document);
+    }
+  }
+}
+
+void Batcher::find_other_positives(Batch& batch) const {
+  const auto queries = static_cast<int32_t>(data_.queries.size());
+  const auto positives = static_cast<int32_t>(batch.pairs.size());
+  std::unordered_multimap<int32_t, int32_t> places;
+  for (int32_t i = positives; i < std::ssize(batch.sequences); ++i) {
+    places.emplace(batch.sequences[i] - queries, i - positives);
+  }
+  for (int32_t row = 0; row < positives; ++row) {
+    for (const int32_t other : pairs_of_query_[data_.pairs[batch.pairs[row]].query]) {
+      if (data_.pairs[other].label <= 0) continue;
+      const auto [first, last] = places.equal_range(data_.pairs[other].document);
+      for (auto place = first; place != last; ++place) {
+        if (place->second != row) batch.other_positives.emplace_back(row, place->second);
+      }
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "twofour/base/thread_pool.h"
@@ -48,12 +49,14 @@ enum class BatchForm {
 struct Batch {
   std::vector<int32_t> pairs;      // of the dataset; the positives for kContrastive
   std::vector<int32_t> sequences;  // of the store: pairs; or queries, documents, hard negatives, in this order
+  // kContrastive: query i, and a document (counted from the first one) that answers it besides document i.
+  std::vector<std::pair<int32_t, int32_t>> other_positives;
 };
 
 struct BatcherOptions {
   BatchForm form = BatchForm::kPairs;
   int64_t batch_pairs = 64;
-  int64_t hard_negatives = 1;  // kContrastive: documents of the same query with a lower label for each positive
+  int64_t hard_negatives = 1;  // kContrastive: documents of the same query without a label above 0, for each positive
   uint64_t seed = 1;
 };
 
@@ -73,6 +76,7 @@ class Batcher {
   bool of_texts() const;
   void add_sequences(Batch& batch) const;
   void add_hard_negatives(Batch& batch, uint64_t seed) const;
+  void find_other_positives(Batch& batch) const;
 
   const Dataset& data_;
   const TokenStore& tokens_;

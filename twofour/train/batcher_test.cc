@@ -7,6 +7,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include "twofour/base/error.h"
 
@@ -157,6 +158,35 @@ TEST_F(BatcherTest, ContrastiveBatchesHoldQueriesPositivesAndHardNegatives) {
       EXPECT_EQ(negative.query, pair.query);
       EXPECT_EQ(negative.label, 0);
     }
+  }
+}
+
+// Two queries share a document that answers both; both documents of one query are in the batch.
+TEST_F(BatcherTest, ContrastiveBatchesTellWhatElseAnswersAQuery) {
+  Dataset small = make_data(2);
+  small.pairs[14].document = small.pairs[4].document;
+  small.pairs[0].label = 2;
+  small.pairs[1].label = 1;
+  const TokenStore store = TokenStore::of_texts(small, LetterTokenizer(), 64, pool);
+  const Batcher batcher(small, store,
+                        {.form = BatchForm::kContrastive, .batch_pairs = 64, .hard_negatives = 20});
+  const Batch batch = batcher.plan(0)[0];
+  const auto positives = static_cast<int32_t>(batch.pairs.size());
+  ASSERT_EQ(positives, 6);
+  std::set<std::pair<int32_t, int32_t>> expected;
+  for (int32_t row = 0; row < positives; ++row) {
+    for (int32_t i = positives; i < std::ssize(batch.sequences); ++i) {
+      for (const Pair& pair : small.pairs) {
+        const bool answers = pair.label > 0 && pair.document == batch.sequences[i] - 2 &&
+                             pair.query == small.pairs[batch.pairs[row]].query;
+        if (answers && i - positives != row) expected.emplace(row, i - positives);
+      }
+    }
+  }
+  EXPECT_EQ(expected.size(), 4u * 4 + 2 * 2);
+  EXPECT_EQ(std::set(batch.other_positives.begin(), batch.other_positives.end()), expected);
+  for (size_t i = 2 * positives; i < batch.sequences.size(); ++i) {
+    EXPECT_EQ(small.pairs[batch.sequences[i] - 2].label, 0);
   }
 }
 

@@ -7,11 +7,10 @@
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/quant/quantize.h"
-#include "twofour/sparse/sparse24.h"
 #include "twofour/train/fake_quantize.h"
 #include "twofour/train/result_model.h"
+#include "twofour/train/sparsity_context.h"
 #include "twofour/train/torch_session.h"
-#include "twofour/train/torch_tensors.h"
 
 namespace twofour {
 namespace {
@@ -53,25 +52,14 @@ void check_request(const CalibrateRequest& request, const ModelDirectory& model,
   }
 }
 
-// The weights that are 2:4 already must be so in the result, and what share of them is zero.
-void describe_sparsity(const Network& network, const ParameterMap& parameters, ResultModel& result,
-                       ResultDescription& description) {
-  int64_t zeros = 0, all = 0;
-  int share_rows = 32;
-  for (const Op& op : network.ops) {
-    if (op.kind != OpKind::kLinear || !op.prunable) continue;
-    const std::string& name = network.parameter(op, 0).name;
-    const at::Tensor weight = parameters.at(name).detach();
-    const SparsityReport report = sparsity_report(view_of(weight));
-    all += weight.numel();
-    zeros += weight.numel() - weight.count_nonzero().item<int64_t>();
-    if (report.zeros < 0.5 || report.groups_2_4 < 1) continue;
-    share_rows = std::min(share_rows, report.share_rows);
-    result.sparse_weights.push_back(name);
-  }
-  if (result.sparse_weights.empty()) return;
-  description.sparsity = static_cast<double>(zeros) / static_cast<double>(all);
-  description.share_rows = share_rows;
+// The weights that are 2:4 already must be so in the result.
+void keep_sparsity(const Network& network, const ParameterMap& parameters, ResultModel& result,
+                   ResultDescription& description) {
+  SparsityContext context(network, {});
+  context.adopt(parameters);
+  result.sparse_weights = context.sparse_weights();
+  description.sparsity = context.sparsity();
+  description.share_rows = context.share_rows();
 }
 
 }  // namespace
@@ -108,7 +96,7 @@ void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks
   ResultModel result{model, network, parameters,
                      calibrate_scales(network, parameters, tokens, batches, request.method)};
   ResultDescription description{.int8 = true, .calibration = request.method.to_string()};
-  describe_sparsity(network, parameters, result, description);
+  keep_sparsity(network, parameters, result, description);
   result.twofour_json = describe_result(description, model.twofour_json());
   write_result_model(request.out, result);
 }

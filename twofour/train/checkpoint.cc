@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -29,7 +31,12 @@ json exact(const Metrics& metrics) {
 Metrics exact(const json& object) {
   Metrics metrics;
   for (const auto& [name, text] : object.items()) {
-    metrics[name] = std::stod(text.get<std::string>());
+    const auto digits = text.get<std::string>();
+    const char* end = digits.data() + digits.size();
+    const auto [stop, error] = std::from_chars(digits.data(), end, metrics[name]);
+    if (error != std::errc() || stop != end) {
+      throw std::invalid_argument(fmt::format("{} is '{}', not a number", name, digits));
+    }
   }
   return metrics;
 }
@@ -118,7 +125,9 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
     }
     checkpoint.state = state_from_json(state.at("state"));
     state.at("fingerprint").get_to(checkpoint.fingerprint);
-  } catch (const json::exception& error) {
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
     throw Error(file.string(), fmt::format("is damaged: {}", error.what()),
                 "Remove the checkpoint folder to start again.");
   }

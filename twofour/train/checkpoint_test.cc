@@ -107,12 +107,31 @@ TEST_F(CheckpointTest, FullDiskLeavesTheOneBefore) {
 
 TEST_F(CheckpointTest, DamageIsNamed) {
   save_checkpoint(path, make_checkpoint());
+  const std::string whole = read_file(path / "state.json");
   write_file_atomically(path / "state.json", "{\"format\": 1}");
   EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("state.json] is damaged"));
+  std::string state = whole;
+  state.replace(state.find("\"inf\""), 5, "\"1.5x\"");
+  write_file_atomically(path / "state.json", state);
+  EXPECT_THAT(message_of([&] { load_checkpoint(path); }),
+              HasSubstr("state.json] is damaged: pnr is '1.5x', not a number"));
   write_file_atomically(path / "state.json", "{\"format\": 99}");
   EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("of another version"));
   fs::remove(path / "state.json");
   EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("state.json"));
+}
+
+TEST(Fingerprint, SeesHowAModelPoolsAndCutsItsTexts) {
+  const fs::path source = fs::path(TWOFOUR_SOURCE_DIR) / "tests/golden/minilm/model";
+  const fs::path copy = fs::path(testing::TempDir()) / "fingerprint";
+  const std::string before = hash_of(ModelDirectory::open(source));
+  for (const char* name : {"modules.json", "1_Pooling/config.json", "sentence_bert_config.json"}) {
+    fs::remove_all(copy);
+    fs::copy(source, copy, fs::copy_options::recursive);
+    EXPECT_EQ(hash_of(ModelDirectory::open(copy)), before);
+    write_file_atomically(copy / name, read_file(copy / name) + "\n");
+    EXPECT_NE(hash_of(ModelDirectory::open(copy)), before) << name;
+  }
 }
 
 TEST(Fingerprint, NamesWhatDiffers) {

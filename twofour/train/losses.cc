@@ -28,15 +28,11 @@ at::Tensor ranknet_loss(const at::Tensor& scores, const at::Tensor& labels,
 }
 
 at::Tensor contrastive_loss(const at::Tensor& queries, const at::Tensor& documents,
-                            const at::Tensor& query_of_document, const at::Tensor& query,
-                            double temperature) {
-  const int64_t batch = queries.size(0);
-  at::Tensor excluded = query.unsqueeze(1).eq(query_of_document.unsqueeze(0));
-  excluded.diagonal().fill_(false);
+                            const at::Tensor& excluded, double temperature) {
   const at::Tensor similarity =
       queries.to(at::kFloat).matmul(documents.to(at::kFloat).t()) / temperature;
   return at::cross_entropy_loss(similarity.masked_fill(excluded, kNegativeInfinity),
-                                at::arange(batch));
+                                at::arange(queries.size(0)));
 }
 
 }  // namespace twofour

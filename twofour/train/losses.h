@@ -19,14 +19,12 @@ at::Tensor ranknet_loss(const at::Tensor& scores, const at::Tensor& labels,
 
 // Cross-entropy of similarities / temperature. InfoNCE.
 //
-//   queries            [batch, d]         L2-normalized
-//   documents          [batch + hard, d]  L2-normalized; the positive of query i is document i
-//   query_of_document  [batch + hard]     int64: the query that the document answers; -1 for a hard
-//   negative query              [batch]            int64
+//   queries            [batch, d]             L2-normalized
+//   documents          [batch + hard, d]      L2-normalized; the positive of query i is document i
+//   excluded           [batch, batch + hard]  bool: documents that answer the query too
 //
-// All other documents are negatives, except those that answer the same query.
+// All other documents are negatives.
 at::Tensor contrastive_loss(const at::Tensor& queries, const at::Tensor& documents,
-                            const at::Tensor& query_of_document, const at::Tensor& query,
-                            double temperature);
+                            const at::Tensor& excluded, double temperature);
 
 }  // namespace twofour

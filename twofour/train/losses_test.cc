@@ -56,12 +56,20 @@ TEST(Losses, GoldenRankNet) {
   expect_gradient("ranknet", "scores", scores);
 }
 
+// Documents of the query other than its own one.
+at::Tensor same_query(const at::Tensor& query, const at::Tensor& query_of_document) {
+  at::Tensor same = query.unsqueeze(1).eq(query_of_document.unsqueeze(0));
+  same.diagonal().fill_(false);
+  return same;
+}
+
 TEST(Losses, GoldenContrastive) {
   const at::Tensor queries = golden().leaf("contrastive.queries");
   const at::Tensor documents = golden().leaf("contrastive.documents");
   expect_loss("contrastive",
-              contrastive_loss(queries, documents, golden().int64("contrastive.query_of_document"),
-                               golden().int64("contrastive.query"),
+              contrastive_loss(queries, documents,
+                               same_query(golden().int64("contrastive.query"),
+                                          golden().int64("contrastive.query_of_document")),
                                golden().number("contrastive.temperature")));
   expect_gradient("contrastive", "queries", queries);
   expect_gradient("contrastive", "documents", documents);
@@ -164,8 +172,8 @@ TEST(Losses, ContrastiveEqualsALoopOverDocuments) {
     }
     sum += std::log(denominator) - queries[i].dot(documents[i]).item<double>() / temperature;
   }
-  const at::Tensor loss =
-      contrastive_loss(queries, documents, at::tensor(answers), at::tensor(query), temperature);
+  const at::Tensor loss = contrastive_loss(
+      queries, documents, same_query(at::tensor(query), at::tensor(answers)), temperature);
   EXPECT_NEAR(loss.item<double>(), sum / 3, 1e-5);
 }
 

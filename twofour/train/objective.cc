@@ -26,14 +26,14 @@ at::Tensor scores_of(const at::Tensor& logits) {
   return logits.softmax(1).mv(at::arange(logits.size(1), at::kFloat));
 }
 
-at::Tensor contrastive(const Dataset& data, const Batch& batch, const at::Tensor& output,
-                       double temperature) {
+at::Tensor contrastive(const Batch& batch, const at::Tensor& output, double temperature) {
   const at::Tensor unit = output / output.norm(2, -1, true).clamp_min(1e-12);
-  const int64_t positives = std::ssize(batch.pairs), all = output.size(0);
-  const at::Tensor query = queries_of(data, batch);
-  const at::Tensor hard = at::full({all - 2 * positives}, -1, at::kLong);
-  return contrastive_loss(unit.slice(0, 0, positives), unit.slice(0, positives),
-                          at::cat({query, hard}), query, temperature);
+  const int64_t positives = std::ssize(batch.pairs);
+  at::Tensor excluded = at::zeros({positives, output.size(0) - positives}, at::kBool);
+  auto cell = excluded.accessor<bool, 2>();
+  for (const auto& [query, document] : batch.other_positives) cell[query][document] = true;
+  return contrastive_loss(unit.slice(0, 0, positives), unit.slice(0, positives), excluded,
+                          temperature);
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ LossValues compute_losses(const std::vector<LossTerm>& terms, const Dataset& dat
         return ranknet_loss(scores_of(student.output), labels_of(data, batch),
                             queries_of(data, batch));
       case LossKind::kContrastive:
-        return contrastive(data, batch, student.output, term.temperature);
+        return contrastive(batch, student.output, term.temperature);
       case LossKind::kLogits:
         return logits_loss(student.output, teacher->output, term.temperature);
       case LossKind::kHiddenStates:

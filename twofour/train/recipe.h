@@ -75,7 +75,7 @@ struct Stage {
   double sparsity = 0;    // share of zeros to hold from the first step of the stage on
   bool regrowth = false;  // recompute masks from all weights instead of nesting
   int share_rows = 1;
-  RowPairing pairing = RowPairing::kAdjacent;
+  RowPairing pairing = RowPairing::kLeastEnergy;  // how rows find each other where share_rows > 1
 
   bool fake_quantize = false;                  // QAT; needs a calibration here or in an earlier stage
   std::optional<CalibrationMethod> calibrate;  // run calibration at the start of the stage
@@ -94,9 +94,9 @@ struct Recipe {
   int64_t batch_pairs = 64;  // of a micro-batch
   int64_t accumulate = 1;    // micro-batches for one optimizer step
   int64_t max_length = 128;
-  int64_t hard_negatives = 1;     // kContrastive: documents of a lower label for each positive
+  int64_t hard_negatives = 1;     // kContrastive: documents of the query without a label above 0, for each positive
   std::string autocast = "auto";  // "auto": bf16 where the CPU has it; "bf16"; "none"
-  double dropout = -1;            // -1: the model's own
+  double dropout = -1;            // -1: the model's own; else in its place, where the model has some
 
   HeadKind head = HeadKind::kClassification;
   int64_t num_labels = 0;  // 0: the model's own; from the training data if it has no head

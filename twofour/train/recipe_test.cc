@@ -66,12 +66,16 @@ TEST(Recipe, WrittenTextReadsBackAsTheSameRecipe) {
   }
 }
 
-TEST(Recipe, ControlIsAsLongAsSparseQat) {
-  Recipe control = shipped("control"), sparse = shipped("sparse-qat");
+TEST(Recipe, ComparedOnesAreAsLongAsSparseQat) {
+  Recipe sparse = shipped("sparse-qat");
   std::erase_if(sparse.stages, [](const Stage& stage) { return stage.only_untrained_head; });
-  limit_steps(control, 0, 1000);
   limit_steps(sparse, 0, 1000);
-  EXPECT_EQ(total_steps(control), total_steps(sparse));
+  for (const char* name : {"control", "int8-qat"}) {
+    Recipe other = shipped(name);
+    limit_steps(other, 0, 1000);
+    EXPECT_EQ(total_steps(other), total_steps(sparse)) << name;
+    for (const Stage& stage : other.stages) EXPECT_GE(stage.losses.size(), 3u) << name;
+  }
 }
 
 TEST(Recipe, SparseQatEndsSparseAndInt8) {
@@ -89,6 +93,7 @@ TEST(Recipe, StagesInheritSparsity) {
       stages({"name: a, sparsity: 0.25, share_rows: 2, " + kTrained, "name: b, " + kTrained}), "r");
   EXPECT_EQ(recipe.stages[1].sparsity, 0.25);
   EXPECT_EQ(recipe.stages[1].share_rows, 2);
+  EXPECT_EQ(recipe.stages[1].pairing, RowPairing::kLeastEnergy);
 }
 
 TEST(Recipe, MaskStepsBecomeStages) {

@@ -105,6 +105,8 @@ std::string describe_result(const ResultDescription& result, const std::string& 
     json["pruning"] = {{"pattern", result.sparsity >= 0.5 ? "2:4" : "part of 2:4"},
                        {"sparsity", result.sparsity},
                        {"share_rows", result.share_rows}};
+  } else if (!result.recipe.empty()) {
+    json.erase("pruning");
   }
   json["scheme"] = {{"weights", "f32"}, {"activations", "f32"}};
   if (result.int8) {

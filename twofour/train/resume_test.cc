@@ -63,6 +63,21 @@ class Killed : public testing::Test {
   Killed() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
 
+void expect_same_bytes_after_kill(TrainRequest request, int step) {
+  EXPECT_EXIT(run_afresh(request, kill_after_step(step)), testing::KilledBySignal(SIGKILL), "");
+  request.resume = true;
+  const auto resumed = contents_of(run_training(request, {}).model);
+  request.resume = false;
+  EXPECT_TRUE(resumed == contents_of(run_afresh(request).model));
+}
+
+// Stops before the step in which it is asked for the `polls`-th time.
+TrainSummary stop_after(const TrainRequest& request, int polls) {
+  Callbacks callbacks;
+  callbacks.stop_requested = [polls, done = 0]() mutable { return ++done > polls; };
+  return run_afresh(request, callbacks);
+}
+
 class KilledAfter : public Killed, public testing::WithParamInterface<int> {};
 
 TEST_P(KilledAfter, AStepItEndsInTheSameBytes) {
@@ -87,19 +102,56 @@ TEST_F(Killed, WithCachedTeacherLogitsItEndsInTheSameBytes) {
   request.overrides["stages.*.losses"] = "[{kind: cross_entropy}, {kind: logits}]";
   request.overrides["stages.0.losses"] = "[{kind: cross_entropy}]";
   request.overrides["stages.4.steps"] = "16";  // a second epoch, so that the cache is read
-  EXPECT_EXIT(run_afresh(request, kill_after_step(29)), testing::KilledBySignal(SIGKILL), "");
+  expect_same_bytes_after_kill(request, 29);
+}
+
+TEST_F(Killed, WithThreadsAndBf16ItEndsInTheSameBytes) {
+  TrainRequest request = whole_chain("killed.bf16");
+  request.threads = 2;
+  request.overrides["autocast"] = "bf16";
+  expect_same_bytes_after_kill(request, 14);
+}
+
+// Killed between the mask that regrows and the one before it, whose pruned weights are collected.
+TEST_F(Killed, WithRegrowthAndAccumulationItEndsInTheSameBytes) {
+  TrainRequest request = whole_chain("killed.regrowth");
+  request.overrides["stages.2.regrowth"] = "true";
+  request.overrides["accumulate"] = "2";
+  expect_same_bytes_after_kill(request, 7);
+}
+
+// As a file system without exchange of folders may leave it.
+TEST(Resume, FindsTheCheckpointOfAnInterruptedWrite) {
+  TrainRequest request = whole_chain("recovered");
+  stop_after(request, 9);
+  fs::rename(request.out / "checkpoint", request.out / ".checkpoint.twofour-previous");
+  std::string messages;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel, const std::string& message) { messages += message + "\n"; };
   request.resume = true;
-  const auto resumed = contents_of(run_training(request, {}).model);
-  request.resume = false;
-  EXPECT_TRUE(resumed == contents_of(run_afresh(request).model));
+  run_training(request, callbacks);
+  EXPECT_THAT(messages, HasSubstr("resuming after step"));
+  EXPECT_TRUE(contents_of(request.out / "model") == uninterrupted());
+}
+
+TEST(Resume, WarnsWhereALogHasLostItsCheckpoint) {
+  TrainRequest request = whole_chain("lost");
+  stop_after(request, 9);
+  fs::remove_all(request.out / "checkpoint");
+  std::string warnings;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel level, const std::string& message) {
+    if (level == LogLevel::kWarning) warnings += message;
+  };
+  request.resume = true;
+  run_training(request, callbacks);
+  EXPECT_THAT(warnings, HasSubstr("log.jsonl is there without a checkpoint"));
+  EXPECT_EQ(log_rows(request.out, "step").size(), 20u);
 }
 
 TEST(Resume, StopSavesAndGoesOnToTheSameBytes) {
   TrainRequest request = whole_chain("stopped");
-  Callbacks callbacks;
-  int polls = 0;
-  callbacks.stop_requested = [&] { return ++polls > 9; };
-  const TrainSummary stopped = run_afresh(request, callbacks);
+  const TrainSummary stopped = stop_after(request, 9);
   EXPECT_FALSE(stopped.finished);
   EXPECT_LT(stopped.steps, 20);
   EXPECT_FALSE(fs::exists(request.out / "model"));
@@ -123,10 +175,7 @@ TEST(Resume, FinishedRunsSayWhatTheyDid) {
 template <class Change>
 std::string refusal_after(const std::string& name, const Change& change) {
   TrainRequest request = whole_chain(name);
-  Callbacks callbacks;
-  int polls = 0;
-  callbacks.stop_requested = [&] { return ++polls > 3; };
-  run_afresh(request, callbacks);
+  stop_after(request, 3);
   const auto before = contents_of(request.out);
   request.resume = true;
   change(request);
@@ -156,6 +205,13 @@ TEST(Resume, RefusesOtherData) {
                               request.train_data = kSource / "tests/golden/data/zh.tsv";
                             }),
               HasSubstr("another training data"));
+}
+
+TEST(Resume, KnowsWhatAutocastStoodFor) {
+  const TrainRequest request = whole_chain("autocast");
+  stop_after(request, 3);
+  const auto state = nlohmann::json::parse(read_file(request.out / "checkpoint/state.json"));
+  EXPECT_EQ(state.at("fingerprint").at("autocast"), "none");
 }
 
 TEST(Resume, RefusesAnotherNumberOfThreads) {

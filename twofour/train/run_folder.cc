@@ -35,6 +35,12 @@ TrainSummary summary_from_json(const json& object) {
 
 }  // namespace
 
+void RunFolder::recover() const {
+  if (!std::filesystem::exists(path_)) return;
+  recover_directory(checkpoint());
+  recover_directory(model());
+}
+
 void RunFolder::check(bool resume) const {
   if (resume) return;
   for (const auto& path : {checkpoint(), log(), model(), summary()}) {

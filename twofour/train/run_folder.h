@@ -18,6 +18,9 @@ class RunFolder {
   std::filesystem::path model() const { return path_ / "model"; }
   std::filesystem::path summary() const { return path_ / "summary.json"; }
 
+  // Repairs what a kill amid a write left, so that what is read next is whole.
+  void recover() const;
+
   // Throws Error if the folder holds a run and `resume` is false.
   void check(bool resume) const;
 

@@ -74,6 +74,24 @@ void check_head_fits_losses(const Recipe& recipe, const std::string& origin) {
   }
 }
 
+// What the recipe's reader has checked must hold without these stages too.
+void drop_stages_for_untrained_heads(Recipe& recipe, const std::string& origin) {
+  std::erase_if(recipe.stages, [](const Stage& stage) { return stage.only_untrained_head; });
+  if (recipe.stages.empty()) {
+    throw Error(origin, "has no stage for a model whose head is trained already");
+  }
+  bool calibrated = false;
+  for (const Stage& stage : recipe.stages) {
+    calibrated = calibrated || stage.calibrate.has_value();
+    if (calibrated || (!stage.fake_quantize && !stage.write_int8)) continue;
+    throw Error(origin,
+                fmt::format("stage '{}' needs scales, but only a stage for untrained heads "
+                            "calibrates, and this model's head is trained",
+                            stage.name),
+                "Calibrate in a stage without only_untrained_head.");
+  }
+}
+
 // --- Teacher -----------------------------------------------------------------------------------
 
 // A stage of the run that teaches before anybody distils.
@@ -173,10 +191,16 @@ void plan_steps(const TrainRequest& request, RunInputs& inputs) {
   limit_steps(recipe, request.max_steps, (batches + recipe.accumulate - 1) / recipe.accumulate);
 }
 
+bool wants_bf16(const Recipe& recipe) {
+  if (recipe.autocast != "auto") return recipe.autocast == "bf16";
+  return cpu_features().avx512_bf16 || cpu_features().amx_bf16;
+}
+
 Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs, int threads) {
   Fingerprint fingerprint = {{"recipe", to_yaml(inputs.recipe)},
                              {"model", hash_of(inputs.model)},
-                             {"training data", hash_of(inputs.train)}};
+                             {"training data", hash_of(inputs.train)},
+                             {"autocast", inputs.bf16 ? "bf16" : "none"}};
   if (inputs.dev) fingerprint["evaluation data"] = hash_of(*inputs.dev);
   if (inputs.teacher) fingerprint["teacher"] = hash_of(inputs.teacher->model);
   if (request.deterministic) {
@@ -207,14 +231,12 @@ RunInputs load_inputs(const TrainRequest& request, int threads) {
   inputs.model = with_recipe_head(recipe, model);
   inputs.network = build_network(inputs.model.config());
   if (check_parameters(inputs.network, inputs.model).empty()) {
-    std::erase_if(recipe.stages, [](const Stage& stage) { return stage.only_untrained_head; });
-  }
-  if (recipe.stages.empty()) {
-    throw Error(request.recipe.string(), "has no stage for a model whose head is trained already");
+    drop_stages_for_untrained_heads(recipe, request.recipe.string());
   }
   inputs.teacher = load_teacher(request, inputs);
   tokenize(inputs, threads);
   plan_steps(request, inputs);
+  inputs.bf16 = wants_bf16(recipe);
   inputs.fingerprint = fingerprint_of(request, inputs, threads);
   return inputs;
 }

@@ -32,6 +32,8 @@ struct RunInputs {
   std::optional<Dataset> dev;
   TokenStore dev_tokens;  // pairs, or texts for embedding heads
 
+  bool bf16 = false;  // the recipe's autocast on this machine
+
   Fingerprint fingerprint;
 };
 

@@ -4,7 +4,8 @@
 //   {"kind": "step", "step", "stage", "loss", "losses": {name: value}, "lr", "grad_norm",
 //   "pairs_per_second", "sparsity"}
 //   {"kind": "evaluation", "step", "stage", "metrics": {name: value}, "best"}
-//   {"kind": "result", "step", "model", "metrics"}
+//   {"kind": "result", "step", "model", "metrics", "best_step"}   best_step equal to step: dev was
+//   still improving
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "twofour/base/error.h"
+#include "twofour/sparse/sparse24.h"
 #include "twofour/train/elementwise.h"
+#include "twofour/train/torch_tensors.h"
 
 namespace twofour {
 namespace {
@@ -152,6 +154,17 @@ const at::Tensor& parameter(const ParameterMap& parameters, const std::string& n
   return found->second;
 }
 
+// Sets of the same size for all weights: at most `share_rows` rows, and single rows at the least.
+std::vector<RowSets> common_row_sets(const std::vector<TensorView>& weights, int share_rows) {
+  std::vector<RowSets> all;
+  for (const TensorView& weight : weights) {
+    std::optional<RowSets> sets = find_row_sets(weight, share_rows);
+    if (!sets) return common_row_sets(weights, share_rows / 2);
+    all.push_back(std::move(*sets));
+  }
+  return all;
+}
+
 }  // namespace
 
 SparsityContext::SparsityContext(const Network& network, const Recipe& recipe)
@@ -161,11 +174,35 @@ SparsityContext::SparsityContext(const Network& network, const Recipe& recipe)
     if (op.kind != OpKind::kLinear || stays_dense(op, recipe.keep_dense)) continue;
     const Parameter& weight = network.parameter(op, 0);
     if (weight.shape[1] % kPattern.m != 0) continue;
-    layers_.push_back({weight.name, weight.shape[0], weight.shape[1], {}, {}, {}});
+    Layer& layer = layers_.emplace_back();
+    layer.weight = weight.name;
+    layer.rows = weight.shape[0];
+    layer.cols = weight.shape[1];
     names_.push_back(weight.name);
   }
   schedule_.regrowth_left = std::count_if(recipe.stages.begin(), recipe.stages.end(),
                                           [](const Stage& stage) { return stage.regrowth; });
+}
+
+void SparsityContext::adopt(const ParameterMap& parameters) {
+  std::vector<Layer*> adopted;
+  std::vector<TensorView> weights;
+  int share_rows = 32;
+  for (Layer& layer : layers_) {
+    const at::Tensor weight = parameter(parameters, layer.weight).detach();
+    const SparsityReport report = sparsity_report(view_of(weight));
+    if (report.zeros < 0.5 || report.groups_2_4 < 1) continue;
+    layer.mask = weight.ne(0);
+    if (schedule_.regrowth_left > 0) layer.removed = at::zeros_like(weight);
+    share_rows = std::min(share_rows, report.share_rows);
+    adopted.push_back(&layer);
+    weights.push_back(view_of(weight));
+  }
+  if (adopted.empty()) return;
+  std::vector<RowSets> sets = common_row_sets(weights, share_rows);
+  for (size_t i = 0; i < adopted.size(); ++i) adopted[i]->row_sets = std::move(sets[i]);
+  schedule_.share_rows = share_of(adopted.front()->row_sets);
+  zeros_ = count_zeros();
 }
 
 std::map<std::string, at::Tensor> SparsityContext::advance(const Stage& stage,
@@ -181,6 +218,7 @@ std::map<std::string, at::Tensor> SparsityContext::advance(const Stage& stage,
   }
   schedule_.sparsity = stage.sparsity;
   schedule_.share_rows = stage.share_rows;
+  zeros_ = count_zeros();
   apply(parameters);
   return newly_pruned;
 }
@@ -259,7 +297,7 @@ void SparsityContext::check(const ParameterMap& parameters) const {
   }
 }
 
-double SparsityContext::sparsity() const {
+double SparsityContext::count_zeros() const {
   double zeros = 0, total = 0;
   for (const Layer& layer : layers_) {
     const auto size = static_cast<double>(layer.rows * layer.cols);
@@ -267,6 +305,16 @@ double SparsityContext::sparsity() const {
     total += size;
   }
   return total > 0 ? zeros / total : 0;
+}
+
+std::vector<std::string> SparsityContext::sparse_weights() const {
+  std::vector<std::string> names;
+  for (const Layer& layer : layers_) {
+    if (!layer.mask.defined()) continue;
+    const at::Tensor kept = layer.mask.view({layer.rows, -1, kPattern.m}).sum(-1);
+    if (kept.le(kPattern.n).all().item<bool>()) names.push_back(layer.weight);
+  }
+  return names;
 }
 
 bool SparsityContext::active() const {
@@ -313,6 +361,7 @@ void SparsityContext::load_state(const std::map<std::string, at::Tensor>& state)
   reader.finish();
   layers_ = std::move(layers);
   schedule_ = loaded;
+  zeros_ = count_zeros();
 }
 
 }  // namespace twofour

@@ -32,6 +32,10 @@ class SparsityContext {
 
   const std::vector<std::string>& weights() const { return names_; }  // parameter names
 
+  // Takes over the pattern of weights that come 2:4 (or sparser) already: they stay so in stages
+  // that ask for less. Once, before the first stage.
+  void adopt(const ParameterMap& parameters);
+
   // New masks for a stage from the current weights, applied; nested in the old ones unless
   // stage.regrowth (asserted). A stage that asks for what already holds changes nothing. A
   // partition into rows that share is kept while share_rows stays the same. Returns for each weight
@@ -44,7 +48,9 @@ class SparsityContext {
   void check(const ParameterMap& parameters)
       const;  // throws Error naming the first weight outside its mask
 
-  double sparsity() const;  // share of zeros over the prunable weights
+  double sparsity() const { return zeros_; }  // share of masked values over the prunable weights
+  int share_rows() const { return schedule_.share_rows; }
+  std::vector<std::string> sparse_weights() const;  // those whose masks are 2:4
   bool active() const;
 
   // "mask.<weight>" bool [n, k], "row_sets.<weight>" int32 [n / share_rows, share_rows],
@@ -71,11 +77,13 @@ class SparsityContext {
   };
   at::Tensor advance_layer(Layer& layer, const Stage& stage, const at::Tensor& weight) const;
   MaskResult new_mask(const Layer& layer, const Stage& stage, const at::Tensor& weight) const;
+  double count_zeros() const;
 
   std::vector<Layer> layers_;
   std::vector<std::string> names_;
   SaliencyFunction saliency_;
   Schedule schedule_;
+  double zeros_ = 0;  // of count_zeros, which is too slow for each step
 };
 
 }  // namespace twofour

@@ -122,6 +122,45 @@ TEST(SparsityContext, MasksNestAndHoldUnderOptimizerSteps) {
   }
 }
 
+// As a model that was pruned before comes to a recipe that says nothing of sparsity.
+TEST(SparsityContext, AdoptedMasksHold) {
+  const ParameterMap parameters = load();
+  SparsityContext before(network(), {});
+  before.advance(stage(0.5, 2), parameters);
+  const at::NoGradGuard no_grad;
+  parameters.at(kQuery).detach()[0][0] = 0.0;
+  SparsityContext context(network(), {});
+  context.adopt(parameters);
+  EXPECT_EQ(context.sparse_weights(), context.weights());
+  EXPECT_EQ(context.share_rows(), 2);
+  EXPECT_GE(context.sparsity(), 0.5);
+  AdamW optimizer(parameters, {});
+  const at::Tensor zero = parameters.at(kQuery).eq(0);
+  for (const Stage& next : {stage(0), stage(0.25, 2), stage(0.5, 2)}) {
+    context.advance(next, parameters);
+    optimizer_step(context, parameters, optimizer);
+    EXPECT_TRUE(at::equal(parameters.at(kQuery).eq(0), zero));
+  }
+  SparsityContext resumed(network(), {});
+  resumed.load_state(context.state());
+  EXPECT_EQ(resumed.sparse_weights(), context.weights());
+}
+
+TEST(SparsityContext, AdoptsWhatIsSparseAndPrunesTheRest) {
+  const ParameterMap parameters = load();
+  Recipe recipe;
+  recipe.keep_dense = {"encoder.layer.0.*"};
+  SparsityContext half(network(), recipe), context(network(), {});
+  context.adopt(parameters);
+  EXPECT_FALSE(context.active());
+  half.advance(stage(0.5), parameters);
+  context.adopt(parameters);
+  EXPECT_EQ(context.sparse_weights(), half.weights());
+  context.advance(stage(0.5), parameters);
+  EXPECT_EQ(context.sparse_weights(), context.weights());
+  EXPECT_DOUBLE_EQ(context.sparsity(), 0.5);
+}
+
 TEST(SparsityContext, MasksGradientsBeforeTheNorm) {
   const ParameterMap parameters = load();
   SparsityContext context(network(), {});
@@ -220,6 +259,8 @@ TEST(SparsityContext, ResumesFromItsState) {
       EXPECT_TRUE(at::equal(resumed.state().at(name), tensor)) << name;
     }
     EXPECT_EQ(resumed.state().size(), context.state().size());
+    EXPECT_GT(context.sparsity(), 0);
+    EXPECT_EQ(resumed.sparsity(), context.sparsity());
   }
   EXPECT_FALSE(context.state().contains("removed." + kQuery));
 }

@@ -18,7 +18,7 @@ ForwardResult Teacher::forward(const Batch& batch, const TokenTensors& tokens,
   result = interpreter_.forward(
       tokens,
       {.hidden_states = needs.hidden_states, .last_attention = needs.last_attention, .bf16 = bf16});
-  if (cached) remember(pairs, result.output);
+  if (cached) result.output = remember(pairs, result.output);
   return result;
 }
 
@@ -30,11 +30,14 @@ bool Teacher::recall(const at::Tensor& pairs, at::Tensor& logits) const {
   return true;
 }
 
-void Teacher::remember(const at::Tensor& pairs, const at::Tensor& logits) {
+at::Tensor Teacher::remember(const at::Tensor& pairs, const at::Tensor& logits) {
   if (!logits_.defined()) {
     logits_ = at::full({pairs_, logits.size(1)}, std::numeric_limits<float>::quiet_NaN());
   }
-  logits_.index_copy_(0, pairs, logits);
+  const at::Tensor stored = logits_.index_select(0, pairs);
+  const at::Tensor rows = at::where(stored.isnan(), logits.to(at::kFloat), stored);
+  logits_.index_copy_(0, pairs, rows);
+  return rows;
 }
 
 }  // namespace twofour

@@ -32,7 +32,8 @@ class Teacher {
 
  private:
   bool recall(const at::Tensor& pairs, at::Tensor& logits) const;
-  void remember(const at::Tensor& pairs, const at::Tensor& logits);
+  // Stores the rows that are new; returns all as they are stored.
+  at::Tensor remember(const at::Tensor& pairs, const at::Tensor& logits);
 
   ParameterMap parameters_;
   TorchInterpreter interpreter_;

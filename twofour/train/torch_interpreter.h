@@ -43,7 +43,7 @@ class TensorHook {
 
 struct ForwardOptions {
   bool training = false;        // dropout on
-  double dropout = -1;          // overrides the ops' own when >= 0
+  double dropout = -1;          // >= 0: in place of the ops' own, where those are above 0
   bool hidden_states = false;   // fill ForwardResult::hidden_states
   bool last_attention = false;  // fill q, k, v of the last layer
   bool bf16 = false;  // autocast: linear and attention products in bf16, everything else f32

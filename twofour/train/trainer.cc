@@ -4,9 +4,9 @@
 
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
@@ -34,11 +34,6 @@ constexpr int64_t kCalibrationEpoch = int64_t{1} << 40;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-bool wants_bf16(const Recipe& recipe) {
-  if (recipe.autocast != "auto") return recipe.autocast == "bf16";
-  return cpu_features().avx512_bf16 || cpu_features().amx_bf16;
 }
 
 ParameterMap copy_of(const ParameterMap& parameters) {
@@ -81,7 +76,7 @@ class Trainer {
         sparsity_(inputs.network, recipe_),
         optimizer_(parameters_, optimizer_options(recipe_)),
         batcher_(inputs.train, inputs.train_tokens, inputs.batching),
-        bf16_(wants_bf16(recipe_)) {
+        bf16_(inputs.bf16) {
     if (inputs.dev) {
       evaluator_.emplace(*inputs.dev, inputs.dev_tokens, inputs.network, inputs.model.config());
     }
@@ -93,7 +88,7 @@ class Trainer {
 
   // False: stopped on request.
   bool run(const std::optional<Checkpoint>& checkpoint) {
-    if (checkpoint) restore(*checkpoint);
+    checkpoint ? restore(*checkpoint) : begin();
     log_.emplace(folder_.log(), state_.log_bytes);
     stream_.emplace(batcher_, state_.position);
     process_start_ = Clock::now();
@@ -111,18 +106,19 @@ class Trainer {
                                   .int8 = last.write_int8,
                                   .calibration = calibration_method(),
                                   .sparsity = sparsity_.sparsity(),
-                                  .share_rows = last.share_rows,
+                                  .share_rows = sparsity_.share_rows(),
                                   .steps = state_.step,
                                   .dev = state_.best};
     ResultModel result{inputs_.model, inputs_.network, parameters_};
     if (last.write_int8) result.scales = state_.scales;
-    if (last.sparsity >= 0.5) result.sparse_weights = sparsity_.weights();
-    result.twofour_json = describe_result(description);
+    result.sparse_weights = last.sparsity >= 0.5 ? sparsity_.weights() : sparsity_.sparse_weights();
+    result.twofour_json = describe_result(description, inputs_.model.twofour_json());
     write_result_model(folder_.model(), result);
     log_->write({{"kind", "result"},
                  {"step", state_.step},
                  {"model", folder_.model().string()},
-                 {"metrics", state_.best}});
+                 {"metrics", state_.best},
+                 {"best_step", state_.best_step}});
   }
 
   TrainSummary summary(bool finished) const {
@@ -159,6 +155,13 @@ class Trainer {
       if (stage.calibrate) method = stage.calibrate->to_string();
     }
     return method;
+  }
+
+  void begin() {
+    sparsity_.adopt(parameters_);
+    if (!sparsity_.active()) return;
+    callbacks_.info(
+        fmt::format("the model is sparse already ({:.3f}) and stays so", sparsity_.sparsity()));
   }
 
   // --- Stages ----------------------------------------------------------------------------------
@@ -226,6 +229,7 @@ class Trainer {
 
   void finish_stage() {
     if (state_.evaluated_step != state_.step || state_.best.empty()) evaluate();
+    warn_if_improving();
     if (selects() && !best_.empty()) assign(best_, parameters_);
     if (stage().teach && !inputs_.teacher) set_teacher(inputs_.network, copy_of(parameters_));
     if (!is_last()) state_.best.clear();
@@ -237,14 +241,29 @@ class Trainer {
     save();
   }
 
+  void warn_if_improving() {
+    const bool compared = recipe_.evaluate_every > 0 && state_.stage_step > recipe_.evaluate_every;
+    if (!selects() || !compared || state_.best_step != state_.step) return;
+    callbacks_.warn(
+        fmt::format("stage {} ended while dev was still improving: its last {} is its best; more "
+                    "steps may help",
+                    stage().name, recipe_.select_metric));
+  }
+
   // --- Steps -----------------------------------------------------------------------------------
 
   void train_step() {
     const Clock::time_point start = Clock::now();
     StepReport report;
     const ForwardNeeds needs = forward_needs(stage().losses);
-    for (int64_t micro = 0; micro < recipe_.accumulate; ++micro) {
-      accumulate_gradients(needs, micro, report);
+    std::vector<Batch> batches;
+    for (int64_t i = 0; i < recipe_.accumulate; ++i) batches.push_back(stream_->next());
+    const double pairs = std::transform_reduce(
+        batches.begin(), batches.end(), 0.0, std::plus{},
+        [](const Batch& batch) { return static_cast<double>(batch.pairs.size()); });
+    for (size_t i = 0; i < batches.size(); ++i) {
+      const auto share = static_cast<double>(batches[i].pairs.size()) / pairs;
+      accumulate_gradients(needs, batches[i], i, share, report);
     }
     sparsity_.mask_gradients(parameters_);
     report.learning_rate =
@@ -260,13 +279,13 @@ class Trainer {
     tell(report);
   }
 
-  void accumulate_gradients(const ForwardNeeds& needs, int64_t micro, StepReport& report) {
-    const Batch& batch = stream_->next();
+  // `share` of the step's pairs: the last batch of an epoch is smaller than the others.
+  void accumulate_gradients(const ForwardNeeds& needs, const Batch& batch, uint64_t micro,
+                            double share, StepReport& report) {
     const TokenTensors tokens = inputs_.train_tokens.collate(batch.sequences);
     ForwardResult taught;
     if (needs.teacher) taught = teacher_->forward(batch, tokens, needs, bf16_);
-    torch::manual_seed(mix_seeds(
-        {recipe_.seed, static_cast<uint64_t>(state_.step), static_cast<uint64_t>(micro)}));
+    torch::manual_seed(mix_seeds({recipe_.seed, static_cast<uint64_t>(state_.step), micro}));
     const ForwardResult result =
         student_.forward(tokens, {.training = true,
                                   .dropout = recipe_.dropout,
@@ -277,7 +296,6 @@ class Trainer {
     const LossValues losses =
         compute_losses(stage().losses, inputs_.train, batch, tokens, result,
                        needs.teacher ? &taught : nullptr, inputs_.network.last_heads);
-    const auto share = 1.0 / static_cast<double>(recipe_.accumulate);
     const auto loss = losses.total.item<double>();
     if (!std::isfinite(loss)) {
       throw Error(fmt::format("step {}", state_.step),
@@ -320,7 +338,8 @@ class Trainer {
   void evaluate() {
     if (!evaluator_) return;
     const Metrics metrics = evaluator_->evaluate(parameters_, quantizer_.get());
-    const bool better = state_.best.empty() || selected(metrics) > selected(state_.best);
+    const double value = selected(metrics);
+    const bool better = state_.best.empty() || is_better(value, selected(state_.best));
     state_.evaluated_step = state_.step;
     state_.stale_evaluations = better ? 0 : state_.stale_evaluations + 1;
     if (better) {
@@ -341,7 +360,19 @@ class Trainer {
   // A metric may be undefined, like pnr on data without pairs of different labels.
   double selected(const Metrics& metrics) const {
     const auto found = metrics.find(recipe_.select_metric);
-    return found == metrics.end() ? -std::numeric_limits<double>::infinity() : found->second;
+    if (found != metrics.end()) return found->second;
+    std::string known;
+    for (const auto& [name, value] : metrics) known += (known.empty() ? "" : ", ") + name;
+    throw Error(
+        inputs_.dev->origin,
+        fmt::format("leaves {} undefined, by which the recipe selects", recipe_.select_metric),
+        fmt::format("Set select_metric to one of these: {}.", known));
+  }
+
+  // Between states that both are infinitely good, like a pnr without discordant pairs, the later
+  // one has learned more.
+  bool is_better(double now, double best) const {
+    return now > best || (now == best && std::isinf(now));
   }
 
   // --- Checkpoints -----------------------------------------------------------------------------
@@ -417,10 +448,15 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   const int threads = request.threads > 0 ? request.threads : available_cores();
   const TorchSession session(threads, request.deterministic);
   const RunFolder folder(request.out);
+  folder.recover();
   folder.check(request.resume);
   const RunInputs inputs = load_inputs(request, threads);
   if (const auto finished = folder.finished(inputs.fingerprint)) return *finished;
   const std::optional<Checkpoint> checkpoint = folder.checkpoint_of(inputs.fingerprint);
+  if (!checkpoint && std::filesystem::exists(folder.log())) {
+    callbacks.warn(folder.log().string() +
+                   " is there without a checkpoint: the run starts again, with a new log");
+  }
 
   Trainer trainer(request, callbacks, inputs);
   if (!trainer.run(checkpoint)) return trainer.summary(false);

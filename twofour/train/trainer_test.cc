@@ -6,7 +6,9 @@
 #include "twofour/graph/network.h"
 #include "twofour/sparse/sparse24.h"
 #include "twofour/train/calibration.h"
+#include "twofour/train/evaluator.h"
 #include "twofour/train/recipe.h"
+#include "twofour/train/torch_session.h"
 #include "twofour/train/trainer_test_support.h"
 
 namespace twofour {
@@ -87,7 +89,7 @@ TEST(Trainer, LearnsAndLogs) {
   EXPECT_GT(summary.dev.at("ndcg@10"), 0.7);
 }
 
-TEST(Trainer, PatienceEndsAStageAndTheBestStateIsWritten) {
+TEST(Trainer, PatienceEndsAStage) {
   TrainRequest request = small_run("dense", "cross-encoder", "patience");
   request.max_steps = 100;
   request.overrides["stages.0.epochs"] = "20";
@@ -95,6 +97,116 @@ TEST(Trainer, PatienceEndsAStageAndTheBestStateIsWritten) {
   request.overrides["evaluate_every"] = "5";
   request.overrides["patience"] = "2";
   EXPECT_EQ(run_afresh(request).steps, 15);
+}
+
+Metrics evaluate(const fs::path& path, const fs::path& data_path) {
+  const TorchSession session(1, /*deterministic=*/true);
+  const ModelDirectory model = ModelDirectory::open(path);
+  const Network network = build_network(model.config());
+  const Dataset data = read_dataset(data_path);
+  ThreadPool pool(1);
+  const TokenStore tokens = TokenStore::of_pairs(data, *Tokenizer::open(model), 128, pool);
+  const Evaluator evaluator(data, tokens, network, model.config());
+  return evaluator.evaluate(load_parameters(network, model, 1), nullptr);
+}
+
+// A rate that rises until training diverges: it is good for some steps only.
+TEST(Trainer, TheBestStateOnDevIsWritten) {
+  TrainRequest request = small_run("dense", "cross-encoder", "best");
+  request.max_steps = 60;
+  request.overrides["stages.0.epochs"] = "20";
+  request.overrides["stages.0.learning_rate"] = "{peak: 1, warmup: 0.99}";
+  request.overrides["evaluate_every"] = "2";
+  request.overrides["patience"] = "0";
+  const TrainSummary summary = run_afresh(request);
+  const auto evaluations = log_rows(request.out, "evaluation");
+  nlohmann::json best;
+  for (const auto& row : evaluations) {
+    if (row.at("best") == true) best = row;
+  }
+  const Metrics expected = best.at("metrics").get<Metrics>();
+  ASSERT_LT(evaluations.back().at("metrics").at("ndcg@10").get<double>(),
+            expected.at("ndcg@10") - 0.05);
+  const Metrics found = evaluate(summary.model, request.dev_data);
+  EXPECT_NEAR(found.at("ndcg@10"), expected.at("ndcg@10"), 1e-6);
+  EXPECT_NEAR(found.at("accuracy"), expected.at("accuracy"), 1e-6);
+  EXPECT_EQ(summary.dev, expected);
+  EXPECT_EQ(log_rows(request.out, "result")[0].at("best_step"), best.at("step"));
+}
+
+std::string warnings_of(const TrainRequest& request) {
+  std::string warnings;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel level, const std::string& message) {
+    if (level == LogLevel::kWarning) warnings += message;
+  };
+  run_afresh(request, callbacks);
+  return warnings;
+}
+
+TEST(Trainer, SaysWhenDevWasStillImproving) {
+  TrainRequest request = small_run("dense", "cross-encoder", "improving");
+  request.overrides["stages.0.learning_rate.peak"] = "2e-3";
+  request.overrides["evaluate_every"] = "12";
+  EXPECT_THAT(warnings_of(request), HasSubstr("dense ended while dev was still improving"));
+  request.overrides["stages.0.learning_rate.peak"] = "1e-12";
+  EXPECT_EQ(warnings_of(request), "");
+}
+
+// Every label is 1: no order to get right.
+fs::path data_without_order() {
+  const auto path = fs::path(testing::TempDir()) / "without-order.tsv";
+  write_file_atomically(path, "query\tdocument\tlabel\nred cup\ta red cup\t1\nred cup\tcup\t1\n");
+  return path;
+}
+
+TEST(Trainer, SelectsOnlyByWhatDevDefines) {
+  TrainRequest request = small_run("dense", "cross-encoder", "undefined");
+  request.dev_data = data_without_order();
+  request.overrides["select_metric"] = "pnr";
+  const std::string message = message_of([&] { run_afresh(request); });
+  EXPECT_THAT(message, HasSubstr("without-order.tsv] leaves pnr undefined"));
+  EXPECT_THAT(message, HasSubstr("Set select_metric to one of these: accuracy"));
+}
+
+// One pair in two orders: pnr is 0 or infinite.
+TEST(Trainer, TheLaterOfTwoInfinitelyGoodStatesIsBetter) {
+  TrainRequest request = small_run("dense", "cross-encoder", "infinite");
+  request.dev_data = fs::path(testing::TempDir()) / "two.tsv";
+  write_file_atomically(request.dev_data,
+                        "query\tdocument\tlabel\nred coffee cup\tThis red coffee cup is light, "
+                        "strong and easy to clean.\t2\nred coffee cup\tA blue desk lamp for "
+                        "everyday use, 2 years of guarantee.\t0\n");
+  request.max_steps = 120;
+  request.overrides["stages.0.epochs"] = "20";
+  request.overrides["stages.0.learning_rate.peak"] = "1e-2";
+  request.overrides["select_metric"] = "pnr";
+  request.overrides["evaluate_every"] = "20";
+  request.overrides["patience"] = "0";
+  run_afresh(request);
+  const auto evaluations = log_rows(request.out, "evaluation");
+  const size_t last = evaluations.size() - 1;
+  for (size_t i : {last - 1, last}) {
+    ASSERT_TRUE(evaluations[i].at("metrics").at("pnr").is_null()) << "infinite";
+  }
+  EXPECT_EQ(evaluations[last].at("best"), true);
+}
+
+// What was pruned before stays pruned in a recipe that says nothing of sparsity.
+TEST(Trainer, SparseModelsStaySparse) {
+  const TrainSummary sparse = run_afresh(small_run("one-shot", "cross-encoder", "pruned-first"));
+  TrainRequest request = small_run("int8-qat", "cross-encoder", "quantized-then");
+  request.model = sparse.model;
+  const TrainSummary summary = run_afresh(request);
+  EXPECT_DOUBLE_EQ(summary.sparsity, 0.5);
+  const ModelDirectory model = ModelDirectory::open(summary.model);
+  EXPECT_TRUE(model.config().int8);
+  for (const std::string& name : prunable_weights(build_network(model.config()))) {
+    EXPECT_EQ(sparsity_report(model.tensor(name)).groups_2_4, 1) << name;
+  }
+  const auto ours = nlohmann::json::parse(model.twofour_json());
+  EXPECT_EQ(ours["recipe"]["name"], "int8-qat");
+  EXPECT_EQ(ours["pruning"]["pattern"], "2:4");
 }
 
 TEST(Trainer, SharesRows) {
@@ -106,12 +218,27 @@ TEST(Trainer, SharesRows) {
   }
 }
 
+// 40 pairs as one batch, or as 16, 16 and 8.
 TEST(Trainer, AccumulatesMicroBatches) {
-  TrainRequest request = small_run("one-shot-kd", "cross-encoder", "accumulate");
-  request.overrides["accumulate"] = "3";
-  request.max_steps = 4;
-  const TrainSummary summary = run_afresh(request);
-  EXPECT_EQ(summary.steps, 4);
+  std::istringstream lines(read_file(kSource / "tests/golden/data/en.tsv"));
+  std::string data, line;
+  for (int i = 0; i <= 40 && std::getline(lines, line); ++i) data += line + "\n";
+  const fs::path path = fs::path(testing::TempDir()) / "forty.tsv";
+  write_file_atomically(path, data);
+
+  const auto first_step = [&](const std::string& batch_pairs, const std::string& accumulate) {
+    TrainRequest request = small_run("dense", "cross-encoder", "accumulate" + accumulate);
+    request.train_data = path;
+    request.overrides["batch_pairs"] = batch_pairs;
+    request.overrides["accumulate"] = accumulate;
+    request.overrides["dropout"] = "0";
+    request.max_steps = 2;
+    EXPECT_EQ(run_afresh(request).steps, 2);
+    return log_rows(request.out, "step")[0];
+  };
+  const auto whole = first_step("40", "1"), parts = first_step("16", "3");
+  EXPECT_NEAR(parts["loss"].get<double>(), whole["loss"].get<double>(), 1e-6);
+  EXPECT_NEAR(parts["grad_norm"].get<double>() / whole["grad_norm"].get<double>(), 1, 1e-5);
 }
 
 // --- Models of other layouts -------------------------------------------------------------------
@@ -254,6 +381,17 @@ TEST(TrainerRefuses, ATeacherOfAnotherShape) {
   TrainRequest request = small_run("one-shot-kd", "cross-encoder", "refused");
   request.teacher = golden_model("bert-uncased");
   EXPECT_THAT(refusal(request), HasSubstr("'hidden_states' compares them one by one"));
+}
+
+TEST(TrainerRefuses, ScalesThatOnlyASkippedStageWouldFind) {
+  const fs::path recipe = write_recipe("skipped-calibration", R"(
+name: skipped-calibration
+stages:
+  - {name: first, only_untrained_head: true, calibrate: max}
+  - {name: int8, steps: 4, fake_quantize: true, losses: [{kind: cross_entropy}]}
+)");
+  EXPECT_THAT(refusal(small_run(recipe.string(), "cross-encoder", "refused")),
+              HasSubstr("stage 'int8' needs scales, but only a stage for untrained heads"));
 }
 
 TEST(TrainerRefuses, LayersThatAreNotThere) {
