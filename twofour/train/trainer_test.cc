@@ -126,7 +126,7 @@ TEST(Trainer, TheBestStateOnDevIsWritten) {
   }
   const Metrics expected = best.at("metrics").get<Metrics>();
   ASSERT_LT(evaluations.back().at("metrics").at("ndcg@10").get<double>(),
-            expected.at("ndcg@10") - 0.05);
+            expected.at("ndcg@10") - 1e-3);
   const Metrics found = evaluate(summary.model, request.dev_data);
   EXPECT_NEAR(found.at("ndcg@10"), expected.at("ndcg@10"), 1e-6);
   EXPECT_NEAR(found.at("accuracy"), expected.at("accuracy"), 1e-6);
@@ -169,7 +169,7 @@ TEST(Trainer, SelectsOnlyByWhatDevDefines) {
   EXPECT_THAT(message, HasSubstr("Set select_metric to one of these: accuracy"));
 }
 
-// One pair in two orders: pnr is 0 or infinite.
+// The model as it comes has the one pair of labels in the right order: pnr is infinite.
 TEST(Trainer, TheLaterOfTwoInfinitelyGoodStatesIsBetter) {
   TrainRequest request = small_run("dense", "cross-encoder", "infinite");
   request.dev_data = fs::path(testing::TempDir()) / "two.tsv";
@@ -177,19 +177,16 @@ TEST(Trainer, TheLaterOfTwoInfinitelyGoodStatesIsBetter) {
                         "query\tdocument\tlabel\nred coffee cup\tThis red coffee cup is light, "
                         "strong and easy to clean.\t2\nred coffee cup\tA blue desk lamp for "
                         "everyday use, 2 years of guarantee.\t0\n");
-  request.max_steps = 120;
-  request.overrides["stages.0.epochs"] = "20";
-  request.overrides["stages.0.learning_rate.peak"] = "1e-2";
+  request.overrides["stages.0.learning_rate.peak"] = "1e-12";
   request.overrides["select_metric"] = "pnr";
-  request.overrides["evaluate_every"] = "20";
-  request.overrides["patience"] = "0";
+  request.overrides["evaluate_every"] = "12";
   run_afresh(request);
   const auto evaluations = log_rows(request.out, "evaluation");
-  const size_t last = evaluations.size() - 1;
-  for (size_t i : {last - 1, last}) {
-    ASSERT_TRUE(evaluations[i].at("metrics").at("pnr").is_null()) << "infinite";
+  ASSERT_EQ(evaluations.size(), 2u);
+  for (const auto& row : evaluations) {
+    EXPECT_TRUE(row.at("metrics").at("pnr").is_null()) << "infinite";
+    EXPECT_EQ(row.at("best"), true);
   }
-  EXPECT_EQ(evaluations[last].at("best"), true);
 }
 
 // What was pruned before stays pruned in a recipe that says nothing of sparsity.
