@@ -29,8 +29,9 @@ class Parity : public testing::TestWithParam<bool> {
   void SetUp() override {
     if (GetParam()) prune();
     for (size_t i = 0; i < data_.pairs.size(); ++i) sequences_.push_back(static_cast<int32_t>(i));
-    scales_ = calibrate_scales(network_, parameters_, tokens_,
-                               std::vector<Batch>{{sequences_, sequences_}},
+    Batch all;
+    all.pairs = all.sequences = sequences_;
+    scales_ = calibrate_scales(network_, parameters_, tokens_, {&all, 1},
                                CalibrationMethod::parse("percentile:99.99"));
     fs::remove_all(folder_);
     write_result_model(
