@@ -13,7 +13,12 @@ const std::vector<std::string> kDocuments{"gimp: GNU Image Manipulation Program"
                                           "nano: small text editor", "image image image viewer",
                                           "Bildbetrachter für Bilder"};
 
-TEST(LexicalIndex, RareWordsAndShortDocumentsWin) {
+TEST(LexicalIndex, ShortDocumentsWin) {
+  const std::vector<std::string> documents{"a b c d e f", "a b"};
+  EXPECT_THAT(LexicalIndex(documents).best("a", 10), ElementsAre(1, 0));
+}
+
+TEST(LexicalIndex, RareAndFrequentWordsWin) {
   const LexicalIndex index(kDocuments);
   EXPECT_THAT(index.best("IMAGE viewer", 10), ElementsAre(2, 0));
   EXPECT_THAT(index.best("text-editor", 10), ElementsAre(1));
