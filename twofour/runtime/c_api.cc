@@ -1,9 +1,12 @@
 #include "twofour/runtime/c_api.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <exception>
+#include <map>
 #include <memory>
 #include <new>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -66,6 +69,32 @@ void require_size(const char* function, size_t found, size_t rows, int64_t width
                             std::to_string(rows) + ", " + std::to_string(width) + "]");
 }
 
+using Files = std::map<std::string, std::span<const std::byte>>;
+
+Files make_files(const char* function, const char* const* names, const void* const* data,
+                 const size_t* sizes, size_t count) {
+  if (count > 0) {
+    require(names, function, "names");
+    require(data, function, "data");
+    require(sizes, function, "sizes");
+  }
+  Files files;
+  for (size_t i = 0; i < count; ++i) {
+    require(names[i], function, "a name");
+    if (sizes[i] > 0) require(data[i], function, names[i]);
+    if (!files.try_emplace(names[i], static_cast<const std::byte*>(data[i]), sizes[i]).second) {
+      throw Error(function, std::string("the file '") + names[i] + "' stands twice");
+    }
+  }
+  return files;
+}
+
+twofour::EngineOptions options_for(const char* kernel) {
+  twofour::EngineOptions options;
+  if (kernel != nullptr) options.force_kernel = kernel;
+  return options;
+}
+
 std::vector<TextPair> make_pairs(const char* function, const char* const* first,
                                  const char* const* second, size_t count) {
   if (count > 0) require(first, function, "first");
@@ -97,9 +126,20 @@ twofour_engine* twofour_engine_load(const char* model_directory, const char* ker
   twofour_engine* result = nullptr;
   guard([&] {
     require(model_directory, "twofour_engine_load", "model_directory");
-    twofour::EngineOptions options;
-    if (kernel != nullptr) options.force_kernel = kernel;
-    result = new twofour_engine{twofour::Engine::load(model_directory, options)};
+    result = new twofour_engine{twofour::Engine::load(model_directory, options_for(kernel))};
+  });
+  return result;
+}
+
+twofour_engine* twofour_engine_load_from_memory(const char* const* names, const void* const* data,
+                                                const size_t* sizes, size_t count,
+                                                const char* kernel) {
+  constexpr const char* kName = "twofour_engine_load_from_memory";
+  twofour_engine* result = nullptr;
+  guard([&] {
+    const Files files = make_files(kName, names, data, sizes, count);
+    const auto model = twofour::ModelDirectory::from_memory(files, "model in memory");
+    result = new twofour_engine{twofour::Engine::load(model, options_for(kernel))};
   });
   return result;
 }

@@ -31,6 +31,14 @@ TWOFOUR_API const char* twofour_last_error(void);
 /* `kernel` names one to prefer (see `twofour doctor`); NULL: the best. */
 TWOFOUR_API twofour_engine* twofour_engine_load(const char* model_directory, const char* kernel);
 
+/* The same from memory: file i is called names[i], as relative to the model directory
+ * ("config.json", "1_Pooling/config.json"), and holds `sizes[i]` bytes at data[i], of any
+ * alignment. They are only read during the call: the engine keeps a copy of what it needs. */
+TWOFOUR_API twofour_engine* twofour_engine_load_from_memory(const char* const* names,
+                                                            const void* const* data,
+                                                            const size_t* sizes, size_t count,
+                                                            const char* kernel);
+
 /* Sessions made from the engine stay valid. NULL does nothing. */
 TWOFOUR_API void twofour_engine_destroy(twofour_engine* engine);
 

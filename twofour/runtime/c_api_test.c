@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int failures = 0;
@@ -62,6 +63,79 @@ static void check_texts(twofour_session* session) {
   CHECK(again[0] == scores[0] && again[1] != scores[1]);
 }
 
+/* The bytes of a file from an odd address on; free what `block` gets. */
+static const char* read_unaligned(const char* folder, const char* name, char** block,
+                                  size_t* size) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE* file = fopen(path, "rb");
+  *block = NULL;
+  *size = 0;
+  CHECK(file != NULL);
+  if (file == NULL) return NULL;
+  fseek(file, 0, SEEK_END);
+  *size = (size_t)ftell(file);
+  rewind(file);
+  *block = malloc(*size + 1);
+  CHECK(fread(*block + 1, 1, *size, file) == *size);
+  fclose(file);
+  return *block + 1;
+}
+
+static void check_memory_errors(const char* const* names, const void* const* data,
+                                const size_t* sizes) {
+  CHECK(twofour_engine_load_from_memory(names, data, sizes, 2, NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "model in memory/model.safetensors") != NULL);
+  CHECK(twofour_engine_load_from_memory(NULL, NULL, NULL, 0, NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "config.json") != NULL);
+  CHECK(twofour_engine_load_from_memory(names, NULL, sizes, 3, NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "data is NULL") != NULL);
+  CHECK(twofour_engine_load_from_memory(names, data, sizes, 3, "no_such_kernel") == NULL);
+  CHECK(strstr(twofour_last_error(), "no_such_kernel") != NULL);
+  const char* twice[] = {names[0], names[1], names[0]};
+  CHECK(twofour_engine_load_from_memory(twice, data, sizes, 3, NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "the file 'config.json' stands twice") != NULL);
+  const char* unnamed[] = {names[0], NULL};
+  CHECK(twofour_engine_load_from_memory(unnamed, data, sizes, 2, NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "a name is NULL") != NULL);
+  const void* missing[] = {data[0], NULL};
+  CHECK(twofour_engine_load_from_memory(names, missing, sizes, 2, NULL) == NULL);
+  CHECK(strstr(twofour_last_error(), "vocab.txt is NULL") != NULL);
+}
+
+/* An engine whose files are overwritten and freed once it is loaded. */
+static twofour_engine* load_from_memory(const char* folder) {
+  enum { kFiles = 3 };
+  const char* names[kFiles] = {"config.json", "vocab.txt", "model.safetensors"};
+  const void* data[kFiles];
+  char* blocks[kFiles];
+  size_t sizes[kFiles];
+  for (int i = 0; i < kFiles; ++i) {
+    data[i] = read_unaligned(folder, names[i], &blocks[i], &sizes[i]);
+  }
+  check_memory_errors(names, data, sizes);
+  twofour_engine* engine = twofour_engine_load_from_memory(names, data, sizes, kFiles, NULL);
+  CHECK(engine != NULL);
+  for (int i = 0; i < kFiles; ++i) {
+    if (blocks[i] != NULL) memset(blocks[i], 0, sizes[i] + 1);
+    free(blocks[i]);
+  }
+  return engine;
+}
+
+static void check_from_memory(const char* folder, twofour_session* from_folder) {
+  const char* first[] = {"red running shoe", "city cat"};
+  float expected[6], rows[6];
+  twofour_engine* engine = load_from_memory(folder);
+  if (engine == NULL) return;
+  twofour_session* session = twofour_session_create(engine, 2);
+  CHECK(twofour_session_run_texts(from_folder, first, NULL, 2, expected, 6) == TWOFOUR_OK);
+  CHECK(twofour_session_run_texts(session, first, NULL, 2, rows, 6) == TWOFOUR_OK);
+  CHECK(memcmp(rows, expected, sizeof rows) == 0);
+  twofour_session_destroy(session);
+  twofour_engine_destroy(engine);
+}
+
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   check_errors();
@@ -76,6 +150,7 @@ int main(int argc, char** argv) {
   twofour_engine_destroy(engine); /* the session keeps what it needs */
   check_tokens(session);
   check_texts(session);
+  check_from_memory(argv[1], session);
   twofour_session_destroy(session);
   return failures == 0 ? 0 : 1;
 }
