@@ -1,11 +1,29 @@
 // Runs that stop, are killed, and go on.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
+#include <string_view>
 
 #include "twofour/train/trainer.h"
 #include "twofour/train/trainer_test_support.h"
+
+namespace {
+std::string_view killed_at_rename_to;  // end of a path; empty: never
+}  // namespace
+
+// Stands before the C library's: no callback tells of what a run writes last.
+extern "C" __attribute__((visibility("default"))) int rename(const char* from,
+                                                             const char* to) noexcept {
+  if (!killed_at_rename_to.empty() && std::string_view(to).ends_with(killed_at_rename_to)) {
+    std::raise(SIGKILL);
+  }
+  return static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
 
 namespace twofour {
 namespace {
@@ -118,6 +136,41 @@ TEST_F(Killed, WithRegrowthAndAccumulationItEndsInTheSameBytes) {
   request.overrides["stages.2.regrowth"] = "true";
   request.overrides["accumulate"] = "2";
   expect_same_bytes_after_kill(request, 7);
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  return names;
+}
+
+nlohmann::json summary_without_times(const fs::path& out) {
+  auto summary = nlohmann::json::parse(read_file(out / "summary.json"));
+  EXPECT_EQ(summary.erase("seconds") + summary.erase("pairs_per_second"), 2u);
+  return summary;
+}
+
+TEST_F(Killed, BetweenModelAndSummaryItEndsInTheSameBytes) {
+  TrainRequest request = whole_chain("killed.summary");
+  const auto run_to_summary = [&] {
+    killed_at_rename_to = "/summary.json";
+    run_afresh(request);
+  };
+  EXPECT_EXIT(run_to_summary(), testing::KilledBySignal(SIGKILL), "");
+  EXPECT_TRUE(contents_of(request.out / "model") == uninterrupted());
+  ASSERT_FALSE(fs::exists(request.out / "summary.json"));
+
+  request.resume = true;
+  int steps = 0;
+  Callbacks callbacks;
+  callbacks.progress = [&](const Progress&) { ++steps; };
+  EXPECT_TRUE(run_training(request, callbacks).finished);
+  EXPECT_EQ(steps, 0) << "the checkpoint stands until the summary does";
+  EXPECT_TRUE(contents_of(request.out / "model") == uninterrupted());
+  EXPECT_EQ(summary_without_times(request.out), summary_without_times(whole_chain("whole").out));
+  EXPECT_EQ(log_rows(request.out, "result").size(), 1u);
+  EXPECT_THAT(names_in(request.out),
+              testing::UnorderedElementsAre("log.jsonl", "model", "summary.json"));
 }
 
 // As a file system without exchange of folders may leave it.
