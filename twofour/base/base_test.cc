@@ -12,6 +12,7 @@
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/dtype.h"
 #include "twofour/base/error.h"
+#include "twofour/base/nearest_name.h"
 #include "twofour/base/tensor.h"
 #include "twofour/base/thread_pool.h"
 
@@ -99,6 +100,15 @@ TEST(ThreadPool, ThreadsThatTheSystemRefusesAreAnError) {
   }
   setrlimit(RLIMIT_AS, &before);
   EXPECT_THAT(message, testing::HasSubstr("256 threads cannot be started"));
+}
+
+TEST(NearestName, IsCloseOrNone) {
+  const std::vector<std::string> names = {"train", "prune", "predict"};
+  EXPECT_EQ(nearest_name("trian", names), "train");
+  EXPECT_EQ(nearest_name("predcit", names), "predict");
+  EXPECT_EQ(nearest_name("tune", names), std::nullopt);  // half of it: prune
+  EXPECT_EQ(nearest_name("sparsify", names), std::nullopt);
+  EXPECT_EQ(nearest_name("train", {}), std::nullopt);
 }
 
 TEST(CpuFeatures, AvxLevelsImplyEachOther) {

@@ -1,9 +1,12 @@
 #include "twofour/cli/app.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iostream>
 
 #include "twofour/base/error.h"
+#include "twofour/base/nearest_name.h"
 #include "twofour/cli/command.h"
 
 namespace twofour::cli {
@@ -22,16 +25,31 @@ struct CommandLine {
   bool quiet = false, verbose = false;
 };
 
+// CLI11 says of an unknown command only that one is required.
+std::string failure_message(const CLI::App* app, const CLI::Error& error) {
+  const std::vector<std::string> unknown = app->remaining();
+  if (!app->get_subcommands().empty() || unknown.empty()) {
+    return CLI::FailureMessage::simple(app, error);
+  }
+  std::vector<std::string> names;
+  for (const CLI::App* command : app->get_subcommands({})) names.push_back(command->get_name());
+  const auto meant = nearest_name(unknown.front(), names);
+  const char* kind = unknown.front().starts_with('-') ? "option" : "command";
+  return fmt::format("unknown {} '{}'.{}\nRun with --help for more information.\n", kind,
+                     unknown.front(), meant ? fmt::format(" Did you mean '{}'?", *meant) : "");
+}
+
 void add_commands(CommandLine& line, Console& console) {
   CLI::App& root = line.root;
   root.require_subcommand(1);
+  root.failure_message(failure_message);
   root.set_version_flag("--version", std::string("twofour ") + TWOFOUR_VERSION);
   root.footer(kExitCodes);
   root.fallthrough();  // -q and -v may stand after the subcommand; inherited by subcommands
   auto* quiet = root.add_flag("-q,--quiet", line.quiet, "Warnings and errors only, no progress");
   root.add_flag("-v,--verbose", line.verbose, "Debug messages too")->excludes(quiet);
-  for (auto add : {add_inspect, add_train, add_prune, add_calibrate, add_eval, add_compare,
-                   add_predict, add_bench, add_report, add_doctor, add_completion}) {
+  for (auto add : {add_inspect, add_train, add_prune, add_calibrate, add_export, add_eval,
+                   add_compare, add_predict, add_bench, add_report, add_doctor, add_completion}) {
     line.commands.push_back(add(root, console));
   }
 }

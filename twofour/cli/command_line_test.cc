@@ -41,6 +41,15 @@ TEST(CommandLine, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(run_command({"doctor", "-q", "-v"}).code, 2);
 }
 
+TEST(CommandLine, UnknownWordIsNamedWithTheNearestCommand) {
+  EXPECT_THAT(run_command({"trian", "recipe.yaml", "--model", "m"}).err,
+              StartsWith("unknown command 'trian'. Did you mean 'train'?\n"));
+  EXPECT_THAT(run_command({"-q", "sparsify"}).err, StartsWith("unknown command 'sparsify'.\n"));
+  EXPECT_THAT(run_command({"--models"}).err, StartsWith("unknown option '--models'.\n"));
+  EXPECT_THAT(run_command({}).err, StartsWith("A subcommand is required\n"));
+  EXPECT_THAT(run_command({"doctor", "patient"}).err, HasSubstr("not expected: patient"));
+}
+
 TEST(CommandLine, GlobalFlagsMayFollowTheSubcommand) {
   EXPECT_EQ(run_command({"doctor", "-q"}).code, 0);
   EXPECT_EQ(run_command({"-v", "doctor"}).code, 0);

@@ -54,12 +54,13 @@ LearningRate read_learning_rate(YamlReader reader) {
 
 LossTerm read_loss(YamlReader reader) {
   LossTerm term;
-  if (!reader.read("kind", term.kind, loss_names())) reader.fail("", "has no 'kind'");
+  const bool has_kind = reader.read("kind", term.kind, loss_names());
   if (term.kind == LossKind::kContrastive) term.temperature = 0.05;
   reader.read("weight", term.weight);
   reader.read("temperature", term.temperature);
   reader.read("relation_heads", term.relation_heads);
   reader.finish();
+  reader.require(has_kind, "", "has no 'kind'");
   reader.require(term.weight > 0, "weight", "must be above 0: a loss without weight does nothing");
   reader.require(term.temperature > 0, "temperature", "must be above 0");
   reader.require(term.relation_heads >= 0, "relation_heads", "must not be negative");
@@ -154,7 +155,7 @@ void check_losses(const YamlReader& reader, const Stage& stage, HeadKind head) {
 StageInFile read_stage(YamlReader reader, const Stage* before, bool calibrated, HeadKind head) {
   StageInFile in_file;
   Stage& stage = in_file.stage;
-  if (!reader.read("name", stage.name) || stage.name.empty()) reader.fail("", "has no 'name'");
+  reader.read("name", stage.name);
   reader.read("steps", stage.steps);
   reader.read("epochs", stage.epochs);
   check_length(reader, stage);
@@ -167,6 +168,7 @@ StageInFile read_stage(YamlReader reader, const Stage* before, bool calibrated, 
   }
   for (YamlReader& loss : reader.read_list("losses")) stage.losses.push_back(read_loss(loss));
   reader.finish();
+  reader.require(!stage.name.empty(), "", "has no 'name'");
   check_losses(reader, stage, head);
   reader.require(!stage.teach || stage.sparsity == 0, "teach", "wants a dense stage");
   return in_file;
@@ -205,7 +207,6 @@ void read_stages(YamlReader& reader, Recipe& recipe) {
     calibrated = calibrated || in_file.stage.calibrate.has_value();
     append_expanded(in_file, before ? before->sparsity : 0, recipe.stages);
   }
-  if (recipe.stages.empty()) reader.fail("stages", "are missing: a recipe needs at least one");
 }
 
 void read_data_options(YamlReader& reader, Recipe& recipe) {
@@ -258,7 +259,7 @@ void read_evaluation_options(YamlReader& reader, Recipe& recipe) {
 
 Recipe read_tree(YamlReader reader) {
   Recipe recipe;
-  if (!reader.read("name", recipe.name)) reader.fail("name", "is missing");
+  const bool has_name = reader.read("name", recipe.name);
   reader.read("description", recipe.description);
   reader.read("seed", recipe.seed);
   read_data_options(reader, recipe);
@@ -267,6 +268,8 @@ Recipe read_tree(YamlReader reader) {
   read_evaluation_options(reader, recipe);
   read_stages(reader, recipe);
   reader.finish();
+  reader.require(has_name, "name", "is missing");
+  reader.require(!recipe.stages.empty(), "stages", "are missing: a recipe needs at least one");
   if (uses_loss(recipe, LossKind::kMse) && uses_loss(recipe, LossKind::kCrossEntropy)) {
     reader.fail("stages", "mix 'mse' and 'cross_entropy': one head cannot serve both");
   }

@@ -1,28 +1,13 @@
 #include "twofour/train/yaml_reader.h"
 
+#include <fmt/ranges.h>
+
 #include <charconv>
+
+#include "twofour/base/nearest_name.h"
 
 namespace twofour {
 namespace {
-
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-std::string nearest(std::string_view word, const std::vector<std::string>& known) {
-  return *std::ranges::min_element(
-      known, {}, [&](const std::string& name) { return edit_distance(word, name); });
-}
 
 std::string join(const std::string& path, std::string_view key) {
   return path.empty() ? std::string(key) : path + "." + std::string(key);
@@ -125,8 +110,10 @@ void YamlReader::finish() const {
     const std::string path = join(path_, key);
     const std::string where = source_->where(path, entry.first.Mark());
     if (std::ranges::find(known_, key) == known_.end()) {
+      const auto meant = nearest_name(key, known_);
       throw Error(where, fmt::format("unknown key '{}'", path),
-                  fmt::format("Did you mean '{}'?", nearest(key, known_)));
+                  meant ? fmt::format("Did you mean '{}'?", *meant)
+                        : fmt::format("Known are: {}.", fmt::join(known_, ", ")));
     }
     if (!seen.insert(key).second) throw Error(where, fmt::format("'{}' stands twice", path));
   }

@@ -48,7 +48,8 @@ class YamlSource {
   std::set<std::string> overridden_;
 };
 
-// Reads the keys of one map; finish() refuses what nobody asked for.
+// Reads the keys of one map; finish() refuses what nobody asked for. Whether a key is there is
+// asked after it: where one is missing, an unknown one may be it, mistyped.
 class YamlReader {
  public:
   YamlReader(const YamlSource& source, YAML::Node node, std::string path);
