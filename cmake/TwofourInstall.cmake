@@ -27,6 +27,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/twofour-config-version.cm
 install(FILES ${PROJECT_BINARY_DIR}/twofour-config.cmake ${PROJECT_BINARY_DIR}/twofour-config-version.cmake
         DESTINATION ${package_dir} COMPONENT runtime)
 
+install(TARGETS twofour_export_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime)
 if(TARGET twofour_train_shared)
   install(TARGETS twofour_train_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT training)
 endif()

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Compares exported ONNX files with the engine: checks each file, runs it in ONNX Runtime and OpenVINO.
+
+    tests/onnx_parity.py --build build/release MODEL...
+
+Texts are the first pairs of BM25's candidates in data/apt-search, padded in batches. For each model, target and opset
+one row: largest and mean difference, and the share of outputs within 1 % of the range of the engine's. Beside it what
+the engine made of the products: names of fused operations in ONNX Runtime, precision of MatMul in OpenVINO. Exit code
+1 if a check fails, a share is below the goal, or an int8 product is left in float.
+"""
+
+import argparse
+import collections
+import ctypes
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+
+ROOT = pathlib.Path(__file__).parent.parent
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+GOAL = 99.5  # % of outputs within 1 % of the range
+
+
+def zstd_lines(path):
+    return subprocess.run(["zstd", "-dcq", path], check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def candidate_pairs(count):
+    folder = ROOT / "data/apt-search"
+    texts = [{entry["_id"]: entry["text"] for entry in map(json.loads, zstd_lines(folder / name))}
+             for name in ("queries.jsonl.zst", "corpus.jsonl.zst")]
+    lines = zstd_lines(folder / "bm25.test.run.zst")
+    pairs = [line.split() for line in lines[::max(1, len(lines) // count)][:count]]
+    return [(texts[0][query], texts[1][document]) for query, _, document, *_ in pairs]
+
+
+class Engine:
+    """The C API, as far as needed here."""
+
+    def __init__(self, library, model):
+        self.api = ctypes.CDLL(str(library))
+        for name in ("twofour_engine_load", "twofour_session_create"):
+            getattr(self.api, name).restype = ctypes.c_void_p
+        self.api.twofour_last_error.restype = ctypes.c_char_p
+        self.api.twofour_engine_output_width.restype = ctypes.c_int64
+        self.engine = ctypes.c_void_p(self.checked(self.api.twofour_engine_load(str(model).encode(), None)))
+        self.session = ctypes.c_void_p(self.checked(self.api.twofour_session_create(self.engine, 1)))
+
+    def checked(self, pointer):
+        if not pointer:
+            sys.exit(self.api.twofour_last_error().decode())
+        return pointer
+
+    def run(self, batch):
+        ids = np.concatenate([row[0] for row in batch]).astype(np.int32)
+        types = np.concatenate([row[1] for row in batch]).astype(np.int32)
+        offsets = np.cumsum([0] + [len(row[0]) for row in batch]).astype(np.int32)
+        out = np.empty((len(batch), self.api.twofour_engine_output_width(self.engine)), np.float32)
+        ints = ctypes.POINTER(ctypes.c_int32)
+        failed = self.api.twofour_session_run_tokens(
+            self.session, ids.ctypes.data_as(ints), types.ctypes.data_as(ints), offsets.ctypes.data_as(ints),
+            ctypes.c_size_t(len(batch)), out.ctypes.data_as(ctypes.POINTER(ctypes.c_float)), ctypes.c_size_t(out.size))
+        if failed:
+            sys.exit(self.api.twofour_last_error().decode())
+        return out
+
+
+def tokenize(tool, folder, texts):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"\0".join(text.encode() for text in texts) + b"\0")
+        file.flush()
+        lines = subprocess.run([tool, folder, file.name], check=True, capture_output=True, text=True).stdout.splitlines()
+    return [[int(x) for x in line.split()] for line in lines]
+
+
+def encode(tool, model, pairs, limit):
+    queries = tokenize(tool, model, [pair[0] for pair in pairs])
+    documents = tokenize(tool, model, [pair[1] for pair in pairs])
+    rows = []
+    for query, document in zip(queries, documents):
+        ids = query + document[1:]
+        types = [0] * len(query) + [1] * (len(document) - 1)
+        rows.append((ids[:limit], types[:limit]))
+    return rows
+
+
+def batches(rows, size):
+    for begin in range(0, len(rows), size):
+        yield rows[begin:begin + size]
+
+
+def padded(batch):
+    shape = (len(batch), max(len(ids) for ids, _ in batch))
+    inputs = {name: np.zeros(shape, np.int64) for name in INPUTS}
+    for i, (ids, types) in enumerate(batch):
+        inputs["input_ids"][i, :len(ids)] = ids
+        inputs["attention_mask"][i, :len(ids)] = 1
+        inputs["token_type_ids"][i, :len(ids)] = types
+    return inputs
+
+
+def run_onnxruntime(path, rows, size):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = f"{folder}/optimized.onnx"
+        options.optimized_model_filepath = optimized
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        kinds = collections.Counter(node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node)
+    outputs = [session.run(None, padded(batch))[0] for batch in batches(rows, size)]
+    int8 = kinds["MatMulIntegerToFloat"] + kinds["QLinearMatMul"] + kinds["QGemm"]
+    return np.concatenate(outputs), int8, kinds
+
+
+def run_openvino(path, rows, size):
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    kinds = collections.Counter()
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        kind = info["layerType"].astype(str)
+        if kind in ("FullyConnected", "MatMul"):
+            kind += ":" + info["runtimePrecision"].astype(str)
+        kinds[kind] += 1
+    outputs = [compiled(padded(batch))[0] for batch in batches(rows, size)]
+    int8 = sum(count for kind, count in kinds.items() if kind.endswith((":i8", ":u8")))
+    return np.concatenate(outputs), int8, kinds
+
+
+ENGINES = {"onnxruntime": run_onnxruntime, "openvino": run_openvino}
+
+
+def check(path):
+    """Number of products with int8 weights; raises for a file that ONNX refuses."""
+    onnx.checker.check_model(path, full_check=True)
+    model = onnx.load(path)
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 2]
+    return len(weights)
+
+
+def compare(name, target, opset, path, ours, rows, arguments):
+    good = True
+    products = check(path)
+    for engine, execute in ENGINES.items():
+        if target not in (engine, "tensorrt"):
+            continue
+        theirs, int8, kinds = execute(path, rows, arguments.batch)
+        difference = np.abs(theirs - ours)
+        limit = 0.01 * (ours.max() - ours.min())
+        share = 100 * np.mean(difference <= limit)
+        print(f"{name:24} {target:12} {opset:5} {engine:12} {difference.max():10.2e} {difference.mean():10.2e} "
+              f"{share:8.2f} {int8:4d} of {products}", flush=True)
+        if arguments.verbose:
+            print("    " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
+        good = good and share >= GOAL and int8 == products
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=pathlib.Path)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
+    parser.add_argument("--pairs", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--target", action="append", help="default: all")
+    parser.add_argument("--opset", type=int, action="append", help="default: 17")
+    parser.add_argument("--option", action="append", default=[], help="passed to twofour export")
+    parser.add_argument("--verbose", action="store_true", help="count the operations that each engine runs")
+    arguments = parser.parse_args()
+
+    print(f"onnxruntime {onnxruntime.__version__}, openvino {openvino.__version__.split('-')[0]}, "
+          f"onnx {onnx.__version__}; {arguments.pairs} pairs\n"
+          f"{'model':24} {'target':12} opset {'engine':12} {'max diff':>10} {'mean diff':>10} {'within %':>8} int8 products")
+    pairs = candidate_pairs(arguments.pairs)
+    good = True
+    for model in arguments.models:
+        name = model.parent.name if model.name == "model" else model.name
+        rows = encode(arguments.build / "bin/tokenize_file", model, pairs, arguments.max_length)
+        engine = Engine(arguments.build / "lib/libtwofour.so.0", model)
+        ours = np.concatenate([engine.run(batch) for batch in batches(rows, arguments.batch)])
+        for target in arguments.target or ("onnxruntime", "openvino", "tensorrt"):
+            for opset in arguments.opset or (17,):
+                with tempfile.TemporaryDirectory() as folder:
+                    path = f"{folder}/model.onnx"
+                    subprocess.run([arguments.build / "bin/twofour", "-q", "export", model, "--out", path, "--target",
+                                    target, "--opset", str(opset), *arguments.option], check=True)
+                    good = compare(name, target, opset, path, ours, rows, arguments) and good
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+#include "twofour/cli/library_loader.h"
+#include "twofour/export/api.h"
+
+namespace twofour {
+namespace {
+
+constexpr cli::OptionalLibrary kLibrary{
+    "libtwofour_export.so",
+    "TWOFOUR_EXPORT_LIBRARY",
+    "export library",
+    kExportApiSymbol,
+    "Build the target twofour_export_shared",
+    "Install Debian's libprotobuf-lite32, or run scripts/setup"};
+
+}  // namespace
+
+ExportApi& export_api() {
+  static ExportApi& api = *reinterpret_cast<ExportApiFunction>(cli::open_library(kLibrary))();
+  return api;
+}
+
+}  // namespace twofour

@@ -1,0 +1,50 @@
+// What the command asks of the export library, which it opens at run time. No protobuf in this
+// header.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace twofour {
+
+struct ExportRequest {
+  std::filesystem::path model;
+  std::filesystem::path out;  // FILE.onnx
+  std::string target = "onnxruntime";
+  int64_t opset = 17;
+  // Keep quantized values at -127 and above, as the engine does; ONNX's own range goes to -128.
+  bool clip = true;
+  // Weights in FILE.onnx.data; a model beyond protobuf's 2 GB has them there anyway.
+  bool external_data = false;
+};
+
+struct ExportSummary {
+  int64_t nodes = 0;
+  int64_t linear_layers = 0, int8_layers = 0, sparse_layers = 0;
+  int64_t quant_points = 0,
+          clipped_points = 0;  // clipped: where values below -127 cannot be ruled out
+  uint64_t bytes = 0;          // of all files
+  std::filesystem::path data;  // FILE.onnx.data; empty: weights are in FILE.onnx
+};
+
+class ExportApi {
+ public:
+  virtual ~ExportApi() = default;
+  virtual std::vector<std::string> targets() const = 0;
+  // Throws Error: no model, an unknown target or opset, a file that cannot be written. Replaces
+  // `out`.
+  virtual ExportSummary export_onnx(const ExportRequest& request) = 0;
+};
+
+// Opens libtwofour_export.so beside the command, or in ../lib, or where TWOFOUR_EXPORT_LIBRARY
+// says. Throws Error with the remedy when it is absent. Thread-safe; the library stays open. (cli/
+// implements this.)
+ExportApi& export_api();
+
+// The symbol that the library exports.
+inline constexpr const char* kExportApiSymbol = "twofour_export_api_v1";
+using ExportApiFunction = ExportApi* (*)();
+
+}  // namespace twofour

@@ -1,0 +1,28 @@
+// From a network and its weights to an ONNX graph.
+#pragma once
+
+#include <onnx/onnx.pb.h>
+
+#include "twofour/export/api.h"
+#include "twofour/export/target.h"
+#include "twofour/graph/network.h"
+#include "twofour/io/model_directory.h"
+
+namespace twofour {
+
+struct ExportOptions {
+  const ExportTarget& target;
+  int64_t opset = 17;
+  bool clip = true;
+};
+
+inline constexpr int64_t kMinOpset = 17, kMaxOpset = 21;
+
+// Inputs input_ids, attention_mask, token_type_ids: int64 [batch, sequence]; the mask holds 0
+// and 1. Output "logits" [batch, labels], "embeddings" [batch, width] or "last_hidden_state"
+// [batch, sequence, width]. Fills the counts of `summary`. Throws Error as check_parameters does,
+// and for a head that the file lacks or an unknown opset.
+onnx::ModelProto convert_to_onnx(const ModelDirectory& model, const ExportOptions& options,
+                                 ExportSummary& summary);
+
+}  // namespace twofour

@@ -1,0 +1,19 @@
+#include "twofour/export/exporter.h"
+
+#include "twofour/export/converter.h"
+#include "twofour/export/model_file.h"
+
+namespace twofour {
+
+ExportSummary run_export(const ExportRequest& request) {
+  const ExportOptions options{export_target(request.target), request.opset, request.clip};
+  const ModelDirectory model = ModelDirectory::open(request.model);
+  ExportSummary summary;
+  onnx::ModelProto proto = convert_to_onnx(model, options, summary);
+  const WrittenModel written = write_onnx(request.out, proto, request.external_data);
+  summary.bytes = written.bytes;
+  summary.data = written.data;
+  return summary;
+}
+
+}  // namespace twofour

@@ -1,0 +1,121 @@
+#include "twofour/export/graph_builder.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace twofour {
+namespace {
+
+template <class T>
+std::string bytes_of(std::span<const T> values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
+}
+
+struct SetAttribute {
+  onnx::AttributeProto& attribute;
+
+  void operator()(int64_t value) const {
+    attribute.set_type(onnx::AttributeProto::INT);
+    attribute.set_i(value);
+  }
+  void operator()(float value) const {
+    attribute.set_type(onnx::AttributeProto::FLOAT);
+    attribute.set_f(value);
+  }
+  void operator()(const std::string& value) const {
+    attribute.set_type(onnx::AttributeProto::STRING);
+    attribute.set_s(value);
+  }
+  void operator()(const std::vector<int64_t>& values) const {
+    attribute.set_type(onnx::AttributeProto::INTS);
+    for (int64_t value : values) attribute.add_ints(value);
+  }
+};
+
+}  // namespace
+
+std::string OnnxGraphBuilder::node(const std::string& type, const std::string& name,
+                                   const std::vector<std::string>& inputs,
+                                   const std::vector<OnnxAttribute>& attributes) {
+  return node_to(name, type, name, inputs, attributes);
+}
+
+std::string OnnxGraphBuilder::node_to(const std::string& output, const std::string& type,
+                                      const std::string& name,
+                                      const std::vector<std::string>& inputs,
+                                      const std::vector<OnnxAttribute>& attributes) {
+  onnx::NodeProto& node = *graph_.add_node();
+  node.set_op_type(type);
+  node.set_name(name);
+  for (const std::string& input : inputs) node.add_input(input);
+  node.add_output(output);
+  for (const OnnxAttribute& attribute : attributes) {
+    onnx::AttributeProto& added = *node.add_attribute();
+    added.set_name(attribute.name);
+    std::visit(SetAttribute{added}, attribute.value);
+  }
+  return output;
+}
+
+std::string OnnxGraphBuilder::floats(const std::string& name, const std::vector<int64_t>& dims,
+                                     std::span<const float> values) {
+  initializer(name, onnx::TensorProto::FLOAT, dims).set_raw_data(bytes_of(values));
+  return name;
+}
+
+std::string OnnxGraphBuilder::int8s(const std::string& name, const std::vector<int64_t>& dims,
+                                    std::span<const int8_t> values) {
+  initializer(name, onnx::TensorProto::INT8, dims).set_raw_data(bytes_of(values));
+  return name;
+}
+
+std::string OnnxGraphBuilder::scalar(float value) {
+  return shared(fmt::format("constant/f32/{}", value), onnx::TensorProto::FLOAT, {},
+                bytes_of(std::span<const float>(&value, 1)));
+}
+
+std::string OnnxGraphBuilder::int8_zero() {
+  return shared("constant/i8/0", onnx::TensorProto::INT8, {}, std::string(1, '\0'));
+}
+
+std::string OnnxGraphBuilder::index(int64_t value) {
+  return shared(fmt::format("constant/i64/{}", value), onnx::TensorProto::INT64, {},
+                bytes_of(std::span<const int64_t>(&value, 1)));
+}
+
+std::string OnnxGraphBuilder::indices(const std::vector<int64_t>& values) {
+  return shared(fmt::format("constant/i64/[{}]", fmt::join(values, ",")), onnx::TensorProto::INT64,
+                {static_cast<int64_t>(values.size())}, bytes_of(std::span<const int64_t>(values)));
+}
+
+void OnnxGraphBuilder::describe(onnx::ValueInfoProto& info, const std::string& name, int32_t type,
+                                const std::vector<int64_t>& dims) {
+  info.set_name(name);
+  auto& tensor = *info.mutable_type()->mutable_tensor_type();
+  tensor.set_elem_type(type);
+  for (int64_t dim : dims) {
+    auto& added = *tensor.mutable_shape()->add_dim();
+    if (dim >= 0) {
+      added.set_dim_value(dim);
+    } else {
+      added.set_dim_param(dim == kBatch ? "batch" : "sequence");
+    }
+  }
+}
+
+onnx::TensorProto& OnnxGraphBuilder::initializer(const std::string& name, int32_t type,
+                                                 const std::vector<int64_t>& dims) {
+  onnx::TensorProto& tensor = *graph_.add_initializer();
+  tensor.set_name(name);
+  tensor.set_data_type(type);
+  for (int64_t dim : dims) tensor.add_dims(dim);
+  return tensor;
+}
+
+std::string OnnxGraphBuilder::shared(const std::string& name, int32_t type,
+                                     const std::vector<int64_t>& dims, std::string bytes) {
+  if (constants_.insert(name).second) initializer(name, type, dims).set_raw_data(std::move(bytes));
+  return name;
+}
+
+}  // namespace twofour

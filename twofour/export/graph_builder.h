@@ -1,0 +1,63 @@
+// Appends nodes and initializers to an ONNX graph.
+#pragma once
+
+#include <onnx/onnx.pb.h>
+
+#include <cstdint>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace twofour {
+
+struct OnnxAttribute {
+  std::string name;
+  std::variant<int64_t, float, std::string, std::vector<int64_t>> value;
+};
+
+class OnnxGraphBuilder {
+ public:
+  explicit OnnxGraphBuilder(onnx::GraphProto& graph) : graph_(graph) {}
+
+  // The one output takes the node's name. Returns it.
+  std::string node(const std::string& type, const std::string& name,
+                   const std::vector<std::string>& inputs,
+                   const std::vector<OnnxAttribute>& attributes = {});
+
+  // The output takes the name `output` instead.
+  std::string node_to(const std::string& output, const std::string& type, const std::string& name,
+                      const std::vector<std::string>& inputs,
+                      const std::vector<OnnxAttribute>& attributes = {});
+
+  // Each returns `name`.
+  std::string floats(const std::string& name, const std::vector<int64_t>& dims,
+                     std::span<const float> values);
+  std::string int8s(const std::string& name, const std::vector<int64_t>& dims,
+                    std::span<const int8_t> values);
+
+  // Small constants, shared by all that ask for the same value.
+  std::string scalar(float value);
+  std::string int8_zero();
+  std::string index(int64_t value);                         // a scalar
+  std::string indices(const std::vector<int64_t>& values);  // a vector
+
+  // A negative dimension is kBatch or kSequence.
+  static constexpr int64_t kBatch = -1, kSequence = -2;
+  static void describe(onnx::ValueInfoProto& info, const std::string& name, int32_t type,
+                       const std::vector<int64_t>& dims);
+
+ private:
+  onnx::TensorProto& initializer(const std::string& name, int32_t type,
+                                 const std::vector<int64_t>& dims);
+  // Adds the initializer `name` unless it is there.
+  std::string shared(const std::string& name, int32_t type, const std::vector<int64_t>& dims,
+                     std::string bytes);
+
+  onnx::GraphProto& graph_;
+  std::set<std::string> constants_;
+};
+
+}  // namespace twofour

@@ -1,0 +1,27 @@
+#include "twofour/export/metadata.h"
+
+#include <nlohmann/json.hpp>
+
+#include "twofour/graph/inspect.h"
+
+namespace twofour {
+
+std::string export_metadata(const ModelDirectory& model, const Network& network,
+                            const ExportOptions& options) {
+  nlohmann::ordered_json json;
+  json["version"] = TWOFOUR_VERSION;
+  json["target"] = options.target.name;
+  const auto origin = nlohmann::ordered_json::parse(model.twofour_json(), nullptr, false);
+  for (const char* key : {"recipe", "pruning"}) {
+    if (origin.is_object() && origin.contains(key)) json[key] = origin[key];
+  }
+  auto& tensors = json["tensors"] = nlohmann::ordered_json::object();
+  for (const LayerReport& layer : inspect_model(network, model).layers) {
+    tensors[layer.name + ".weight"] = {{"dtype", dtype_name(layer.dtype)},
+                                       {"zeros", layer.sparsity.zeros},
+                                       {"groups_2_4", layer.sparsity.groups_2_4}};
+  }
+  return json.dump();
+}
+
+}  // namespace twofour

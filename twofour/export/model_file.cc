@@ -1,0 +1,78 @@
+#include "twofour/export/model_file.h"
+
+#include <fmt/format.h>
+
+#include "twofour/base/error.h"
+#include "twofour/io/file.h"
+
+namespace twofour {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kProtobufLimit = (uint64_t{1} << 31) - 1;
+constexpr size_t kSmall = 1024;   // bytes of a tensor that stays in the file
+constexpr uint64_t kPage = 4096;  // engines map data that starts at a page
+
+void add_reference(onnx::TensorProto& tensor, const std::string& key, const std::string& value) {
+  onnx::StringStringEntryProto& entry = *tensor.add_external_data();
+  entry.set_key(key);
+  entry.set_value(value);
+}
+
+void move_out(onnx::TensorProto& tensor, const std::string& file, uint64_t offset) {
+  add_reference(tensor, "location", file);
+  add_reference(tensor, "offset", std::to_string(offset));
+  add_reference(tensor, "length", std::to_string(tensor.raw_data().size()));
+  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+  tensor.clear_raw_data();
+}
+
+uint64_t write_data(const fs::path& path, onnx::GraphProto& graph) {
+  uint64_t offset = 0;
+  write_file_atomically(path, [&](std::ostream& out) {
+    for (onnx::TensorProto& tensor : *graph.mutable_initializer()) {
+      const std::string& bytes = tensor.raw_data();
+      if (bytes.size() < kSmall) continue;
+      const std::string padding((kPage - offset % kPage) % kPage, '\0');
+      out << padding << bytes;
+      const uint64_t begin = offset + padding.size();
+      offset = begin + bytes.size();
+      move_out(tensor, path.filename().string(), begin);
+    }
+  });
+  return offset;
+}
+
+void check_place(const fs::path& path) {
+  if (path.extension() != ".onnx") {
+    throw Error(path.string(), "the name of an ONNX file must end in .onnx");
+  }
+  if (fs::is_directory(path)) throw Error(path.string(), "cannot be written: it is a folder");
+}
+
+// A file that refers to data about to be replaced must not outlive them.
+void remove_old(const fs::path& path) {
+  std::error_code error;
+  fs::remove(path, error);
+  if (error) throw Error(path.string(), fmt::format("cannot be replaced: {}", error.message()));
+}
+
+}  // namespace
+
+WrittenModel write_onnx(const fs::path& path, onnx::ModelProto& model, bool external_data) {
+  check_place(path);
+  WrittenModel written;
+  if (external_data || model.ByteSizeLong() > kProtobufLimit) {
+    written.data = path.string() + ".data";
+    if (fs::exists(written.data)) remove_old(path);
+    written.bytes = write_data(written.data, *model.mutable_graph());
+  }
+  written.bytes += model.ByteSizeLong();
+  write_file_atomically(path, [&](std::ostream& out) {
+    if (!model.SerializeToOstream(&out)) throw Error(path.string(), "cannot be serialized");
+  });
+  return written;
+}
+
+}  // namespace twofour

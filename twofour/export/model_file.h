@@ -1,0 +1,22 @@
+// Writes an ONNX model, its weights inside or in a file beside it.
+#pragma once
+
+#include <onnx/onnx.pb.h>
+
+#include <cstdint>
+#include <filesystem>
+
+namespace twofour {
+
+struct WrittenModel {
+  uint64_t bytes = 0;          // of all files
+  std::filesystem::path data;  // empty: everything is in the one file
+};
+
+// Moves the weights to `path`.data if `external_data` or if the file would pass protobuf's 2 GB;
+// `model` keeps only references to them then. Neither file is ever half-written, and `path` never
+// refers to another model's data. Throws Error.
+WrittenModel write_onnx(const std::filesystem::path& path, onnx::ModelProto& model,
+                        bool external_data);
+
+}  // namespace twofour
