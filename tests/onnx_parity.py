@@ -5,8 +5,12 @@
 
 Texts are the first pairs of BM25's candidates in data/apt-search, padded in batches. For each model, target and opset
 one row: largest and mean difference, and the share of outputs within 1 % of the range of the engine's. Beside it what
-the engine made of the products: names of fused operations in ONNX Runtime, precision of MatMul in OpenVINO. Exit code
-1 if a check fails, a share is below the goal, or an int8 product is left in float.
+the engine made of the products: names of fused operations in ONNX Runtime, precision of MatMul in OpenVINO.
+
+Engines add floats in different orders, so now and then a value at the border of two int8 steps is rounded the other
+way, and each layer after it spreads the step: the outputs of an int8 model then differ by its quantization noise, also
+between two settings of one engine. Hence two goals: 99.5 % within 1 % for float models, a mean difference of 0.5 % of
+the range for int8 ones. Exit code 1 if a check fails, a goal is missed, or an int8 product is left in float.
 """
 
 import argparse
@@ -25,7 +29,8 @@ import openvino
 
 ROOT = pathlib.Path(__file__).parent.parent
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-GOAL = 99.5  # % of outputs within 1 % of the range
+FLOAT_GOAL = 99.5  # % of outputs within 1 % of the range
+INT8_GOAL = 0.5  # mean difference in % of the range
 
 
 def zstd_lines(path):
@@ -155,13 +160,13 @@ def compare(name, target, opset, path, ours, rows, arguments):
             continue
         theirs, int8, kinds = execute(path, rows, arguments.batch)
         difference = np.abs(theirs - ours)
-        limit = 0.01 * (ours.max() - ours.min())
-        share = 100 * np.mean(difference <= limit)
+        percent = 100 * difference / (ours.max() - ours.min())
+        share = 100 * np.mean(percent <= 1)
         print(f"{name:24} {target:12} {opset:5} {engine:12} {difference.max():10.2e} {difference.mean():10.2e} "
-              f"{share:8.2f} {int8:4d} of {products}", flush=True)
+              f"{percent.mean():8.4f} {share:8.2f} {int8:4d} of {products}", flush=True)
         if arguments.verbose:
             print("    " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
-        good = good and share >= GOAL and int8 == products
+        good = good and int8 == products and (percent.mean() <= INT8_GOAL if products else share >= FLOAT_GOAL)
     return good
 
 
@@ -180,7 +185,7 @@ def main():
 
     print(f"onnxruntime {onnxruntime.__version__}, openvino {openvino.__version__.split('-')[0]}, "
           f"onnx {onnx.__version__}; {arguments.pairs} pairs\n"
-          f"{'model':24} {'target':12} opset {'engine':12} {'max diff':>10} {'mean diff':>10} {'within %':>8} int8 products")
+          f"{'model':24} {'target':12} opset {'engine':12} {'max diff':>10} {'mean diff':>10} {'mean %':>8} {'within %':>8} int8 products")
     pairs = candidate_pairs(arguments.pairs)
     good = True
     for model in arguments.models:

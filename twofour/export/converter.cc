@@ -186,7 +186,11 @@ class Converter {
     const std::string dq =
         (options_.target.dequantize_per_reader ? op.name : names_[value]) + "/DequantizeLinear";
     if (!quantized_names_.insert(dq).second) return dq;
-    return graph_.node("DequantizeLinear", dq, {q, scale, graph_.int8_zero()});
+    return graph_.node("DequantizeLinear", dq, {q, scale, zero_point()});
+  }
+
+  std::string zero_point() {
+    return options_.target.unsigned_activations ? graph_.uint8(128) : graph_.int8(0);
   }
 
   void quantize(ValueId value, const std::string& q, const std::string& scale) {
@@ -197,7 +201,7 @@ class Converter {
       x = graph_.node("Clip", names_[value] + "/Clip",
                       {x, graph_.scalar(-127 * quantized_[value].scale)});
     }
-    graph_.node("QuantizeLinear", q, {x, scale, graph_.int8_zero()});
+    graph_.node("QuantizeLinear", q, {x, scale, zero_point()});
     quantized_names_.insert(q);
   }
 

@@ -74,8 +74,14 @@ std::string OnnxGraphBuilder::scalar(float value) {
                 bytes_of(std::span<const float>(&value, 1)));
 }
 
-std::string OnnxGraphBuilder::int8_zero() {
-  return shared("constant/i8/0", onnx::TensorProto::INT8, {}, std::string(1, '\0'));
+std::string OnnxGraphBuilder::int8(int8_t value) {
+  return shared(fmt::format("constant/i8/{}", value), onnx::TensorProto::INT8, {},
+                bytes_of(std::span<const int8_t>(&value, 1)));
+}
+
+std::string OnnxGraphBuilder::uint8(uint8_t value) {
+  return shared(fmt::format("constant/u8/{}", value), onnx::TensorProto::UINT8, {},
+                bytes_of(std::span<const uint8_t>(&value, 1)));
 }
 
 std::string OnnxGraphBuilder::index(int64_t value) {

@@ -40,7 +40,8 @@ class OnnxGraphBuilder {
 
   // Small constants, shared by all that ask for the same value.
   std::string scalar(float value);
-  std::string int8_zero();
+  std::string int8(int8_t value);
+  std::string uint8(uint8_t value);
   std::string index(int64_t value);                         // a scalar
   std::string indices(const std::vector<int64_t>& values);  // a vector
 

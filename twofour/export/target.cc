@@ -12,10 +12,13 @@ namespace {
 
 // All three fuse Q/DQ placed directly before the product, with int8 weights behind a per-channel
 // DequantizeLinear; softmax, LayerNorm and the residual stream stay float.
+//
+// ONNX Runtime (1.32, x86) fuses a signed activation only where the pair has a single reader, since
+// it rewrites the pair to unsigned first: half of a layer's products stayed float.
 constexpr std::array kTargets{
-    ExportTarget{"onnxruntime", true},
-    ExportTarget{"openvino", false},
-    ExportTarget{"tensorrt", false},
+    ExportTarget{"onnxruntime", true, true},
+    ExportTarget{"openvino", false, false},
+    ExportTarget{"tensorrt", false, false},
 };
 
 }  // namespace
