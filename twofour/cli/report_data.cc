@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <initializer_list>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -11,6 +13,7 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/model_json.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 #include "twofour/metrics/scores_file.h"
 
 namespace twofour::cli {
@@ -34,29 +37,57 @@ struct Log {
   std::vector<std::pair<int64_t, std::string>> stages;  // first step and name
 };
 
-Json parse(const std::string& text, const std::string& where) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) throw Error(where, "expected a JSON object");
-  return json;
-}
+constexpr int64_t kAnyCount = std::numeric_limits<int64_t>::max();
 
-Json read_object(const fs::path& path) { return parse(read_file(path), path.string()); }
-
-void add_row(const Json& row, Log& log) {
-  const auto kind = row.at("kind").get<std::string>();
-  const auto step = row.at("step").get<int64_t>();
+void add_row(const JsonObject& row, Log& log) {
+  const std::string kind = row.string("kind");
+  const int64_t step = row.integer("step", 0, kAnyCount);
   if (kind == "stage") {
-    log.stages.emplace_back(step, row.at("stage").get<std::string>());
+    log.stages.emplace_back(step, row.string("stage"));
   } else if (kind == "step") {
     for (const char* key : {"loss", "lr", "pairs_per_second"}) {
-      if (row.contains(key) && row[key].is_number()) log.curves[key].emplace_back(step, row[key]);
+      if (row.has(key)) log.curves[key].emplace_back(step, row.number(key));
     }
   } else if (kind == "evaluation") {
-    for (const auto& [name, value] : row.at("metrics").items()) {
-      if (value.is_number()) log.curves["metric:" + name].emplace_back(step, value);
+    const auto metrics = row.object("metrics");
+    if (!metrics) throw Error(row.where(), "key \"metrics\" is missing");
+    for (const auto& [name, value] : metrics->members().items()) {
+      if (metrics->has(name))
+        log.curves["metric:" + name].emplace_back(step, metrics->number(name));
     }
   }
 }
+
+// What the page and the tables take from eval.json, bench.json and summary.json, by its type.
+void check_numbers(const JsonObject& object, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) object.number_or(key, 0);
+}
+
+void check_eval(const JsonObject& eval) {
+  check_numbers(eval, {"queries", "pairs", "seconds", "pairs_per_second", "memory_bytes"});
+  const auto metrics = eval.object("metrics");
+  if (!metrics) throw Error(eval.where(), "key \"metrics\" is missing");
+  for (const auto& [name, value] : metrics->members().items()) metrics->number_or(name, 0);
+}
+
+void check_bench(const JsonObject& bench) {
+  if (!bench.has("results")) throw Error(bench.where(), "key \"results\" is missing");
+  for (const JsonObject& row : bench.objects_or_empty("results")) {
+    for (const char* key : {"batch", "tokens", "threads"}) {
+      row.integer(key, 1, std::numeric_limits<int>::max());
+    }
+    row.number("median_ms");
+    check_numbers(row, {"sequences_per_second"});
+    if (const auto against = row.object("against")) {
+      for (const char* key : {"ratio", "ratio_low", "ratio_high"}) against->number(key);
+    }
+  }
+}
+
+void check_summary(const JsonObject& summary) { check_numbers(summary, {"steps", "seconds"}); }
+
+constexpr std::pair<const char*, void (*)(const JsonObject&)> kFiles[] = {
+    {"eval", check_eval}, {"bench", check_bench}, {"summary", check_summary}};
 
 Log read_log(const fs::path& path) {
   std::istringstream in(read_file(path));
@@ -66,11 +97,7 @@ Log read_log(const fs::path& path) {
     const std::string where = fmt::format("{}:{}", path.string(), ++number);
     // A kill may cut the last line short.
     if (in.eof() && !Json::accept(line)) break;
-    try {
-      add_row(parse(line, where), log);
-    } catch (const nlohmann::json::exception& error) {
-      throw Error(where, error.what());
-    }
+    add_row(JsonObject::parse(line, where), log);
   }
   return log;
 }
@@ -93,11 +120,11 @@ void add_model(const fs::path& path, Json& run) {
   run["model"] =
       inspect_json(model, inspect_model(build_network(model.config()), model), std::nullopt);
   if (model.twofour_json().empty()) return;
-  const Json ours = parse(model.twofour_json(), (path / "twofour.json").string());
-  if (!ours.contains("recipe")) return;
-  const Json& recipe = ours["recipe"];
-  if (recipe.is_string()) run["recipe"] = recipe;
-  if (recipe.is_object()) run["recipe"] = recipe.value("name", std::string());
+  const auto ours = JsonObject::parse(model.twofour_json(), (path / "twofour.json").string());
+  const nlohmann::json* recipe = ours.find("recipe");
+  if (recipe == nullptr) return;
+  run["recipe"] = recipe->is_string() ? recipe->get<std::string>()
+                                      : ours.object("recipe")->string_or("name", "");
 }
 
 void add_log(const fs::path& path, Json& run) {
@@ -120,10 +147,12 @@ Json collect_run(const fs::path& path) {
     add_log(path / "log.jsonl", run);
     found = true;
   }
-  for (const char* name : {"eval", "bench", "summary"}) {
+  for (const auto& [name, check] : kFiles) {
     const fs::path file = path / fmt::format("{}.json", name);
     if (!fs::exists(file)) continue;
-    run[name] = read_object(file);
+    const std::string text = read_file(file);
+    check(JsonObject::parse(text, file.string()));
+    run[name] = Json::parse(text);
     found = true;
   }
   if (!found) {

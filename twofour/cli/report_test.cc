@@ -12,6 +12,7 @@ namespace twofour::cli {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::ThrowsMessage;
@@ -129,6 +130,55 @@ TEST_F(Report, LineThatAKillCutShortIsLeftOut) {
   const auto folder = run("cut", 5);
   spill(folder / "log.jsonl", slurp(folder / "log.jsonl") + R"({"kind": "step", "st)");
   EXPECT_EQ(collect_report({folder})["runs"][0]["curves"]["loss"].size(), 5);
+}
+
+TEST_F(Report, RefusesWrongTypesWithFileAndKey) {
+  const auto folder = run("types", 2);
+  const auto expect_refused = [&](const std::string& file, const std::string& text,
+                                  const std::string& message) {
+    spill(folder / file, text);
+    EXPECT_THAT([&] { collect_report({folder}); },
+                ThrowsMessage<Error>(
+                    AllOf(HasSubstr(file), HasSubstr(message), Not(HasSubstr("json.exception")))));
+    std::filesystem::remove(folder / file);
+  };
+  const std::string shape = R"({"results": [{"batch": 1, "tokens": 8, "threads": 1)";
+  expect_refused("eval.json", "{\"metrics\": {", "damaged JSON: parse error");
+  expect_refused("eval.json", "[]", "expected a JSON object, found array");
+  expect_refused("eval.json", "{}", "key \"metrics\" is missing");
+  expect_refused("eval.json", R"({"metrics": {"pnr": "high"}})",
+                 ", metrics] \"pnr\": expected a number, found string");
+  expect_refused("eval.json", R"({"metrics": {}, "seconds": [1]})",
+                 "\"seconds\": expected a number");
+  expect_refused("bench.json", "{}", "key \"results\" is missing");
+  expect_refused("bench.json", R"({"results": {}})", "\"results\": expected a list of objects");
+  expect_refused("bench.json", R"({"results": [{"batch": "1"}]})",
+                 ", results[0]] \"batch\": expected a whole number from 1");
+  expect_refused("bench.json", shape + "}]}", "key \"median_ms\" is missing");
+  expect_refused("bench.json", shape + R"(, "median_ms": 1, "against": {"ratio": 2}}]})",
+                 "key \"ratio_low\" is missing");
+  expect_refused("summary.json", R"({"seconds": true})",
+                 "\"seconds\": expected a number, found true");
+  expect_refused("log.jsonl",
+                 R"({"kind": 1, "step": 1})"
+                 "\n",
+                 "log.jsonl:1] \"kind\": expected a string");
+  expect_refused("log.jsonl",
+                 R"({"kind": "step", "step": -1})"
+                 "\n",
+                 "\"step\": expected a whole number");
+  expect_refused("log.jsonl",
+                 R"({"kind": "step", "step": 1, "loss": "x"})"
+                 "\n",
+                 "\"loss\": expected a number");
+  expect_refused("log.jsonl",
+                 R"({"kind": "evaluation", "step": 1})"
+                 "\n",
+                 "key \"metrics\" is missing");
+  expect_refused("scores.jsonl.zst", "{}", "scores.jsonl.zst");
+  spill(folder / "model/twofour.json", R"({"recipe": {"name": 7}})");
+  EXPECT_THAT([&] { collect_report({folder}); },
+              ThrowsMessage<Error>(HasSubstr("recipe] \"name\": expected a string, found 7")));
 }
 
 TEST_F(Report, RefusesWrongInput) {

@@ -40,6 +40,13 @@ class Watch {
   std::vector<std::set<std::string>> keys_;
 };
 
+// Without the name of the library's exception.
+std::string reason(const json::exception& error) {
+  const std::string text = error.what();
+  const size_t end = text.find("] ");
+  return end == std::string::npos ? text : text.substr(end + 2);
+}
+
 std::string describe(const json& value) {
   if (value.is_number() || value.is_boolean()) return value.dump();
   return value.type_name();
@@ -51,7 +58,7 @@ json parse_json(std::string_view text, std::string_view where) {
   try {
     return json::parse(text, Watch(where));
   } catch (const json::exception& error) {
-    throw Error(where, fmt::format("damaged JSON: {}", error.what()));
+    throw Error(where, fmt::format("damaged JSON: {}", reason(error)));
   }
 }
 
@@ -105,11 +112,13 @@ int64_t JsonObject::integer_or(std::string_view key, int64_t fallback, int64_t m
   return has(key) ? integer(key, minimum, maximum) : fallback;
 }
 
+double JsonObject::number(std::string_view key) const {
+  if (!require(key).is_number()) fail(key, "a number");
+  return require(key).get<double>();
+}
+
 double JsonObject::number_or(std::string_view key, double fallback) const {
-  const json* value = find(key);
-  if (value == nullptr) return fallback;
-  if (!value->is_number()) fail(key, "a number");
-  return value->get<double>();
+  return has(key) ? number(key) : fallback;
 }
 
 std::string JsonObject::string(std::string_view key) const {
@@ -144,6 +153,17 @@ std::optional<JsonObject> JsonObject::object(std::string_view key) const {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;
   return JsonObject(*value, fmt::format("{}, {}", where_, key));
+}
+
+std::vector<JsonObject> JsonObject::objects_or_empty(std::string_view key) const {
+  const nlohmann::json* value = find(key);
+  if (value == nullptr) return {};
+  if (!value->is_array()) fail(key, "a list of objects");
+  std::vector<JsonObject> objects;
+  for (size_t i = 0; i < value->size(); ++i) {
+    objects.emplace_back((*value)[i], fmt::format("{}, {}[{}]", where_, key, i));
+  }
+  return objects;
 }
 
 }  // namespace twofour

@@ -1,5 +1,5 @@
 // JSON from strangers: parsed with more checks than the library makes, read with errors that name
-// file and key. Private to io/.
+// file and key. For this library's own sources: it is not installed.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,15 @@ class JsonObject {
   int64_t integer(std::string_view key, int64_t minimum, int64_t maximum) const;
   int64_t integer_or(std::string_view key, int64_t fallback, int64_t minimum,
                      int64_t maximum) const;
+  double number(std::string_view key) const;
   double number_or(std::string_view key, double fallback) const;
   std::string string(std::string_view key) const;
   std::string string_or(std::string_view key, std::string_view fallback) const;
   bool boolean_or(std::string_view key, bool fallback) const;
   std::vector<std::string> strings_or_empty(std::string_view key) const;
   std::optional<JsonObject> object(std::string_view key) const;  // nothing when absent
+  std::vector<JsonObject> objects_or_empty(std::string_view key) const;
+  const nlohmann::json& members() const { return value_; }
 
  private:
   const nlohmann::json& require(std::string_view key) const;

@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <sstream>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 
 namespace twofour {
 namespace {
@@ -50,76 +53,49 @@ json query_json(const QueryStats& query) {
   return out;
 }
 
-// One line of the file with its place, so that each complaint names it.
-class Line {
- public:
-  Line(const std::string& text, std::string where) : where_(std::move(where)) {
-    object_ = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!object_.is_object()) fail("expected a JSON object");
-  }
+[[noreturn]] void fail(const JsonObject& line, std::string_view message) {
+  throw Error(line.where(), message, "Write the file again with twofour eval");
+}
 
-  [[noreturn]] void fail(std::string_view message) const {
-    throw Error(where_, message, "Write the file again with twofour eval");
-  }
+int64_t count(const JsonObject& line, const char* key) {
+  return line.integer(key, 0, std::numeric_limits<int64_t>::max());
+}
 
-  bool has(const char* key) const { return object_.contains(key); }
-  const std::string& string(const char* key) const {
-    return value(key, &json::is_string, "a string").get_ref<const std::string&>();
-  }
-  double number(const char* key) const { return value(key, &json::is_number, "a number"); }
-  int64_t count(const char* key) const { return value(key, &json::is_number_unsigned, "a count"); }
-  Line object(const char* key) const {
-    return Line(value(key, &json::is_object, "an object").dump(), where_);
-  }
-
- private:
-  const json& value(const char* key, bool (json::*is)() const noexcept,
-                    const char* expected) const {
-    const auto found = object_.find(key);
-    if (found == object_.end()) fail(fmt::format("key '{}' is missing", key));
-    if (!((*found).*is)())
-      fail(fmt::format("'{}' is {}, expected {}", key, found->dump(), expected));
-    return *found;
-  }
-
-  json object_;
-  std::string where_;
-};
-
-Gain parse_gain(const Line& options) {
-  const std::string& gain = options.string("gain");
+Gain parse_gain(const JsonObject& options) {
+  const std::string gain = options.string("gain");
   if (gain == "exponential") return Gain::kExponential;
   if (gain == "linear") return Gain::kLinear;
-  options.fail(fmt::format("'gain' is '{}', expected 'exponential' or 'linear'", gain));
+  fail(options, fmt::format("'gain' is '{}', expected 'exponential' or 'linear'", gain));
 }
 
-void parse_header(const Line& line, QueryScores& out) {
-  if (!line.has("format") || line.string("format") != kFormat) {
-    line.fail(fmt::format("expected a header with format '{}'", kFormat));
+void parse_header(const JsonObject& line, QueryScores& out) {
+  if (line.string_or("format", "") != kFormat) {
+    fail(line, fmt::format("expected a header with format '{}'", kFormat));
   }
-  if (line.count("version") != kVersion) {
-    line.fail(fmt::format("version is {}, expected {}", line.count("version"), kVersion));
+  if (count(line, "version") != kVersion) {
+    fail(line, fmt::format("version is {}, expected {}", count(line, "version"), kVersion));
   }
   out.system = line.string("system");
-  const Line options = line.object("options");
-  out.options.ndcg_k = options.count("ndcg_k");
-  out.options.recall_k = options.count("recall_k");
-  out.options.relevant_label = static_cast<float>(options.number("relevant_label"));
-  if (options.has("score_threshold")) {
-    out.options.score_threshold = static_cast<float>(options.number("score_threshold"));
+  const std::optional<JsonObject> options = line.object("options");
+  if (!options) fail(line, "key \"options\" is missing");
+  out.options.ndcg_k = count(*options, "ndcg_k");
+  out.options.recall_k = count(*options, "recall_k");
+  out.options.relevant_label = static_cast<float>(options->number("relevant_label"));
+  if (options->has("score_threshold")) {
+    out.options.score_threshold = static_cast<float>(options->number("score_threshold"));
   }
-  out.options.gain = parse_gain(options);
+  out.options.gain = parse_gain(*options);
 }
 
-QueryStats parse_query(const Line& line) {
+QueryStats parse_query(const JsonObject& line) {
   QueryStats q;
   q.query_id = line.string("query");
-  for (const auto& [name, member] : kCounts) q.*member = line.count(name);
+  for (const auto& [name, member] : kCounts) q.*member = count(line, name);
   q.ndcg_defined = line.has("ndcg");
   if (q.ndcg_defined) q.ndcg = line.number("ndcg");
   if (q.classified > q.pairs || q.correct > q.classified || q.relevant > q.pairs ||
       q.retrieved > q.pairs || q.relevant_retrieved > std::min(q.relevant, q.retrieved)) {
-    line.fail(fmt::format("the counts of query '{}' contradict each other", q.query_id));
+    fail(line, fmt::format("the counts of query '{}' contradict each other", q.query_id));
   }
   return q;
 }
@@ -143,14 +119,14 @@ QueryScores read_scores_file(const std::filesystem::path& path) {
   std::set<std::string> seen;
   int64_t number = 0;
   for (std::string text; std::getline(lines, text);) {
-    const Line line(text, fmt::format("{}:{}", path.string(), ++number));
+    const auto line = JsonObject::parse(text, fmt::format("{}:{}", path.string(), ++number));
     if (number == 1) {
       parse_header(line, out);
       continue;
     }
     out.queries.push_back(parse_query(line));
     const std::string& id = out.queries.back().query_id;
-    if (!seen.insert(id).second) line.fail(fmt::format("query '{}' stands twice", id));
+    if (!seen.insert(id).second) fail(line, fmt::format("query '{}' stands twice", id));
   }
   if (out.queries.empty()) throw Error(path.string(), "the file holds no queries");
   return out;

@@ -11,6 +11,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 using testing::ThrowsMessage;
 
 std::filesystem::path temp_file(const std::string& name) {
@@ -75,17 +76,35 @@ void expect_refused(const std::string& from, const std::string& to, const std::s
 TEST(ScoresFile, RefusesDamagedFiles) {
   expect_refused("\"format\"", "\"kind\"", "bad.jsonl:1] expected a header with format");
   expect_refused("\"version\":1", "\"version\":2", ":1] version is 2, expected 1");
-  expect_refused("exponential", "cubic", ":1] 'gain' is 'cubic'");
-  expect_refused("\"ndcg_k\":5", "\"ndcg_k\":-5", ":1] 'ndcg_k' is -5, expected a count");
+  expect_refused("exponential", "cubic", ":1, options] 'gain' is 'cubic'");
+  expect_refused("\"ndcg_k\":5", "\"ndcg_k\":-5",
+                 ":1, options] \"ndcg_k\": expected a whole number from 0 to 9223372036854775807, "
+                 "found -5");
   expect_refused("\"options\":{", "\"options\":1,\"x\":{",
-                 ":1] 'options' is 1, expected an object");
-  expect_refused("\"ties\":1", "\"ties\":\"1\"", ":2] 'ties' is \"1\", expected a count");
-  expect_refused("\"pairs\":9", "\"pair\":9", ":2] key 'pairs' is missing");
+                 ":1, options] expected a JSON object, found number");
+  expect_refused("\"options\":{", "\"option\":{", ":1] key \"options\" is missing");
+  expect_refused("\"system\":\"", "\"system\":null,\"x\":\"", ":1] key \"system\" is missing");
+  expect_refused("\"ties\":1", "\"ties\":\"1\"", ":2] \"ties\": expected a whole number");
+  expect_refused("\"ties\":1", "\"ties\":9223372036854775808", "found 9223372036854775808");
+  expect_refused("\"ties\":1", "\"ties\":1,\"ties\":2", ":2] key \"ties\" stands twice");
+  expect_refused("\"pairs\":9", "\"pair\":9", ":2] key \"pairs\" is missing");
   expect_refused("\"correct\":7", "\"correct\":9", ":2] the counts of query 'q1' contradict");
   expect_refused("\"relevant_retrieved\":3", "\"relevant_retrieved\":5", "contradict each other");
-  expect_refused("\"ndcg\":0.3", "\"ndcg\":\"0.3\",\"x\":0.3", ":2] 'ndcg' is \"0.3\"");
+  expect_refused("\"ndcg\":0.3", "\"ndcg\":\"0.3\",\"x\":0.3",
+                 ":2] \"ndcg\": expected a number, found string");
   expect_refused("日本\\n", "q1", ":3] query 'q1' stands twice");
-  expect_refused("\"query\":\"q1\"", "\"query\":q1", ":2] expected a JSON object");
+  expect_refused("\"query\":\"q1\"", "\"query\":q1", ":2] damaged JSON: parse error at");
+  expect_refused("{\"classified\":8", "[", ":2] damaged JSON");
+}
+
+TEST(ScoresFile, RefusesATruncatedLine) {
+  const auto path = temp_file("cut.jsonl");
+  write_scores_file(path, example());
+  const std::string text = read_file(path);
+  write_file_atomically(path, text.substr(0, text.size() - 20));
+  EXPECT_THAT([&] { read_scores_file(path); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("cut.jsonl:3] damaged JSON: parse error at"),
+                                         Not(HasSubstr("json.exception")))));
 }
 
 TEST(ScoresFile, RefusesFilesWithoutQueries) {
