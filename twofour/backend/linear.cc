@@ -19,7 +19,10 @@ size_t round_up(size_t value, size_t multiple) {
 // Too few rows to occupy the threads: they divide the panels instead.
 bool split_by_panels(int64_t m, int threads) { return threads > 1 && m < kRowGranule * threads; }
 
-int64_t rows_per_task(int64_t m, int threads) {
+// What a kernel prepares for each panel is prepared once for a task; without threads to share the
+// rows with, and with results that are finished in registers, all rows are one task.
+int64_t rows_per_task(int64_t m, int threads, bool fused) {
+  if (threads == 1 && fused) return m;
   if (m > kRowGranule * 2 * threads || threads == 1) return std::min(m, kMaxRows);
   return kRowGranule;
 }
@@ -32,19 +35,21 @@ PackedLinear::PackedLinear(const Kernel& kernel, const MatmulDesc& desc, const W
                            std::optional<ActivationKind> activation)
     : kernel_(kernel), desc_(desc), activation_(activation), weights_(kernel.pack(desc, source)) {}
 
-// The kernel's own, then a tile of f32 results for those that are only kept quantized.
+// The kernel's own, then, where it does not fuse the epilogue, a tile of f32 results for those that
+// are only kept quantized.
 size_t PackedLinear::thread_scratch_bytes(int64_t m, int threads) const {
   if (split_by_panels(m, threads)) return round_up(kernel_.scratch_bytes(weights_, m), 64);
-  const int64_t rows = rows_per_task(m, threads);
-  return round_up(kernel_.scratch_bytes(weights_, rows), 64) +
-         round_up(rows * desc_.n * sizeof(float), 64);
+  const int64_t rows = rows_per_task(m, threads, kernel_.fuses_epilogue());
+  const size_t own = kernel_.fuses_epilogue() ? 0 : rows * desc_.n * sizeof(float);
+  return round_up(kernel_.scratch_bytes(weights_, rows), 64) + round_up(own, 64);
 }
 
 size_t PackedLinear::scratch_bytes(int64_t max_m, int threads) const {
   const size_t by_rows = threads * thread_scratch_bytes(max_m, threads);
   const int64_t few = std::min(max_m, kRowGranule * threads - 1);
   if (!split_by_panels(few, threads)) return by_rows;
-  const size_t results = round_up(few * desc_.n * sizeof(float), 64);
+  const size_t results =
+      kernel_.fuses_epilogue() ? 0 : round_up(few * desc_.n * sizeof(float), 64);
   return std::max(by_rows, results + threads * thread_scratch_bytes(few, threads));
 }
 
@@ -56,9 +61,15 @@ void PackedLinear::run(ThreadPool& pool, const LinearArgs& args) const {
   }
 }
 
+Epilogue PackedLinear::epilogue(const LinearArgs& args, int64_t first) const {
+  return {activation_, args.quantized == nullptr ? nullptr : args.quantized + first * desc_.n,
+          args.output_scale};
+}
+
 void PackedLinear::run_by_rows(ThreadPool& pool, const LinearArgs& args) const {
   const int threads = pool.threads();
-  const int64_t step = rows_per_task(args.m, threads);
+  const bool fused = kernel_.fuses_epilogue();
+  const int64_t step = rows_per_task(args.m, threads, fused);
   const size_t stride = thread_scratch_bytes(args.m, threads);
   pool.parallel_for((args.m + step - 1) / step, [&](int64_t task, int thread) {
     const int64_t first = task * step;
@@ -67,20 +78,25 @@ void PackedLinear::run_by_rows(ThreadPool& pool, const LinearArgs& args) const {
     tile.x = static_cast<const std::byte*>(args.x) + first * desc_.k * element_bytes(desc_.type);
     tile.input_scale = args.input_scale;
     tile.scratch = args.scratch + thread * stride;
-    auto* own = reinterpret_cast<float*>(tile.scratch +
-                                         round_up(kernel_.scratch_bytes(weights_, step), 64));
-    tile.y = args.y != nullptr ? args.y + first * desc_.n : own;
     tile.panel_end = static_cast<int64_t>(weights_.panels.size());
+    tile.epilogue = epilogue(args, first);
+    if (args.y != nullptr) {
+      tile.y = args.y + first * desc_.n;
+    } else if (!fused) {
+      tile.y = reinterpret_cast<float*>(tile.scratch +
+                                        round_up(kernel_.scratch_bytes(weights_, step), 64));
+    }
     kernel_.run(weights_, tile);
-    finish_rows(args, first, tile.m, tile.y);
+    if (!fused) finish_rows(tile.epilogue, tile.y, tile.m);
   });
 }
 
 void PackedLinear::run_by_panels(ThreadPool& pool, const LinearArgs& args) const {
   const int threads = pool.threads();
+  const bool fused = kernel_.fuses_epilogue();
   const size_t stride = thread_scratch_bytes(args.m, threads);
-  auto* own = reinterpret_cast<float*>(args.scratch + threads * stride);
-  float* y = args.y != nullptr ? args.y : own;
+  float* y = args.y;
+  if (y == nullptr && !fused) y = reinterpret_cast<float*>(args.scratch + threads * stride);
   const auto panels = static_cast<int64_t>(weights_.panels.size());
   const int64_t step = (panels + 4 * threads - 1) / (4 * threads);
   pool.parallel_for((panels + step - 1) / step, [&](int64_t task, int thread) {
@@ -89,23 +105,23 @@ void PackedLinear::run_by_panels(ThreadPool& pool, const LinearArgs& args) const
     tile.x = args.x;
     tile.input_scale = args.input_scale;
     tile.y = y;
+    tile.epilogue = epilogue(args, 0);
     tile.panel_begin = task * step;
     tile.panel_end = std::min(panels, tile.panel_begin + step);
     tile.scratch = args.scratch + thread * stride;
     kernel_.run(weights_, tile);
   });
-  if (!activation_ && args.quantized == nullptr) return;
-  pool.parallel_for(args.m,
-                    [&](int64_t row, int) { finish_rows(args, row, 1, y + row * desc_.n); });
+  if (fused || (!activation_ && args.quantized == nullptr)) return;
+  pool.parallel_for(args.m, [&](int64_t row, int) {
+    finish_rows(epilogue(args, row), y + row * desc_.n, 1);
+  });
 }
 
-void PackedLinear::finish_rows(const LinearArgs& args, int64_t first, int64_t rows,
-                               float* y) const {
+void PackedLinear::finish_rows(const Epilogue& epilogue, float* y, int64_t rows) const {
   const VectorOps& ops = vector_ops();
-  if (activation_) ops.activate(*activation_, y, rows * desc_.n);
-  if (args.quantized != nullptr) {
-    ops.quantize(y, rows * desc_.n, args.output_scale, args.quantized + first * desc_.n);
-  }
+  if (epilogue.activation) ops.activate(*epilogue.activation, y, rows * desc_.n);
+  if (epilogue.quantized != nullptr)
+    ops.quantize(y, rows * desc_.n, epilogue.output_scale, epilogue.quantized);
 }
 
 }  // namespace twofour

@@ -40,7 +40,8 @@ class PackedLinear {
  private:
   void run_by_rows(ThreadPool& pool, const LinearArgs& args) const;
   void run_by_panels(ThreadPool& pool, const LinearArgs& args) const;
-  void finish_rows(const LinearArgs& args, int64_t first, int64_t rows, float* y) const;
+  Epilogue epilogue(const LinearArgs& args, int64_t first) const;
+  void finish_rows(const Epilogue& epilogue, float* y, int64_t rows) const;
   size_t thread_scratch_bytes(int64_t m, int threads) const;
 
   const Kernel& kernel_;

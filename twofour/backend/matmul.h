@@ -16,6 +16,7 @@
 
 #include "twofour/base/aligned_buffer.h"
 #include "twofour/base/tensor.h"
+#include "twofour/graph/network.h"
 
 namespace twofour {
 
@@ -73,12 +74,20 @@ struct WeightSource {
   std::span<const float> bias;    // [n] or empty
 };
 
+// What becomes of the results before they are stored.
+struct Epilogue {
+  std::optional<ActivationKind> activation;
+  int8_t* quantized = nullptr;  // [m, n], quantize() of the activated results with output_scale
+  float output_scale = 1;
+};
+
 // One tile: all m rows by the panels [panel_begin, panel_end).
 struct MatmulArgs {
   int64_t m = 0;
   const void* x = nullptr;  // f32 or s8 [m, k] without gaps between rows
   float input_scale = 1;    // s8 only
-  float* y = nullptr;       // [m, n]
+  float* y = nullptr;       // [m, n]; may be null where the epilogue quantizes
+  Epilogue epilogue;        // for kernels that fuse it
   int64_t panel_begin = 0, panel_end = 0;
   std::byte* scratch = nullptr;  // scratch_bytes(weights, m), 64-byte aligned
 };
@@ -91,6 +100,7 @@ class Kernel {
   virtual std::string_view name() const = 0;
   virtual MatmulType type() const = 0;
   virtual bool sparse() const { return false; }  // made for 2:4 weights, as opposed to running any
+  virtual bool fuses_epilogue() const { return false; }
 
   // Why this machine cannot execute it; nothing if it can.
   virtual std::optional<std::string> unavailable() const { return std::nullopt; }

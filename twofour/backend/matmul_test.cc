@@ -9,7 +9,9 @@
 #include "twofour/backend/backends.h"
 #include "twofour/backend/cpu/row_sharing.h"
 #include "twofour/backend/matmul_cases.h"
+#include "twofour/backend/vector_ops.h"
 #include "twofour/base/error.h"
+#include "twofour/quant/quantize.h"
 
 namespace twofour {
 namespace {
@@ -100,16 +102,51 @@ TEST_P(EveryKernel, PanelsAreIndependent) {
   std::vector<float> y(whole.size());
   AlignedBuffer scratch(kernel.scratch_bytes(packed, 11));
   for (size_t p = 0; p < packed.panels.size(); ++p) {
-    MatmulArgs args{11,
-                    c.x(),
-                    c.input_scale,
-                    y.data(),
-                    static_cast<int64_t>(p),
-                    static_cast<int64_t>(p) + 1,
-                    scratch.data()};
+    MatmulArgs args;
+    args.m = 11;
+    args.x = c.x();
+    args.input_scale = c.input_scale;
+    args.y = y.data();
+    args.panel_begin = static_cast<int64_t>(p);
+    args.panel_end = args.panel_begin + 1;
+    args.scratch = scratch.data();
     kernel.run(packed, args);
   }
   EXPECT_EQ(y, whole);
+}
+
+// Rows in order, in some order within their panel, and scattered over the matrix.
+TEST_P(EveryKernel, FusesTheEpilogue) {
+  const Kernel& kernel = *GetParam();
+  if (!kernel.fuses_epilogue()) GTEST_SKIP() << "does not";
+  for (const auto& [share, shuffled] : {std::pair{1, false}, {2, false}, {2, true}, {4, true}}) {
+    for (int64_t n : {24, 150}) {
+      const int64_t m = 11;
+      const MatmulCase c = maker_.make({n, 64, kernel.type(), kernel.sparse()}, m, Fill::kRandom,
+                                       share, shuffled);
+      const PackedWeights packed = kernel.pack(c.desc, c.source());
+      std::vector<float> want = run_kernel(kernel, packed, c, m);
+      vector_ops().activate(ActivationKind::kGelu, want.data(), m * n);
+      std::vector<int8_t> want_quantized(m * n), quantized(m * n);
+      quantize(want, 0.05f, want_quantized);
+
+      AlignedBuffer scratch(kernel.scratch_bytes(packed, m));
+      std::vector<float> y(m * n);
+      MatmulArgs args;
+      args.m = m;
+      args.x = c.x();
+      args.input_scale = c.input_scale;
+      args.epilogue = {ActivationKind::kGelu, quantized.data(), 0.05f};
+      args.panel_end = static_cast<int64_t>(packed.panels.size());
+      args.scratch = scratch.data();
+      kernel.run(packed, args);
+      EXPECT_EQ(quantized, want_quantized) << "n " << n << " share " << share;
+      args.y = y.data();
+      kernel.run(packed, args);
+      EXPECT_EQ(y, want);
+      EXPECT_EQ(quantized, want_quantized);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EveryKernel,

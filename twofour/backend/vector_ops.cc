@@ -6,11 +6,11 @@
 namespace twofour {
 
 size_t attention_scratch_bytes(int64_t length, int64_t head_dim) {
-  const int64_t keys = (length + 15) / 16 * 16;
   const int64_t width = (head_dim + 15) / 16 * 16;
-  // k transposed, v padded, 4 rows of scores, 4 rows of q.
-  return static_cast<size_t>(head_dim * keys + length * width + 4 * keys + 4 * width) *
-         sizeof(float);
+  const int64_t padded_values = width == head_dim ? 0 : length * width;
+  // Of each query: itself, scores, output and three numbers.
+  const int64_t queries = kAttentionQueries * (head_dim + kAttentionKeys + width + 3);
+  return static_cast<size_t>(queries + padded_values) * sizeof(float);
 }
 
 std::vector<const VectorOps*> vector_ops_list() {

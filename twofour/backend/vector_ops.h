@@ -19,8 +19,12 @@ struct AttentionArgs {
   const float* q = nullptr;
   const float* k = nullptr;
   const float* v = nullptr;
-  float* out = nullptr;
   int64_t length = 0, head_dim = 0, stride = 0;
+  // Each [length, head_dim], rows `out_stride` elements apart; one of the two may be null.
+  float* out = nullptr;
+  int8_t* quantized = nullptr;  // as quantize() of `out` with output_scale
+  float output_scale = 1;
+  int64_t out_stride = 0;
   float* scratch = nullptr;  // attention_scratch_bytes, 64-byte aligned
 };
 size_t attention_scratch_bytes(int64_t length, int64_t head_dim);

@@ -113,23 +113,31 @@ std::vector<double> plain_attention(const AttentionArgs& a) {
 }
 
 TEST_P(EveryTable, AttentionMatchesDoubles) {
-  for (int64_t length : {1, 3, 4, 15, 16, 17, 33, 130}) {
+  for (int64_t length : {1, 3, 4, 15, 16, 17, 33, 130, 300}) {
     for (int64_t head_dim : {4, 16, 24, 32, 64}) {
       const int64_t stride = head_dim + 5;
       const auto q = random_floats(length * stride, 2, 1), k = random_floats(length * stride, 2, 2);
       const auto v = random_floats(length * stride, 2, 3);
       std::vector<float> out(length * stride, 99.0f);
       AlignedBuffer scratch(attention_scratch_bytes(length, head_dim));
-      const AttentionArgs args{q.data(), k.data(), v.data(), out.data(),
-                               length,   head_dim, stride,   scratch.as<float>()};
+      std::vector<int8_t> quantized(length * stride, 99);
+      const AttentionArgs args{q.data(),   k.data(),         v.data(), length, head_dim, stride,
+                               out.data(), quantized.data(), 0.01f,    stride, scratch.as<float>()};
       ops().attention(args);
+      std::vector<int8_t> want_quantized(out.size());
+      quantize(out, 0.01f, want_quantized);
       const auto want = plain_attention(args);
       for (int64_t i = 0; i < length; ++i) {
         for (int64_t d = 0; d < head_dim; ++d) {
           ASSERT_NEAR(out[i * stride + d], want[i * head_dim + d], 3e-6)
               << "length " << length << " dim " << head_dim;
         }
-        for (int64_t d = head_dim; d < stride; ++d) ASSERT_EQ(out[i * stride + d], 99.0f);
+        for (int64_t d = 0; d < head_dim; ++d)
+          ASSERT_EQ(quantized[i * stride + d], want_quantized[i * stride + d]);
+        for (int64_t d = head_dim; d < stride; ++d) {
+          ASSERT_EQ(out[i * stride + d], 99.0f);
+          ASSERT_EQ(quantized[i * stride + d], 99);
+        }
       }
     }
   }

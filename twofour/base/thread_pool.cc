@@ -13,14 +13,38 @@
 
 namespace twofour {
 
+namespace {
+
+// Parallel loops of one batch follow each other within microseconds, far less than it takes to wake
+// a thread: waiting begins with some tens of microseconds of watching.
+constexpr int kSpins = 1000;
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+template <class Condition>
+bool spin_until(Condition condition) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (condition()) return true;
+    pause();
+  }
+  return false;
+}
+
+}  // namespace
+
 struct ThreadPool::State {
   std::vector<std::thread> workers;
   std::mutex mutex;
   std::condition_variable wake;
   std::condition_variable done;
-  uint64_t generation = 0;
-  int working = 0;
-  bool stop = false;
+  std::atomic<uint64_t> generation{0};  // changes under the mutex
+  std::atomic<int> working{0};
+  int sleeping = 0;
+  std::atomic<bool> stop{false};
 
   Function function = nullptr;
   void* context = nullptr;
@@ -46,18 +70,45 @@ struct ThreadPool::State {
     }
   }
 
-  void work(int thread) {
-    uint64_t seen = 0;
+  void await_work(uint64_t seen) {
+    const auto ready = [&] { return stop || generation != seen; };
+    if (spin_until(ready)) return;
     std::unique_lock lock(mutex);
-    for (;;) {
-      wake.wait(lock, [&] { return stop || generation != seen; });
+    ++sleeping;
+    wake.wait(lock, ready);
+    --sleeping;
+  }
+
+  void work(int thread) {
+    for (uint64_t seen = 0;;) {
+      await_work(seen);
       if (stop) return;
       seen = generation;
-      lock.unlock();
       drain(thread);
-      lock.lock();
-      if (--working == 0) done.notify_one();
+      if (--working == 0) {
+        std::lock_guard lock(mutex);
+        done.notify_one();
+      }
     }
+  }
+
+  void begin() {
+    bool wake_up;
+    {
+      std::lock_guard lock(mutex);
+      next.store(0, std::memory_order_relaxed);
+      working = static_cast<int>(workers.size());
+      ++generation;
+      wake_up = sleeping > 0;
+    }
+    if (wake_up) wake.notify_all();
+  }
+
+  void await_end() {
+    const auto ended = [&] { return working == 0; };
+    if (spin_until(ended)) return;
+    std::unique_lock lock(mutex);
+    done.wait(lock, ended);
   }
 };
 
@@ -81,19 +132,12 @@ void ThreadPool::run(int64_t count, Function function, void* context) {
     for (int64_t i = 0; i < count; ++i) function(context, i, 0);
     return;
   }
-  {
-    std::lock_guard lock(s.mutex);
-    s.function = function;
-    s.context = context;
-    s.count = count;
-    s.next.store(0, std::memory_order_relaxed);
-    s.working = static_cast<int>(s.workers.size());
-    ++s.generation;
-  }
-  s.wake.notify_all();
+  s.function = function;
+  s.context = context;
+  s.count = count;
+  s.begin();
   s.drain(0);
-  std::unique_lock lock(s.mutex);
-  s.done.wait(lock, [&] { return s.working == 0; });
+  s.await_end();
 }
 
 }  // namespace twofour

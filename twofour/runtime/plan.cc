@@ -181,9 +181,10 @@ class Planner {
       const Step& step = plan_.steps[i];
       PlannedValue& value = plan_.values[step.output];
       const Value& described = network_.values[step.output];
-      // Only a linear layer can keep its floats to itself; attention and LayerNorm write them
-      // first.
-      if (step.op->kind != OpKind::kLinear || read_as_float(step.output)) {
+      // Linear layers and attention can keep their floats to themselves; others write them first.
+      const bool keeps_floats =
+          step.op->kind == OpKind::kLinear || step.op->kind == OpKind::kAttention;
+      if (!keeps_floats || read_as_float(step.output)) {
         value.f32_slot = take_slot(described.rows, described.width * 4, last[step.output]);
       }
       if (value.scale != 0)

@@ -1,20 +1,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
-#include "twofour/backend/vector_ops.h"
 #include "twofour/base/error.h"
 #include "twofour/runtime/engine_state.h"
-#include "twofour/runtime/pooling.h"
+#include "twofour/runtime/worker.h"
 
 namespace twofour {
 namespace {
 
-constexpr int64_t kRowsPerTask = 16;  // of LayerNorm and embedding
-
-size_t round_up(size_t value) { return (value + 63) / 64 * 64; }
+// Tokens whose activations of one layer stay in a second-level cache of 1 MB, and which suffice to
+// amortize what a kernel prepares for each panel of weights.
+constexpr int64_t kChunkTokens = 128;
+constexpr int64_t kLeastChunkTokens = 32;
+// With fewer sequences for a thread than this, chunks may be too uneven.
+constexpr int64_t kFewSequences = 4;
+// What uneven chunks may cost against perfectly divided work, before the threads share the work of
+// every step instead.
+constexpr double kMostUneven = 1.15;
 
 [[noreturn]] void fail(const std::string& message, std::string_view remedy = {}) {
   throw Error("Session::run", message, remedy);
@@ -58,224 +61,89 @@ void check_batch(const TokenBatch& batch, const Network& network) {
 
 }  // namespace
 
+// A batch is cut into chunks of whole sequences, which threads take through the whole network: what
+// a layer hands to the next stays in the thread's cache, and no thread waits for another. Where there
+// are too few sequences for that, all threads work on every step.
 struct Session::State {
   State(std::shared_ptr<const Engine> shared, int threads)
       : engine(std::move(shared)),
         network(engine->state().network),
-        plan(engine->state().plan),
         pool(threads),
-        slots(plan.slots.size()) {}
+        together(network, engine->state().plan, pool) {
+    workers.reserve(threads);
+    for (int i = 0; i < threads; ++i) workers.emplace_back(network, engine->state().plan, serial);
+  }
 
-  // Grows the arena to the largest batch seen. Without memory for it the session stays as it was.
-  void reserve(int64_t tokens, int64_t sequences, int64_t longest) {
-    if (tokens <= max_tokens && sequences <= max_sequences && longest <= max_length) return;
-    tokens = std::max(max_tokens, tokens);
-    sequences = std::max(max_sequences, sequences);
-    longest = std::max(max_length, longest);
-    size_t bytes = 0;
-    std::vector<size_t> offsets;
-    for (const Slot& slot : plan.slots) {
-      offsets.push_back(bytes);
-      bytes += round_up(slot.row_bytes * (slot.rows == Rows::kTokens ? tokens : sequences));
+  // For any batch that is not larger in any of the three, whichever way it is run.
+  void reserve(const Extent& batch) {
+    const int64_t few = kFewSequences * pool.threads();
+    const int64_t largest_chunk = std::max(kChunkTokens, batch.longest);
+    for (Worker& worker : workers) {
+      worker.reserve({std::min(batch.tokens, largest_chunk),
+                      std::min(batch.sequences, kChunkTokens), batch.longest});
     }
-    const size_t scratch_offset = bytes;
-    arena = AlignedBuffer(bytes + scratch_bytes(std::max(tokens, sequences), longest));
-    for (size_t i = 0; i < offsets.size(); ++i) slots[i] = arena.data() + offsets[i];
-    scratch = arena.data() + scratch_offset;
-    max_tokens = tokens;
-    max_sequences = sequences;
-    max_length = longest;
-  }
-
-  size_t scratch_bytes(int64_t largest_m, int64_t longest) const {
-    size_t bytes = 0;
-    const int threads = pool.threads();
-    for (const Step& step : plan.steps) {
-      if (step.linear) bytes = std::max(bytes, step.linear->scratch_bytes(largest_m, threads));
-      if (step.op->kind == OpKind::kAttention) {
-        bytes = std::max(bytes, threads * attention_bytes(longest, step.op->head_dim));
-      }
-    }
-    return bytes;
-  }
-
-  static size_t attention_bytes(int64_t length, int64_t head_dim) {
-    return round_up(attention_scratch_bytes(length, head_dim));
-  }
-
-  float* f32(ValueId value) { return reinterpret_cast<float*>(slots[plan.values[value].f32_slot]); }
-  int8_t* s8(ValueId value) {
-    const int slot = plan.values[value].s8_slot;
-    return slot < 0 ? nullptr : reinterpret_cast<int8_t*>(slots[slot]);
-  }
-  int64_t width(ValueId value) const { return network.values[value].width; }
-  int64_t rows(ValueId value) const {
-    return network.values[value].rows == Rows::kTokens ? tokens() : sequences();
-  }
-  int64_t tokens() const { return static_cast<int64_t>(batch.ids.size()); }
-  int64_t sequences() const { return static_cast<int64_t>(batch.offsets.size()) - 1; }
-
-  // body(first row, end row) on all threads.
-  template <class Body>
-  void for_rows(int64_t count, Body body) {
-    pool.parallel_for((count + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
-      body(task * kRowsPerTask, std::min(count, (task + 1) * kRowsPerTask));
-    });
-  }
-
-  void run(const Step& step) {
-    switch (step.op->kind) {
-      case OpKind::kEmbedding:
-        return embed(step);
-      case OpKind::kLinear:
-        return multiply(step);
-      case OpKind::kAttention:
-        return attend(step);
-      case OpKind::kLayerNorm:
-        return normalize_layer(step);
-      case OpKind::kActivation:
-        return activate(step);
-      case OpKind::kAdd:
-        return add(step);
-      case OpKind::kPool:
-        return pool_tokens(step);
-      case OpKind::kNormalize:
-        return normalize(step);
+    chunks.reserve(batch.sequences);
+    busy.reserve(workers.size());
+    if (tap) {
+      together.reserve(batch);
+    } else if (pool.threads() > 1) {
+      together.reserve({std::min(batch.tokens, few * batch.longest),
+                        std::min(batch.sequences, few), batch.longest});
     }
   }
 
-  void embed(const Step& step) {
-    const int64_t width = this->width(step.output);
-    const float* word = step.parameters[0].as<float>().data();
-    const float* position = step.parameters[1].as<float>().data();
-    const float* type = step.parameters[2].as<float>().data();
-    pool.parallel_for(sequences(), [&](int64_t sequence, int) {
-      for (int32_t t = batch.offsets[sequence]; t < batch.offsets[sequence + 1]; ++t) {
-        float* out = f32(step.output) + t * width;
-        ops.add(word + batch.ids[t] * width, type + batch.type_ids[t] * width, width, out);
-        ops.add(out, position + (t - batch.offsets[sequence]) * width, width, out);
-      }
+  // Whole sequences; smaller towards the end, so that threads finish together.
+  void cut(const TokenBatch& batch) {
+    chunks.clear();
+    const auto sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
+    const int64_t threads = pool.threads();
+    for (int64_t i = 0; i < sequences;) {
+      const int64_t left = batch.offsets[sequences] - batch.offsets[i];
+      const int64_t target =
+          threads == 1 ? kChunkTokens
+                       : std::clamp(left / (2 * threads), kLeastChunkTokens, kChunkTokens);
+      Chunk chunk{i, 1};
+      while (i + chunk.count < sequences && chunk.count < kChunkTokens &&
+             batch.offsets[i + chunk.count + 1] - batch.offsets[i] <= target)
+        ++chunk.count;
+      chunks.push_back(chunk);
+      i += chunk.count;
+    }
+  }
+
+  // Tokens of the thread that finishes last, when each takes the next chunk as soon as it is free,
+  // over an equal share.
+  double unevenness(const TokenBatch& batch) {
+    busy.assign(workers.size(), 0);
+    for (const Chunk& chunk : chunks) {
+      *std::min_element(busy.begin(), busy.end()) +=
+          batch.offsets[chunk.first + chunk.count] - batch.offsets[chunk.first];
+    }
+    const int64_t most = *std::max_element(busy.begin(), busy.end());
+    return static_cast<double>(most * pool.threads()) / static_cast<double>(batch.ids.size());
+  }
+
+  void run(const TokenBatch& batch, std::span<float> output) {
+    const auto sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
+    if (tap) return together.run(batch, {0, sequences}, tap, output);
+    cut(batch);
+    if (sequences <= kFewSequences * pool.threads() && unevenness(batch) > kMostUneven) {
+      return together.run(batch, {0, sequences}, {}, output);
+    }
+    pool.parallel_for(static_cast<int64_t>(chunks.size()), [&](int64_t i, int thread) {
+      workers[thread].run(batch, chunks[i], {}, output);
     });
-  }
-
-  void multiply(const Step& step) {
-    const PlannedValue& in = plan.values[step.input];
-    const PlannedValue& out = plan.values[step.output];
-    LinearArgs args;
-    args.m = rows(step.input);
-    args.x = step.int8 ? static_cast<const void*>(s8(step.input)) : f32(step.input);
-    args.input_scale = in.scale;
-    args.y = out.f32_slot < 0 ? nullptr : f32(step.output);
-    args.quantized = s8(step.output);
-    args.output_scale = out.scale;
-    args.scratch = scratch;
-    step.linear->run(pool, args);
-  }
-
-  void attend(const Step& step) {
-    const Op& op = *step.op;
-    const int64_t width = this->width(step.output);
-    int8_t* quantized = s8(step.output);
-    const float scale = plan.values[step.output].scale;
-    const size_t stride = attention_bytes(max_length, op.head_dim);
-    pool.parallel_for(sequences() * op.heads, [&](int64_t task, int thread) {
-      const int64_t first = batch.offsets[task / op.heads];
-      const int64_t at = first * width + task % op.heads * op.head_dim;
-      AttentionArgs args;
-      args.q = f32(op.inputs[0]) + at;
-      args.k = f32(op.inputs[1]) + at;
-      args.v = f32(op.inputs[2]) + at;
-      args.out = f32(step.output) + at;
-      args.length = batch.offsets[task / op.heads + 1] - first;
-      args.head_dim = op.head_dim;
-      args.stride = width;
-      args.scratch = reinterpret_cast<float*>(scratch + thread * stride);
-      ops.attention(args);
-      if (quantized == nullptr) return;
-      for (int64_t i = 0; i < args.length; ++i) {
-        ops.quantize(args.out + i * width, op.head_dim, scale, quantized + at + i * width);
-      }
-    });
-  }
-
-  void quantize_rows(ValueId value, int64_t begin, int64_t end) {
-    int8_t* quantized = s8(value);
-    if (quantized == nullptr) return;
-    const int64_t width = this->width(value);
-    ops.quantize(f32(value) + begin * width, (end - begin) * width, plan.values[value].scale,
-                 quantized + begin * width);
-  }
-
-  void normalize_layer(const Step& step) {
-    const int64_t width = this->width(step.output);
-    const float* gamma = step.parameters[0].as<float>().data();
-    const float* beta = step.parameters[1].as<float>().data();
-    const auto epsilon = static_cast<float>(step.op->epsilon);
-    for_rows(rows(step.output), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const float* residual =
-            step.residual == kNoValue ? nullptr : f32(step.residual) + i * width;
-        ops.layer_norm(f32(step.input) + i * width, residual, gamma, beta, width, epsilon,
-                       f32(step.output) + i * width);
-      }
-      quantize_rows(step.output, begin, end);
-    });
-  }
-
-  void activate(const Step& step) {
-    const int64_t width = this->width(step.output);
-    for_rows(rows(step.output), [&](int64_t begin, int64_t end) {
-      float* out = f32(step.output) + begin * width;
-      std::copy_n(f32(step.input) + begin * width, (end - begin) * width, out);
-      ops.activate(step.op->activation, out, (end - begin) * width);
-      quantize_rows(step.output, begin, end);
-    });
-  }
-
-  void add(const Step& step) {
-    const int64_t width = this->width(step.output);
-    for_rows(rows(step.output), [&](int64_t begin, int64_t end) {
-      ops.add(f32(step.op->inputs[0]) + begin * width, f32(step.op->inputs[1]) + begin * width,
-              (end - begin) * width, f32(step.output) + begin * width);
-      quantize_rows(step.output, begin, end);
-    });
-  }
-
-  void pool_tokens(const Step& step) {
-    const int64_t width = this->width(step.output);
-    pool.parallel_for(sequences(), [&](int64_t i, int) {
-      const int64_t first = batch.offsets[i];
-      pool_rows(step.op->pooling, f32(step.input) + first * width, batch.offsets[i + 1] - first,
-                width, f32(step.output) + i * width);
-    });
-  }
-
-  void normalize(const Step& step) {
-    const int64_t width = this->width(step.output);
-    pool.parallel_for(sequences(), [&](int64_t i, int) {
-      normalize_row(f32(step.input) + i * width, width, f32(step.output) + i * width);
-    });
-  }
-
-  void report(const Step& step) {
-    const Value& value = network.values[step.output];
-    const int8_t* quantized = s8(step.output);
-    if (!tap || quantized == nullptr) return;
-    tap(value.name, {quantized, static_cast<size_t>(rows(step.output) * value.width)});
   }
 
   std::shared_ptr<const Engine> engine;
   const Network& network;
-  const Plan& plan;
-  const VectorOps& ops = vector_ops();
   ThreadPool pool;
+  ThreadPool serial{1};
+  Worker together;
+  std::vector<Worker> workers;  // by thread
+  std::vector<Chunk> chunks;
+  std::vector<int64_t> busy;
   Tap tap;
-  TokenBatch batch;
-
-  AlignedBuffer arena;
-  std::vector<std::byte*> slots;
-  std::byte* scratch = nullptr;
-  int64_t max_tokens = 0, max_sequences = 0, max_length = 0;
 };
 
 Session::Session(std::shared_ptr<const Engine> engine, const SessionOptions& options)
@@ -287,29 +155,24 @@ void Session::set_tap(Tap tap) { state_->tap = std::move(tap); }
 void Session::run(const TokenBatch& batch, std::span<float> output) {
   State& s = *state_;
   const int64_t sequences = std::max<int64_t>(0, static_cast<int64_t>(batch.offsets.size()) - 1);
-  const ValueId result = s.network.output;
-  const bool by_token = s.network.values[result].rows == Rows::kTokens;
-  const int64_t rows = by_token ? static_cast<int64_t>(batch.ids.size()) : sequences;
-  if (static_cast<int64_t>(output.size()) != rows * s.width(result)) {
-    fail(fmt::format("output has {} floats: expected [{}, {}]", output.size(), rows,
-                     s.width(result)));
+  const Value& result = s.network.values[s.network.output];
+  const int64_t rows =
+      result.rows == Rows::kTokens ? static_cast<int64_t>(batch.ids.size()) : sequences;
+  if (static_cast<int64_t>(output.size()) != rows * result.width) {
+    fail(fmt::format("output has {} floats: expected [{}, {}]", output.size(), rows, result.width));
   }
   if (sequences == 0) {
     if (!batch.ids.empty()) fail(fmt::format("there are {} ids but no sequence", batch.ids.size()));
     return;
   }
   check_batch(batch, s.network);
-  int64_t longest = 0;
+  Extent extent{static_cast<int64_t>(batch.ids.size()), sequences, 0};
   for (int64_t i = 0; i < sequences; ++i) {
-    longest = std::max<int64_t>(longest, batch.offsets[i + 1] - batch.offsets[i]);
+    extent.longest =
+        std::max<int64_t>(extent.longest, batch.offsets[i + 1] - batch.offsets[i]);
   }
-  s.batch = batch;
-  s.reserve(static_cast<int64_t>(batch.ids.size()), sequences, longest);
-  for (const Step& step : s.plan.steps) {
-    s.run(step);
-    s.report(step);
-  }
-  std::memcpy(output.data(), s.f32(result), output.size_bytes());
+  s.reserve(extent);
+  s.run(batch, output);
 }
 
 }  // namespace twofour

@@ -1,5 +1,9 @@
-// Attention of one head; included once by each file that compiles it for an instruction set. Lanes
-// are keys for the scores and head dimensions for the output.
+// Attention of one head; included once by each file that compiles it for an instruction set.
+//
+// A block of queries meets a block of keys at a time, so that no more scores than those are ever
+// held; maximum and sum of the softmax are carried from block to block. Source: Milakov and
+// Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135. Lanes are queries for the
+// scores, so that the softmax needs no sum across lanes, and head dimensions for the output.
 #pragma once
 
 #include "twofour/backend/cpu/vector_math.h"
@@ -8,111 +12,218 @@
 namespace twofour {
 namespace {
 
+// Tiles of accumulators that fit the registers: keys x vectors of queries for the scores, queries x
+// vectors of dimensions for the output.
+#if defined(__AVX512F__)
+constexpr int kQueryVectors = 2, kKeyTile = 8, kRowTile = 8, kDimVectors = 2;
+#else
+constexpr int kQueryVectors = 1, kKeyTile = 4, kRowTile = 4, kDimVectors = 1;
+#endif
+constexpr int kQueries = kQueryVectors * kVector;
+static_assert(kQueries <= kAttentionQueries && kQueries % kRowTile == 0);
+
+constexpr float kLowest = -3.0e38f;
+
 struct Head {
-  int64_t length, head_dim, keys,
-      width;      // keys and width: length and head_dim padded to whole vectors
-  float* k;       // [head_dim, keys]
-  float* v;       // [length, width]
-  float* scores;  // [4, keys]
-  float* q;       // [4, width], scaled
+  const float* v;  // rows of whole vectors
+  int64_t v_stride;
+  int64_t width;  // head_dim in whole vectors
+  float* copied_v;
+  float* q;       // [head_dim, kQueries], times log2(e) / sqrt(head_dim)
+  float* scores;  // [kAttentionKeys, kQueries]
+  float* out;     // [kQueries, width]
+  // [kQueries] each: of the scores so far; what the last block of keys did to older sums.
+  float *largest, *sum, *factor;
 };
 
 Head lay_out(const AttentionArgs& args) {
   Head h;
-  h.length = args.length;
-  h.head_dim = args.head_dim;
-  h.keys = (args.length + kVector - 1) / kVector * kVector;
   h.width = (args.head_dim + kVector - 1) / kVector * kVector;
-  h.k = args.scratch;
-  h.v = h.k + h.head_dim * h.keys;
-  h.scores = h.v + h.length * h.width;
-  h.q = h.scores + 4 * h.keys;
+  h.q = args.scratch;
+  h.scores = h.q + args.head_dim * kQueries;
+  h.out = h.scores + kAttentionKeys * kQueries;
+  h.largest = h.out + kQueries * h.width;
+  h.sum = h.largest + kQueries;
+  h.factor = h.sum + kQueries;
+  h.copied_v = h.factor + kQueries;
+  h.v = args.v;
+  h.v_stride = args.stride;
   return h;
 }
 
-void transpose_keys(const AttentionArgs& args, const Head& h) {
-  for (int64_t j = 0; j < h.keys; ++j) {
-    const float* row = args.k + j * args.stride;
-    for (int64_t d = 0; d < h.head_dim; ++d) h.k[d * h.keys + j] = j < h.length ? row[d] : 0.0f;
+// A last vector of dimensions must not read past its row.
+void pad_values(const AttentionArgs& args, Head& h) {
+  for (int64_t j = 0; j < args.length; ++j) {
+    float* row = h.copied_v + j * h.width;
+    std::memcpy(row, args.v + j * args.stride, args.head_dim * sizeof(float));
+    for (int64_t d = args.head_dim; d < h.width; ++d) row[d] = 0.0f;
   }
+  h.v = h.copied_v;
+  h.v_stride = h.width;
 }
 
-void pad_values(const AttentionArgs& args, const Head& h) {
-  for (int64_t j = 0; j < h.length; ++j) {
-    std::memcpy(h.v + j * h.width, args.v + j * args.stride, h.head_dim * sizeof(float));
-    for (int64_t d = h.head_dim; d < h.width; ++d) h.v[j * h.width + d] = 0.0f;
-  }
+// Lanes of the lower or the upper halves of a and b in turns.
+TWOFOUR_INLINE F32x16 zip_low(const F32x16& a, const F32x16& b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+TWOFOUR_INLINE F32x16 zip_high(const F32x16& a, const F32x16& b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                 31);
 }
 
-template <int Q>
-TWOFOUR_INLINE void compute_scores(const Head& h) {
-  for (int64_t j = 0; j < h.keys; j += kVector) {
-    F32x16 sum[Q] = {};
-    for (int64_t d = 0; d < h.head_dim; ++d) {
-      const F32x16 k = load(h.k + d * h.keys + j);
+TWOFOUR_INLINE void transpose(F32x16 (&m)[kVector]) {
 #pragma GCC unroll 4
-      for (int i = 0; i < Q; ++i) sum[i] += h.q[i * h.width + d] * k;
+  for (int stage = 0; stage < 4; ++stage) {
+    F32x16 t[kVector];
+#pragma GCC unroll 8
+    for (int i = 0; i < kVector / 2; ++i) {
+      t[2 * i] = zip_low(m[i], m[i + kVector / 2]);
+      t[2 * i + 1] = zip_high(m[i], m[i + kVector / 2]);
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < Q; ++i) store(h.scores + i * h.keys + j, sum[i]);
+#pragma GCC unroll 16
+    for (int i = 0; i < kVector; ++i) m[i] = t[i];
   }
 }
 
-// Exponentials in place, 0 in the padding; returns 1 / their sum.
-TWOFOUR_INLINE float softmax(float* scores, const Head& h) {
-  for (int64_t j = h.length; j < h.keys; ++j) scores[j] = -3.0e38f;
-  F32x16 top = load(scores);
-  for (int64_t j = kVector; j < h.keys; j += kVector) {
-    const F32x16 s = load(scores + j);
-    top = top < s ? s : top;
-  }
-  const float largest = max_lanes(top);
-  F32x16 total{};
-  for (int64_t j = 0; j < h.keys; j += kVector) {
-    F32x16 e = exp(load(scores + j) - largest);
-    if (j + kVector > h.length) e = load_some(reinterpret_cast<const float*>(&e), h.length - j);
-    store(scores + j, e);
-    total += e;
-  }
-  return 1.0f / sum_lanes(total);
-}
-
-template <int Q>
-TWOFOUR_INLINE void weigh_values(const AttentionArgs& args, const Head& h, const float* inverse,
-                                 float* out) {
-  for (int64_t d = 0; d < h.width; d += kVector) {
-    F32x16 sum[Q] = {};
-    for (int64_t j = 0; j < h.length; ++j) {
-      const F32x16 v = load(h.v + j * h.width + d);
-#pragma GCC unroll 4
-      for (int i = 0; i < Q; ++i) sum[i] += h.scores[i * h.keys + j] * v;
+// Queries [first, first + count) to h.q; lanes past them hold 0.
+void load_queries(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
+  const float scale = 1.44269504f / __builtin_sqrtf(static_cast<float>(args.head_dim));
+  for (int64_t d = 0; d < args.head_dim; d += kVector) {
+    const int64_t dims = args.head_dim - d < kVector ? args.head_dim - d : kVector;
+    for (int64_t i0 = 0; i0 < kQueries; i0 += kVector) {
+      F32x16 m[kVector];
+      for (int i = 0; i < kVector; ++i) {
+        const float* row = args.q + (first + i0 + i) * args.stride + d;
+        m[i] = i0 + i >= count ? F32x16{} : dims == kVector ? load(row) : load_some(row, dims);
+        m[i] *= scale;
+      }
+      transpose(m);
+      for (int64_t i = 0; i < dims; ++i) store(h.q + (d + i) * kQueries + i0, m[i]);
     }
-    const int64_t lanes = h.head_dim - d < kVector ? h.head_dim - d : kVector;
-#pragma GCC unroll 4
-    for (int i = 0; i < Q; ++i) store_some(out + i * args.stride + d, lanes, sum[i] * inverse[i]);
   }
 }
 
-template <int Q>
-void attend_queries(const AttentionArgs& args, const Head& h, int64_t first) {
-  const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(h.head_dim));
-  for (int i = 0; i < Q; ++i) {
-    const float* row = args.q + (first + i) * args.stride;
-    for (int64_t d = 0; d < h.head_dim; ++d) h.q[i * h.width + d] = row[d] * scale;
+// Scores of K keys, and their maximum.
+template <int K>
+TWOFOUR_INLINE void score_keys(const AttentionArgs& args, const Head& h, const float* k,
+                               float* scores, F32x16 (&top)[kQueryVectors]) {
+  F32x16 sum[K][kQueryVectors] = {};
+  for (int64_t d = 0; d < args.head_dim; ++d) {
+    F32x16 q[kQueryVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kQueryVectors; ++v) q[v] = load(h.q + d * kQueries + v * kVector);
+#pragma GCC unroll 8
+    for (int j = 0; j < K; ++j) {
+      const F32x16 key = splat(k[j * args.stride + d]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kQueryVectors; ++v) sum[j][v] = fma(key, q[v], sum[j][v]);
+    }
   }
-  compute_scores<Q>(h);
-  float inverse[Q];
-  for (int i = 0; i < Q; ++i) inverse[i] = softmax(h.scores + i * h.keys, h);
-  weigh_values<Q>(args, h, inverse, args.out + first * args.stride);
+#pragma GCC unroll 8
+  for (int j = 0; j < K; ++j) {
+#pragma GCC unroll 2
+    for (int v = 0; v < kQueryVectors; ++v) {
+      top[v] = larger(top[v], sum[j][v]);
+      store(scores + j * kQueries + v * kVector, sum[j][v]);
+    }
+  }
+}
+
+// Scores of keys [first, first + count) to powers of 2 relative to the largest one so far.
+void softmax_block(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
+  F32x16 top[kQueryVectors];
+  for (int v = 0; v < kQueryVectors; ++v) top[v] = load(h.largest + v * kVector);
+  int64_t j = 0;
+  const float* k = args.k + first * args.stride;
+  for (; j + kKeyTile <= count; j += kKeyTile)
+    score_keys<kKeyTile>(args, h, k + j * args.stride, h.scores + j * kQueries, top);
+  for (; j < count; ++j) score_keys<1>(args, h, k + j * args.stride, h.scores + j * kQueries, top);
+
+  for (int v = 0; v < kQueryVectors; ++v) {
+    const F32x16 factor = exp2(at_least(load(h.largest + v * kVector) - top[v], -126.0f));
+    F32x16 total = load(h.sum + v * kVector) * factor;
+    for (int64_t i = 0; i < count; ++i) {
+      float* s = h.scores + i * kQueries + v * kVector;
+      const F32x16 p = exp2(at_least(load(s) - top[v], -126.0f));
+      store(s, p);
+      total += p;
+    }
+    store(h.largest + v * kVector, top[v]);
+    store(h.sum + v * kVector, total);
+    store(h.factor + v * kVector, factor);
+  }
+}
+
+// Adds the values of keys [first, first + count), each weighted, to D vectors of the output.
+template <int D>
+void weigh_values(const Head& h, int64_t first, int64_t count, int64_t d) {
+  const float* values = h.v + first * h.v_stride + d;
+  for (int64_t i = 0; i < kQueries; i += kRowTile) {
+    F32x16 sum[kRowTile][D];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRowTile; ++r) {
+#pragma GCC unroll 2
+      for (int c = 0; c < D; ++c) {
+        const float* out = h.out + (i + r) * h.width + d + c * kVector;
+        sum[r][c] = first == 0 ? F32x16{} : load(out) * h.factor[i + r];
+      }
+    }
+    for (int64_t j = 0; j < count; ++j) {
+      F32x16 v[D];
+#pragma GCC unroll 2
+      for (int c = 0; c < D; ++c) v[c] = load(values + j * h.v_stride + c * kVector);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRowTile; ++r) {
+        const F32x16 p = splat(h.scores[j * kQueries + i + r]);
+#pragma GCC unroll 2
+        for (int c = 0; c < D; ++c) sum[r][c] = fma(p, v[c], sum[r][c]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRowTile; ++r) {
+#pragma GCC unroll 2
+      for (int c = 0; c < D; ++c) store(h.out + (i + r) * h.width + d + c * kVector, sum[r][c]);
+    }
+  }
+}
+
+void store_rows(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float inverse = 1.0f / h.sum[i];
+    for (int64_t d = 0; d < args.head_dim; d += kVector) {
+      const int64_t lanes = args.head_dim - d < kVector ? args.head_dim - d : kVector;
+      const F32x16 x = load(h.out + i * h.width + d) * inverse;
+      const int64_t at = (first + i) * args.out_stride + d;
+      if (args.out != nullptr) store_lanes(args.out + at, lanes, x);
+      if (args.quantized == nullptr) continue;
+      const I8x16 q = quantize16(x, args.output_scale);
+      std::memcpy(args.quantized + at, &q, lanes);
+    }
+  }
+}
+
+void attend_block(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
+  load_queries(args, h, first, count);
+  for (int v = 0; v < kQueryVectors; ++v) {
+    store(h.largest + v * kVector, splat(kLowest));
+    store(h.sum + v * kVector, F32x16{});
+  }
+  for (int64_t key = 0; key < args.length; key += kAttentionKeys) {
+    const int64_t keys = args.length - key < kAttentionKeys ? args.length - key : kAttentionKeys;
+    softmax_block(args, h, key, keys);
+    int64_t d = 0;
+    for (; d + kDimVectors * kVector <= h.width; d += kDimVectors * kVector)
+      weigh_values<kDimVectors>(h, key, keys, d);
+    for (; d < h.width; d += kVector) weigh_values<1>(h, key, keys, d);
+  }
+  store_rows(args, h, first, count);
 }
 
 void attend(const AttentionArgs& args) {
-  const Head h = lay_out(args);
-  transpose_keys(args, h);
-  pad_values(args, h);
-  int64_t i = 0;
-  for (; i + 4 <= h.length; i += 4) attend_queries<4>(args, h, i);
-  for (; i < h.length; ++i) attend_queries<1>(args, h, i);
+  Head h = lay_out(args);
+  if (h.width != args.head_dim) pad_values(args, h);
+  for (int64_t i = 0; i < args.length; i += kQueries)
+    attend_block(args, h, i, args.length - i < kQueries ? args.length - i : kQueries);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ struct Spec {
   Packing packing;
   void (*run)(const PackedWeights&, const MatmulArgs&);
   size_t (*scratch)(const PackedWeights&, int64_t);
+  bool fuses_epilogue = false;
 };
 
 class CpuKernel : public Kernel {
@@ -32,6 +33,7 @@ class CpuKernel : public Kernel {
   std::string_view name() const override { return spec_.name; }
   MatmulType type() const override { return spec_.type; }
   bool sparse() const override { return spec_.sparse; }
+  bool fuses_epilogue() const override { return spec_.fuses_epilogue; }
 
   std::optional<std::string> unavailable() const override {
     if (cpu_features().*spec_.feature) return std::nullopt;
@@ -65,7 +67,8 @@ constexpr Spec kSpecs[] = {
      "AVX-512 VNNI",
      {.lanes = 16},
      spmm24_s8_avx512vnni,
-     spmm24_s8_avx512vnni_scratch},
+     spmm24_s8_avx512vnni_scratch,
+     true},
     {"matmul_s8_avx512vnni",
      MatmulType::kS8,
      false,
@@ -73,7 +76,8 @@ constexpr Spec kSpecs[] = {
      "AVX-512 VNNI",
      {16, 3, 4},
      matmul_s8_avx512vnni,
-     matmul_s8_avx512vnni_scratch},
+     matmul_s8_avx512vnni_scratch,
+     true},
     {"spmm24_s8_avx2",
      MatmulType::kS8,
      true,

@@ -13,10 +13,10 @@ constexpr int kTokens = 8;
 struct Tile {
   const PackedWeights& w;
   const PackedWeights::Panel& panel;
+  const MatmulArgs& args;
   const uint8_t* x;
   int64_t stride;
-  __m512 input_scale;
-  float* y;
+  int64_t first;  // row of x
 };
 
 inline __m512i broadcast4(const uint8_t* x) {
@@ -54,17 +54,17 @@ void run_tile(const Tile& tile) {
     for (int t = 0; t < T; ++t) sum[b][t] = start;
   }
   multiply<B, T>(tile, sum);
+  alignas(64) float values[T * B * kLanes];
+  const __m512 input_scale = _mm512_set1_ps(tile.args.input_scale);
 #pragma GCC unroll 4
   for (int b = 0; b < B; ++b) {
-    const __mmask16 mask = lane_mask(tile.panel.row_count - b * kLanes);
-    float* y = tile.y + tile.panel.first_row + b * kLanes;
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const __m512 value =
-          dequantize(sum[b][t], tile.w, tile.panel.rows + b * kLanes, tile.input_scale);
-      _mm512_mask_storeu_ps(y + t * tile.w.n, mask, value);
+      _mm512_store_ps(values + (t * B + b) * kLanes,
+                      dequantize(sum[b][t], tile.w, tile.panel.rows + b * kLanes, input_scale));
     }
   }
+  finish_tile<B>(tile.w, tile.panel, tile.args, tile.first, T, values);
 }
 
 template <int B>
@@ -105,10 +105,9 @@ void matmul_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args) {
   const int64_t stride = u8_stride(w.k_padded);
   auto* x = reinterpret_cast<uint8_t*>(args.scratch);
   activations_to_u8(static_cast<const int8_t*>(args.x), args.m, w.k, stride, x);
-  const __m512 input_scale = _mm512_set1_ps(args.input_scale);
   for (int64_t p = args.panel_begin; p < args.panel_end; ++p) {
     for (int64_t i = 0; i < args.m; i += kTokens) {
-      const Tile tile{w, w.panels[p], x + i * stride, stride, input_scale, args.y + i * w.n};
+      const Tile tile{w, w.panels[p], args, x + i * stride, stride, i};
       run_panel(tile, args.m - i < kTokens ? args.m - i : kTokens);
     }
   }

@@ -37,11 +37,11 @@ template <class Controls>
 struct Tile {
   const PackedWeights& w;
   const PackedWeights::Panel& panel;
+  const MatmulArgs& args;
   Controls controls;
   const uint8_t* x;
   int64_t stride;
-  __m512 input_scale;
-  float* y;
+  int64_t first;  // row of x
 };
 
 inline __m512i broadcast8(const uint8_t* x) {
@@ -78,44 +78,6 @@ inline __attribute__((always_inline)) void multiply(const Tile<Controls>& tile,
   }
 }
 
-// Output vector `v` of a panel without gaps, its lanes put in order.
-template <int B>
-inline __m512 in_order(const __m512 (&packed)[B], const int32_t* store_map, int v) {
-  const __m512i index = _mm512_load_si512(store_map + v * kLanes);
-  if constexpr (B == 1) {
-    return _mm512_permutexvar_ps(index, packed[0]);
-  } else {
-    const __m512 first = _mm512_permutex2var_ps(packed[0], index, packed[1]);
-    if constexpr (B == 2) return first;
-    if constexpr (B == 4) {
-      const __m512 second = _mm512_permutex2var_ps(packed[2], index, packed[3]);
-      return _mm512_mask_blend_ps(_mm512_test_epi32_mask(index, _mm512_set1_epi32(32)), first,
-                                  second);
-    }
-  }
-}
-
-template <int B, class Controls>
-inline void store_scattered(const __m512 (&packed)[B], const Tile<Controls>& tile, float* y) {
-  alignas(64) float values[B * kLanes];
-  for (int b = 0; b < B; ++b) _mm512_store_ps(values + b * kLanes, packed[b]);
-  const int32_t* rows = tile.w.row_map.data() + tile.panel.rows;
-  for (int i = 0; i < B * kLanes; ++i) {
-    if (rows[i] >= 0) y[rows[i]] = values[i];
-  }
-}
-
-template <int B, class Controls>
-inline void store(const __m512 (&packed)[B], const Tile<Controls>& tile, float* y) {
-  if (tile.panel.row_count == 0) return store_scattered(packed, tile, y);
-  const int32_t* store_map = tile.w.store_map.template as<int32_t>() + tile.panel.rows;
-  for (int v = 0; v < B; ++v) {
-    const __mmask16 mask = lane_mask(tile.panel.row_count - v * kLanes);
-    _mm512_mask_storeu_ps(y + tile.panel.first_row + v * kLanes, mask,
-                          in_order(packed, store_map, v));
-  }
-}
-
 template <int P, int S, int T, class Controls>
 void run_tile(const Tile<Controls>& tile) {
   constexpr int kBlocks = P * S;
@@ -127,15 +89,17 @@ void run_tile(const Tile<Controls>& tile) {
     for (int t = 0; t < T; ++t) sum[b][t] = start;
   }
   multiply<P, S, T>(tile, sum);
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) {
-    __m512 packed[kBlocks];
+  alignas(64) float values[T * kBlocks * kLanes];
+  const __m512 input_scale = _mm512_set1_ps(tile.args.input_scale);
 #pragma GCC unroll 4
-    for (int b = 0; b < kBlocks; ++b) {
-      packed[b] = dequantize(sum[b][t], tile.w, tile.panel.rows + b * kLanes, tile.input_scale);
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+      _mm512_store_ps(values + (t * kBlocks + b) * kLanes,
+                      dequantize(sum[b][t], tile.w, tile.panel.rows + b * kLanes, input_scale));
     }
-    store(packed, tile, tile.y + t * tile.w.n);
   }
+  finish_tile<kBlocks>(tile.w, tile.panel, tile.args, tile.first, T, values);
 }
 
 template <int P, int S, class Controls>
@@ -191,19 +155,17 @@ void spmm24_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args) {
   auto* controls = reinterpret_cast<__m512i*>(args.scratch);
   auto* x = reinterpret_cast<uint8_t*>(args.scratch + controls_bytes(w));
   activations_to_u8(static_cast<const int8_t*>(args.x), args.m, w.k, stride, x);
-  const __m512 input_scale = _mm512_set1_ps(args.input_scale);
   for (int64_t p = args.panel_begin; p < args.panel_end; ++p) {
     const auto& panel = w.panels[p];
     const uint8_t* metadata = w.metadata.as<uint8_t>() + panel.metadata;
     const int64_t step = tokens_per_tile(panel);
     if (args.m <= step) {
-      run_panel(Tile<Compact>{w, panel, {metadata}, x, stride, input_scale, args.y}, args.m);
+      run_panel(Tile<Compact>{w, panel, args, {metadata}, x, stride, 0}, args.m);
       continue;
     }
     expand_controls(metadata, w.k / 8 * (panel.blocks / panel.shared), controls);
     for (int64_t i = 0; i < args.m; i += step) {
-      const Tile<Stored> tile{w,      panel,       {controls},      x + i * stride,
-                              stride, input_scale, args.y + i * w.n};
+      const Tile<Stored> tile{w, panel, args, {controls}, x + i * stride, stride, i};
       run_panel(tile, args.m - i < step ? args.m - i : step);
     }
   }

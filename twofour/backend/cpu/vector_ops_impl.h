@@ -27,11 +27,6 @@ void activate(ActivationKind kind, float* x, int64_t count) {
   }
 }
 
-TWOFOUR_INLINE I8x16 quantize16(const F32x16& x, float scale) {
-  const F32x16 clamped = at_most(at_least(x / scale, -127.0f), 127.0f);
-  return __builtin_convertvector(as_int(clamped + kRound) - kRoundBits, I8x16);
-}
-
 void quantize(const float* x, int64_t count, float scale, int8_t* out) {
   int64_t i = 0;
   for (; i + kVector <= count; i += kVector) {
@@ -50,14 +45,6 @@ TWOFOUR_INLINE void for_each_vector(int64_t width, Body body) {
   int64_t i = 0;
   for (; i + kVector <= width; i += kVector) body(i, int64_t{kVector});
   if (i < width) body(i, width - i);
-}
-
-TWOFOUR_INLINE F32x16 load_lanes(const float* p, int64_t lanes) {
-  return lanes == kVector ? load(p) : load_some(p, lanes);
-}
-
-TWOFOUR_INLINE void store_lanes(float* p, int64_t lanes, const F32x16& v) {
-  lanes == kVector ? store(p, v) : store_some(p, lanes, v);
 }
 
 void add(const float* a, const float* b, int64_t count, float* out) {

@@ -5,6 +5,9 @@
 
 namespace twofour {
 
+// What attention holds scores of at a time.
+constexpr int kAttentionQueries = 32, kAttentionKeys = 128;
+
 extern const VectorOps kVectorOpsAvx512;
 extern const VectorOps kVectorOpsAvx2;
 extern const VectorOps kVectorOpsPortable;
