@@ -161,9 +161,10 @@ TEST_P(Int8, MatchesASimulationInDoubles) {
 TEST_P(Int8, LayersTellWhatRuns) {
   const auto engine = Engine::load(model_);
   const std::vector<LayerInfo> layers = engine->layers();
-  ASSERT_EQ(layers.size(), 2u * 6 + 2);
+  ASSERT_EQ(layers.size(), 2u * 4 + 2);
   const LayerInfo& layer = layers[0];
-  EXPECT_EQ(layer.name, "encoder.layer.0.attention.self.query");
+  EXPECT_EQ(layer.name, "encoder.layer.0.attention.self.query+key+value");
+  EXPECT_EQ(layer.n, 3 * layer.k);
   EXPECT_EQ(layer.type, "int8");
   EXPECT_EQ(layer.sparse, GetParam() > 0);
   EXPECT_EQ(layer.kernel.starts_with("spmm24"), GetParam() > 0);

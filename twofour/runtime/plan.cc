@@ -7,7 +7,7 @@
 
 #include "twofour/backend/backends.h"
 #include "twofour/base/error.h"
-#include "twofour/sparse/sparse24.h"
+#include "twofour/runtime/stacked_linear.h"
 
 namespace twofour {
 namespace {
@@ -57,7 +57,9 @@ class Planner {
       step.input = op.inputs.empty() ? kNoValue : op.inputs[0];
       step.output = op.output;
       if (op.kind == OpKind::kLinear) {
-        step.int8 = model_.tensor(network_.parameter(op, 0).name).dtype == DType::kI8;
+        step.int8 = is_int8(network_, model_, op);
+        step.parts = stackable_with(op);
+        fused.insert(fused.end(), step.parts.begin(), step.parts.end());
         if (const Op* activation = only_reader(op, OpKind::kActivation)) {
           step.output = activation->output;
           fused.push_back(activation);
@@ -74,6 +76,19 @@ class Planner {
     }
   }
 
+  // Query, key and value of one attention, where they can be one product; the layer alone elsewhere.
+  std::vector<const Op*> stackable_with(const Op& linear) const {
+    const Op* attention = only_reader(linear, OpKind::kAttention);
+    if (attention == nullptr) return {&linear};
+    std::vector<const Op*> parts;
+    for (const Op& op : network_.ops) {
+      if (op.kind == OpKind::kLinear && only_reader(op, OpKind::kAttention) == attention)
+        parts.push_back(&op);
+    }
+    if (parts[0] != &linear || !can_stack(network_, model_, parts)) return {&linear};
+    return parts;
+  }
+
   float scalar(const std::string& name) const {
     return to_f32(model_.tensor(name), name).as<float>()[0];
   }
@@ -82,15 +97,17 @@ class Planner {
   void find_scale(const Step& step) {
     if (!step.int8) return;
     PlannedValue& value = plan_.values[step.input];
-    const std::string name = step.op->name + ".input_scale";
-    const float scale = scalar(name);
-    if (value.scale != 0 && value.scale != scale) {
-      throw Error(model_.origin(),
-                  fmt::format("tensor '{}' is {}, but another layer that reads '{}' has {}", name,
-                              scale, network_.values[step.input].name, value.scale),
-                  "Layers that read one value must have one input scale");
+    for (const Op* op : step.parts) {
+      const std::string name = op->name + ".input_scale";
+      const float scale = scalar(name);
+      if (value.scale != 0 && value.scale != scale) {
+        throw Error(model_.origin(),
+                    fmt::format("tensor '{}' is {}, but another layer that reads '{}' has {}", name,
+                                scale, network_.values[step.input].name, value.scale),
+                    "Layers that read one value must have one input scale");
+      }
+      value.scale = scale;
     }
-    value.scale = scale;
   }
 
   void load_parameters(Step& step) {
@@ -111,30 +128,27 @@ class Planner {
   }
 
   void pack_linear(Step& step) {
-    const std::string& name = network_.parameter(*step.op, 0).name;
-    const TensorView stored = model_.tensor(name);
-    const Tensor weight = step.int8 ? Tensor(stored) : to_f32(stored, name);
-    const Tensor scales = step.int8 ? to_f32(model_.tensor(name + "_scale"), name) : Tensor();
-    const std::string& bias_name = network_.parameter(*step.op, 1).name;
-    const Tensor bias = to_f32(model_.tensor(bias_name), bias_name);
-
-    MatmulDesc desc;
-    desc.n = stored.shape[0];
-    desc.k = stored.shape[1];
-    desc.type = step.int8 ? MatmulType::kS8 : MatmulType::kF32;
-    desc.sparse = desc.k % 4 == 0 && !find_violation(weight);
-    const Kernel& kernel = select_kernel(desc, forced_);
-    const WeightSource source{weight,
-                              step.int8 ? scales.as<const float>() : std::span<const float>(),
-                              bias.as<const float>()};
-    step.linear = std::make_unique<PackedLinear>(kernel, desc, source, fused_activation(step));
+    const StackedLinear linear = load_linear(network_, model_, step.parts);
+    const Kernel& kernel = select_kernel(linear.desc, forced_);
+    step.linear = std::make_unique<PackedLinear>(kernel, linear.desc, linear.source(),
+                                                 fused_activation(step));
     describe(step);
+  }
+
+  // "layer.0.attention.query+key+value"
+  static std::string name_of(const Step& step) {
+    std::string name = step.op->name;
+    for (size_t i = 1; i < step.parts.size(); ++i) {
+      const std::string& part = step.parts[i]->name;
+      name += "+" + part.substr(part.rfind('.') + 1);
+    }
+    return name;
   }
 
   void describe(const Step& step) {
     const PackedLinear& linear = *step.linear;
     LayerInfo info;
-    info.name = step.op->name;
+    info.name = name_of(step);
     info.n = linear.desc().n;
     info.k = linear.desc().k;
     info.type = matmul_type_name(linear.desc().type);
@@ -184,14 +198,26 @@ class Planner {
       // Linear layers and attention can keep their floats to themselves; others write them first.
       const bool keeps_floats =
           step.op->kind == OpKind::kLinear || step.op->kind == OpKind::kAttention;
-      if (!keeps_floats || read_as_float(step.output)) {
-        value.f32_slot = take_slot(described.rows, described.width * 4, last[step.output]);
-      }
+      if (!keeps_floats || read_as_float(step.output)) assign_floats(step, last[step.output]);
       if (value.scale != 0)
         value.s8_slot = take_slot(described.rows, described.width, last[step.output]);
       for (size_t s = 0; s < busy_until_.size(); ++s) {
         if (busy_until_[s] <= i) free_[s] = true;
       }
+    }
+  }
+
+  void assign_floats(const Step& step, size_t last_use) {
+    const Value& described = network_.values[step.output];
+    const int64_t stride = step.linear ? step.linear->desc().n : described.width;
+    const int slot = take_slot(described.rows, stride * 4, last_use);
+    plan_.values[step.output].f32_slot = slot;
+    plan_.values[step.output].stride = stride;
+    int64_t column = 0;
+    for (size_t i = 1; i < step.parts.size(); ++i) {
+      column += network_.values[step.parts[i - 1]->output].width;
+      PlannedValue& part = plan_.values[step.parts[i]->output];
+      part = {slot, column, stride};
     }
   }
 

@@ -19,9 +19,11 @@ struct Slot {
 };
 
 struct PlannedValue {
-  int f32_slot = -1;  // -1: nobody reads it as floats
-  int s8_slot = -1;   // -1: nobody reads it quantized
-  float scale = 0;    // of the quantized form
+  int f32_slot = -1;   // -1: nobody reads it as floats
+  int64_t column = 0;  // of its first float in a row of the slot
+  int64_t stride = 0;  // floats from row to row
+  int s8_slot = -1;    // -1: nobody reads it quantized
+  float scale = 0;     // of the quantized form
 };
 
 // An op with what is fused into it.
@@ -30,6 +32,8 @@ struct Step {
   ValueId residual = kNoValue;  // kLayerNorm: added to the input first
   ValueId input = kNoValue;     // first input, after fusion
   ValueId output = kNoValue;    // after fusion
+  // kLinear: the layers computed in one product, results side by side; [op] for most.
+  std::vector<const Op*> parts;
   std::unique_ptr<PackedLinear> linear;
   bool int8 = false;               // kLinear
   std::vector<Tensor> parameters;  // f32; kEmbedding, kLayerNorm

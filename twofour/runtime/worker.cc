@@ -57,7 +57,8 @@ size_t Worker::scratch_bytes(const Extent& extent) const {
 }
 
 float* Worker::f32(ValueId value) const {
-  return reinterpret_cast<float*>(slots_[plan_.values[value].f32_slot]);
+  const PlannedValue& planned = plan_.values[value];
+  return reinterpret_cast<float*>(slots_[planned.f32_slot]) + planned.column;
 }
 
 int8_t* Worker::s8(ValueId value) const {
@@ -148,17 +149,21 @@ void Worker::attend(const Step& step) {
   const Op& op = *step.op;
   const PlannedValue& out = plan_.values[step.output];
   const int64_t width = this->width(step.output);
+  const int64_t in_stride = plan_.values[op.inputs[0]].stride;
   const size_t stride = attention_bytes(extent_.longest, op.head_dim);
   pool_.parallel_for(chunk_.count * op.heads, [&](int64_t task, int thread) {
     const int64_t sequence = task / op.heads;
-    const int64_t at = begin(sequence) * width + task % op.heads * op.head_dim;
+    const int64_t column = task % op.heads * op.head_dim;
+    const int64_t in = begin(sequence) * in_stride + column;
+    const int64_t at = begin(sequence) * width + column;
     AttentionArgs args;
-    args.q = f32(op.inputs[0]) + at;
-    args.k = f32(op.inputs[1]) + at;
-    args.v = f32(op.inputs[2]) + at;
+    args.q = f32(op.inputs[0]) + in;
+    args.k = f32(op.inputs[1]) + in;
+    args.v = f32(op.inputs[2]) + in;
     args.length = length(sequence);
     args.head_dim = op.head_dim;
-    args.stride = args.out_stride = width;
+    args.stride = in_stride;
+    args.out_stride = width;
     if (out.f32_slot >= 0) args.out = f32(step.output) + at;
     if (out.s8_slot >= 0) args.quantized = s8(step.output) + at;
     args.output_scale = out.scale;
