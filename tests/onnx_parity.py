@@ -4,8 +4,9 @@
     tests/onnx_parity.py --build build/release MODEL...
 
 Texts are the first pairs of BM25's candidates in data/apt-search, padded in batches. For each model, target and opset
-one row: largest and mean difference, and the share of outputs within 1 % of the range of the engine's. Beside it what
-the engine made of the products: names of fused operations in ONNX Runtime, precision of MatMul in OpenVINO.
+one row: largest and mean difference, the share of outputs within 1 % of the range of the engine's, and for
+classifiers NDCG@10 of those candidates, ours and theirs. Beside it what the engine made of the products: names of
+fused operations in ONNX Runtime, precision of MatMul in OpenVINO.
 
 Engines add floats in different orders, so now and then a value at the border of two int8 steps is rounded the other
 way, and each layer after it spreads the step: the outputs of an int8 model then differ by its quantization noise, also
@@ -41,9 +42,27 @@ def candidate_pairs(count):
     folder = ROOT / "data/apt-search"
     texts = [{entry["_id"]: entry["text"] for entry in map(json.loads, zstd_lines(folder / name))}
              for name in ("queries.jsonl.zst", "corpus.jsonl.zst")]
-    lines = zstd_lines(folder / "bm25.test.run.zst")
-    pairs = [line.split() for line in lines[::max(1, len(lines) // count)][:count]]
-    return [(texts[0][query], texts[1][document]) for query, _, document, *_ in pairs]
+    labels = {tuple(line.split("\t")[:2]): int(line.split("\t")[2])
+              for line in zstd_lines(folder / "qrels/test.tsv.zst")[1:]}
+    pairs = [tuple(line.split()[:3:2]) for line in zstd_lines(folder / "bm25.test.run.zst")[:count]]
+    groups = [(query, labels.get((query, document), 0)) for query, document in pairs]
+    return [(texts[0][query], texts[1][document]) for query, document in pairs], groups
+
+
+def ndcg(outputs, groups):
+    """Mean over queries, with the expected label as score."""
+    weights = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    scores = (weights @ np.arange(outputs.shape[1])) / weights.sum(axis=1)
+    values = []
+    for query in dict.fromkeys(query for query, _ in groups):
+        rows = [i for i, (name, _) in enumerate(groups) if name == query]
+        gains = 2.0 ** np.array([groups[i][1] for i in rows]) - 1
+        ranked = gains[np.argsort(-scores[rows], kind="stable")][:10]
+        best = np.sort(gains)[::-1][:10]
+        discount = 1 / np.log2(np.arange(len(ranked)) + 2)
+        if best.sum() > 0:
+            values.append((ranked @ discount) / (best @ discount))
+    return np.mean(values)
 
 
 class Engine:
@@ -81,8 +100,8 @@ def tokenize(tool, folder, texts):
     with tempfile.NamedTemporaryFile() as file:
         file.write(b"\0".join(text.encode() for text in texts) + b"\0")
         file.flush()
-        lines = subprocess.run([tool, folder, file.name], check=True, capture_output=True, text=True).stdout.splitlines()
-    return [[int(x) for x in line.split()] for line in lines]
+        result = subprocess.run([tool, folder, file.name], check=True, capture_output=True, text=True)
+    return [[int(x) for x in line.split()] for line in result.stdout.splitlines()]
 
 
 def encode(tool, model, pairs, limit):
@@ -152,7 +171,7 @@ def check(path):
     return len(weights)
 
 
-def compare(name, target, opset, path, ours, rows, arguments):
+def compare(name, target, opset, path, ours, rows, groups, arguments):
     good = True
     products = check(path)
     for engine, execute in ENGINES.items():
@@ -162,8 +181,9 @@ def compare(name, target, opset, path, ours, rows, arguments):
         difference = np.abs(theirs - ours)
         percent = 100 * difference / (ours.max() - ours.min())
         share = 100 * np.mean(percent <= 1)
+        metrics = f"{ndcg(ours, groups):.4f} {ndcg(theirs, groups):.4f}" if groups else ""
         print(f"{name:24} {target:12} {opset:5} {engine:12} {difference.max():10.2e} {difference.mean():10.2e} "
-              f"{percent.mean():8.4f} {share:8.2f} {int8:4d} of {products}", flush=True)
+              f"{percent.mean():8.4f} {share:8.2f} {int8:4d} of {products:2d} {metrics}", flush=True)
         if arguments.verbose:
             print("    " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
         good = good and (percent.mean() <= INT8_GOAL if products else share >= FLOAT_GOAL)
@@ -186,13 +206,16 @@ def main():
 
     print(f"onnxruntime {onnxruntime.__version__}, openvino {openvino.__version__.split('-')[0]}, "
           f"onnx {onnx.__version__}; {arguments.pairs} pairs\n"
-          f"{'model':24} {'target':12} opset {'engine':12} {'max diff':>10} {'mean diff':>10} {'mean %':>8} {'within %':>8} int8 products")
-    pairs = candidate_pairs(arguments.pairs)
+          f"{'model':24} {'target':12} opset {'engine':12} {'max diff':>10} {'mean diff':>10} {'mean %':>8} "
+          f"{'within %':>8} int8 products, ndcg@10")
+    pairs, groups = candidate_pairs(arguments.pairs)
     good = True
     for model in arguments.models:
         name = model.parent.name if model.name == "model" else model.name
-        positions = json.loads((model / "config.json").read_text())["max_position_embeddings"]
-        limit = min(arguments.max_length, positions)
+        config = json.loads((model / "config.json").read_text())
+        limit = min(arguments.max_length, config["max_position_embeddings"])
+        classifier = len(config.get("id2label", [])) > 1 and "SequenceClassification" in config["architectures"][0]
+        labelled = groups if classifier else []
         rows = encode(arguments.build / "bin/tokenize_file", model, pairs, limit)
         engine = Engine(arguments.build / "lib/libtwofour.so.0", model)
         ours = np.concatenate([engine.run(batch) for batch in batches(rows, arguments.batch)])
@@ -202,7 +225,7 @@ def main():
                     path = f"{folder}/model.onnx"
                     subprocess.run([arguments.build / "bin/twofour", "-q", "export", model, "--out", path, "--target",
                                     target, "--opset", str(opset), *arguments.option], check=True)
-                    good = compare(name, target, opset, path, ours, rows, arguments) and good
+                    good = compare(name, target, opset, path, ours, rows, labelled, arguments) and good
     return 0 if good else 1
 
 
