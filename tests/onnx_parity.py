@@ -8,10 +8,10 @@ one row: largest and mean difference, the share of outputs within 1 % of the ran
 classifiers NDCG@10 of those candidates, ours and theirs. Beside it what the engine made of the products: names of
 fused operations in ONNX Runtime, precision of MatMul in OpenVINO.
 
-Engines add floats in different orders, so now and then a value at the border of two int8 steps is rounded the other
-way, and each layer after it spreads the step: the outputs of an int8 model then differ by its quantization noise, also
-between two settings of one engine. Hence two goals: 99.5 % within 1 % for float models, a mean difference of 1 % of
-the range for int8 ones. Exit code 1 if a check fails, a goal is missed, or the target leaves an int8 product in float.
+The goal is 99.5 % within 1 %. Float models must reach it. int8 models do not: engines add floats in different orders, a
+value at the border of two int8 steps may be rounded the other way, and later layers spread the step (docs/onnx.md). They
+must keep a mean difference of 1 % of the range, which only catches gross faults; a share below the goal is marked "<".
+Exit code 1 if a check fails, a bound is passed, or the target leaves an int8 product in float.
 """
 
 import argparse
@@ -30,8 +30,8 @@ import openvino
 
 ROOT = pathlib.Path(__file__).parent.parent
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-FLOAT_GOAL = 99.5  # % of outputs within 1 % of the range
-INT8_GOAL = 1  # mean difference in % of the range
+GOAL = 99.5  # % of outputs within 1 % of the range
+INT8_BOUND = 1  # mean difference in % of the range
 
 
 def zstd_lines(path):
@@ -183,10 +183,10 @@ def compare(name, target, opset, path, ours, rows, groups, arguments):
         share = 100 * np.mean(percent <= 1)
         metrics = f"{ndcg(ours, groups):.4f} {ndcg(theirs, groups):.4f}" if groups else ""
         print(f"{name:24} {target:12} {opset:5} {engine:12} {difference.max():10.2e} {difference.mean():10.2e} "
-              f"{percent.mean():8.4f} {share:8.2f} {int8:4d} of {products:2d} {metrics}", flush=True)
+              f"{percent.mean():8.4f} {share:8.2f}{'<' if share < GOAL else ' '}{int8:4d} of {products:2d} {metrics}", flush=True)
         if arguments.verbose:
             print("    " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
-        good = good and (percent.mean() <= INT8_GOAL if products else share >= FLOAT_GOAL)
+        good = good and (percent.mean() <= INT8_BOUND if products else share >= GOAL)
         good = good and (int8 == products or target != engine)
     return good
 
