@@ -119,5 +119,15 @@ TEST(CpuFeatures, AvxLevelsImplyEachOther) {
   EXPECT_FALSE(cpu_name().empty());
 }
 
+TEST(AvailableCores, QuotaOfAControlGroup) {
+  EXPECT_EQ(cores_of_quota("max 100000"), 0);
+  EXPECT_EQ(cores_of_quota("-1 100000"), 0);
+  EXPECT_EQ(cores_of_quota(""), 0);
+  EXPECT_EQ(cores_of_quota(" "), 0);
+  EXPECT_EQ(cores_of_quota("50000 100000"), 1);
+  EXPECT_EQ(cores_of_quota("350000 100000"), 3);
+  EXPECT_GE(available_cores(), 1);
+}
+
 }  // namespace
 }  // namespace twofour

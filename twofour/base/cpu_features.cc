@@ -2,8 +2,11 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -58,6 +61,20 @@ CpuFeatures detect() { return {}; }
 
 #endif
 
+std::string first_line(const std::string& path) {
+  std::string line;
+  std::getline(std::ifstream(path), line);
+  return line;
+}
+
+// Of this process's control group: version 2 as containers show it, then version 1.
+int quota_of_cgroup() {
+  if (const int cores = cores_of_quota(first_line("/sys/fs/cgroup/cpu.max")); cores > 0)
+    return cores;
+  return cores_of_quota(first_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + " " +
+                        first_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+}
+
 }  // namespace
 
 std::vector<std::string> CpuFeatures::names() const {
@@ -99,10 +116,18 @@ std::string cpu_name() {
 #endif
 }
 
+int cores_of_quota(std::string_view cpu_max) {
+  std::istringstream in{std::string(cpu_max)};
+  double quota = 0, period = 0;
+  if (!(in >> quota >> period) || quota <= 0 || period <= 0) return 0;
+  return std::max(1, static_cast<int>(quota / period));
+}
+
 int available_cores() {
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return CPU_COUNT(&set);
+  const int allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  const int quota = quota_of_cgroup();
+  return quota > 0 ? std::min(allowed, quota) : allowed;
 }
 
 }  // namespace twofour

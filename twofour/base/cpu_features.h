@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace twofour {
@@ -27,7 +28,11 @@ const CpuFeatures& cpu_features();
 // The processor's own name for itself, e.g. "AMD EPYC 9B14".
 std::string cpu_name();
 
-// Processors that this process may run on.
+// Whole processors in a control group's "quota period", at least 1; 0 without a limit ("max ...",
+// "-1 ...", nothing).
+int cores_of_quota(std::string_view cpu_max);
+
+// Processors that this process may run on: affinity and the quota of its control group.
 int available_cores();
 
 }  // namespace twofour
