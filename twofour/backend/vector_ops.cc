@@ -1,16 +1,22 @@
 #include "twofour/backend/vector_ops.h"
 
+#include <fmt/format.h>
+
+#include <cstdlib>
+
 #include "twofour/backend/cpu/vector_tables.h"
 #include "twofour/base/cpu_features.h"
+#include "twofour/base/error.h"
 
 namespace twofour {
 
 size_t attention_scratch_bytes(int64_t length, int64_t head_dim) {
-  const int64_t width = (head_dim + 15) / 16 * 16;
-  const int64_t padded_values = width == head_dim ? 0 : length * width;
-  // Of each query: itself, scores, output and three numbers.
-  const int64_t queries = kAttentionQueries * (head_dim + kAttentionKeys + width + 3);
-  return static_cast<size_t>(queries + padded_values) * sizeof(float);
+  const int64_t dims = (head_dim + 31) / 32 * 32;
+  // Padded copies of the values as f32, or of keys and values as bf16.
+  const int64_t copies = (length + 1) * dims;
+  // Of each query: itself, scores and weights, output and three numbers.
+  const int64_t queries = kAttentionQueries * (dims + 2 * kAttentionKeys + dims + 3);
+  return static_cast<size_t>(copies + queries) * sizeof(float);
 }
 
 std::vector<const VectorOps*> vector_ops_list() {
@@ -26,6 +32,23 @@ std::vector<const VectorOps*> vector_ops_list() {
 const VectorOps& vector_ops() {
   static const VectorOps& best = *vector_ops_list().front();
   return best;
+}
+
+Attention select_attention(std::string_view name) {
+  std::string_view where = "attention";
+  if (name.empty()) {
+    const char* variable = std::getenv("TWOFOUR_ATTENTION");
+    if (variable != nullptr) name = variable;
+    where = "TWOFOUR_ATTENTION";
+  }
+  if (name.empty() || name == "f32") return vector_ops().attention;
+  if (name != "bf16") {
+    throw Error(where, fmt::format("no attention is named '{}'", name), "There are: f32, bf16");
+  }
+#if defined(__x86_64__)
+  if (cpu_features().avx512_bf16) return attention_bf16_avx512;
+#endif
+  throw Error(where, "bf16 needs AVX-512 BF16, which this machine lacks", "Use f32");
 }
 
 }  // namespace twofour

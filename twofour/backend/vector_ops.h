@@ -27,6 +27,7 @@ struct AttentionArgs {
   int64_t out_stride = 0;
   float* scratch = nullptr;  // attention_scratch_bytes, 64-byte aligned
 };
+// Enough for any attention.
 size_t attention_scratch_bytes(int64_t length, int64_t head_dim);
 
 struct VectorOps {
@@ -50,6 +51,12 @@ struct VectorOps {
 
 // This machine's best.
 const VectorOps& vector_ops();
+
+// "f32", or "bf16": products in bf16, sums and softmax in f32. The value of TWOFOUR_ATTENTION when
+// `name` is empty, "f32" when that is too. Throws Error for another name, or where this machine has
+// no instructions for it.
+using Attention = void (*)(const AttentionArgs& args);
+Attention select_attention(std::string_view name);
 
 // All that this machine can run, best first; the last is the portable one.
 std::vector<const VectorOps*> vector_ops_list();

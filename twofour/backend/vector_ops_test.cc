@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <random>
 
 #include "twofour/base/aligned_buffer.h"
+#include "twofour/base/cpu_features.h"
+#include "twofour/base/error.h"
 
 #include "twofour/quant/quantize.h"
 
@@ -112,34 +116,59 @@ std::vector<double> plain_attention(const AttentionArgs& a) {
   return out;
 }
 
-TEST_P(EveryTable, AttentionMatchesDoubles) {
+void check_attention(void (*attention)(const AttentionArgs&), double tolerance) {
   for (int64_t length : {1, 3, 4, 15, 16, 17, 33, 130, 300}) {
     for (int64_t head_dim : {4, 16, 24, 32, 64}) {
       const int64_t stride = head_dim + 5;
       const auto q = random_floats(length * stride, 2, 1), k = random_floats(length * stride, 2, 2);
       const auto v = random_floats(length * stride, 2, 3);
       std::vector<float> out(length * stride, 99.0f);
-      AlignedBuffer scratch(attention_scratch_bytes(length, head_dim));
       std::vector<int8_t> quantized(length * stride, 99);
+      const size_t scratch_bytes = attention_scratch_bytes(length, head_dim);
+      AlignedBuffer scratch(scratch_bytes + 64);
+      std::memset(scratch.data() + scratch_bytes, 0x5a, 64);
       const AttentionArgs args{q.data(),   k.data(),         v.data(), length, head_dim, stride,
                                out.data(), quantized.data(), 0.01f,    stride, scratch.as<float>()};
-      ops().attention(args);
+      attention(args);
+      EXPECT_EQ(scratch.data()[scratch_bytes], std::byte{0x5a}) << "wrote past its scratch";
       std::vector<int8_t> want_quantized(out.size());
       quantize(out, 0.01f, want_quantized);
       const auto want = plain_attention(args);
       for (int64_t i = 0; i < length; ++i) {
         for (int64_t d = 0; d < head_dim; ++d) {
-          ASSERT_NEAR(out[i * stride + d], want[i * head_dim + d], 3e-6)
+          ASSERT_NEAR(out[i * stride + d], want[i * head_dim + d], tolerance)
               << "length " << length << " dim " << head_dim;
-        }
-        for (int64_t d = 0; d < head_dim; ++d)
           ASSERT_EQ(quantized[i * stride + d], want_quantized[i * stride + d]);
+        }
         for (int64_t d = head_dim; d < stride; ++d) {
           ASSERT_EQ(out[i * stride + d], 99.0f);
           ASSERT_EQ(quantized[i * stride + d], 99);
         }
       }
     }
+  }
+}
+
+TEST_P(EveryTable, AttentionMatchesDoubles) { check_attention(ops().attention, 3e-6); }
+
+// bf16 keeps 8 bits: scores of up to 40 move by 0.1, values of up to 2 by 0.008.
+TEST(Attention, Bf16MatchesDoubles) {
+  if (!cpu_features().avx512_bf16) GTEST_SKIP() << "no instructions for bf16";
+  check_attention(select_attention("bf16"), 0.08);
+}
+
+TEST(Attention, IsChosenByNameOrVariable) {
+  EXPECT_EQ(select_attention(""), vector_ops().attention);
+  EXPECT_EQ(select_attention("f32"), vector_ops().attention);
+  EXPECT_THROW(select_attention("int4"), Error);
+  ASSERT_EQ(setenv("TWOFOUR_ATTENTION", "int4", 1), 0);
+  EXPECT_THROW(select_attention(""), Error);
+  EXPECT_EQ(select_attention("f32"), vector_ops().attention);
+  ASSERT_EQ(unsetenv("TWOFOUR_ATTENTION"), 0);
+  if (cpu_features().avx512_bf16) {
+    EXPECT_NE(select_attention("bf16"), select_attention("f32"));
+  } else {
+    EXPECT_THROW(select_attention("bf16"), Error);
   }
 }
 

@@ -21,7 +21,10 @@ struct EngineOptions {
   // Name of a kernel to use wherever it can run; empty: the best. TWOFOUR_FORCE_KERNEL has the same
   // meaning and is read when this is empty. Throws Error when the name is unknown or the machine
   // lacks the instructions.
-  std::string force_kernel;
+  std::string force_kernel = {};
+  // Precision of attention's own products: "f32", the default, or "bf16" where the machine has
+  // AVX-512 BF16. TWOFOUR_ATTENTION has the same meaning and is read when this is empty.
+  std::string attention = {};
 };
 
 struct LayerInfo {

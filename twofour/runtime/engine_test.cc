@@ -8,6 +8,7 @@
 #include <random>
 
 #include "twofour/backend/backends.h"
+#include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
 #include "twofour/runtime/slow_network.h"
@@ -116,14 +117,14 @@ class Int8 : public testing::TestWithParam<int> {
 TEST_P(Int8, EveryKernelGivesTheSameBits) {
   const PackedTokens tokens = random_tokens(build_network(model_.config()), 9, 1, 60);
   Taps want_taps;
-  const auto reference = Engine::load(model_, {"matmul_s8_reference"});
+  const auto reference = Engine::load(model_, {.force_kernel = "matmul_s8_reference"});
   const std::vector<float> want = run(reference, tokens.batch(), 1, &want_taps);
   EXPECT_EQ(want_taps.size(), reference->network().quant_points.size());
   for (const KernelInfo& kernel : describe_kernels()) {
     if (!kernel.unavailable.empty() || kernel.type != "int8") continue;
     for (int threads : {1, 2, 5}) {
       Taps taps;
-      EXPECT_EQ(run(Engine::load(model_, {kernel.name}), tokens.batch(), threads, &taps), want)
+      EXPECT_EQ(run(Engine::load(model_, {.force_kernel = kernel.name}), tokens.batch(), threads, &taps), want)
           << kernel.name;
       EXPECT_EQ(taps, want_taps) << kernel.name;
     }
@@ -156,6 +157,15 @@ TEST_P(Int8, MatchesASimulationInDoubles) {
   }
   EXPECT_LE(different, count / 1000) << "of " << count;
   expect_close(output, want, 5e-3);
+}
+
+TEST_P(Int8, Bf16AttentionIsClose) {
+  if (!cpu_features().avx512_bf16) GTEST_SKIP() << "no instructions for bf16";
+  const PackedTokens tokens = random_tokens(build_network(model_.config()), 9, 1, 60);
+  const std::vector<float> want = run(Engine::load(model_), tokens.batch());
+  const std::vector<float> found = run(Engine::load(model_, {.attention = "bf16"}), tokens.batch());
+  EXPECT_NE(found, want);
+  expect_close(found, want, 0.05);
 }
 
 TEST_P(Int8, LayersTellWhatRuns) {
@@ -219,7 +229,7 @@ TEST(EngineErrors, AnUntrainedHead) {
 }
 
 TEST(EngineErrors, UnknownKernel) {
-  EXPECT_THAT(error_of([] { Engine::load(golden_path("minilm") / "model", {"no_such"}); }),
+  EXPECT_THAT(error_of([] { Engine::load(golden_path("minilm") / "model", {.force_kernel = "no_such"}); }),
               HasSubstr("no kernel is named 'no_such'"));
 }
 

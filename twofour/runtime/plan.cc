@@ -29,6 +29,7 @@ class Planner {
         forced_(forced_kernel(options.force_kernel)),
         readers_(find_readers(network)) {
     plan_.values.resize(network.values.size());
+    plan_.attention = select_attention(options.attention);
   }
 
   Plan make() {

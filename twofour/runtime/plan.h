@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "twofour/backend/linear.h"
+#include "twofour/backend/vector_ops.h"
 #include "twofour/graph/network.h"
 #include "twofour/runtime/engine.h"
 
@@ -44,6 +45,7 @@ struct Plan {
   std::vector<PlannedValue> values;  // as in Network::values
   std::vector<Slot> slots;
   std::vector<LayerInfo> layers;
+  Attention attention = nullptr;
   uint64_t packed_bytes = 0;
 };
 

@@ -168,7 +168,7 @@ void Worker::attend(const Step& step) {
     if (out.s8_slot >= 0) args.quantized = s8(step.output) + at;
     args.output_scale = out.scale;
     args.scratch = reinterpret_cast<float*>(scratch_ + thread * stride);
-    ops_.attention(args);
+    plan_.attention(args);
   });
 }
 

@@ -6,46 +6,30 @@
 // scores, so that the softmax needs no sum across lanes, and head dimensions for the output.
 #pragma once
 
-#include "twofour/backend/cpu/vector_math.h"
-#include "twofour/backend/cpu/vector_tables.h"
+#include "twofour/backend/cpu/attention_blocks.h"
 
 namespace twofour {
 namespace {
 
-// Tiles of accumulators that fit the registers: keys x vectors of queries for the scores, queries x
-// vectors of dimensions for the output.
-#if defined(__AVX512F__)
-constexpr int kQueryVectors = 2, kKeyTile = 8, kRowTile = 8, kDimVectors = 2;
-#else
-constexpr int kQueryVectors = 1, kKeyTile = 4, kRowTile = 4, kDimVectors = 1;
-#endif
-constexpr int kQueries = kQueryVectors * kVector;
-static_assert(kQueries <= kAttentionQueries && kQueries % kRowTile == 0);
-
-constexpr float kLowest = -3.0e38f;
-
 struct Head {
   const float* v;  // rows of whole vectors
   int64_t v_stride;
-  int64_t width;  // head_dim in whole vectors
   float* copied_v;
-  float* q;       // [head_dim, kQueries], times log2(e) / sqrt(head_dim)
-  float* scores;  // [kAttentionKeys, kQueries]
-  float* out;     // [kQueries, width]
-  // [kQueries] each: of the scores so far; what the last block of keys did to older sums.
-  float *largest, *sum, *factor;
+  float* q;  // [head_dim, kQueries], times log2(e) / sqrt(head_dim)
+  QueryBlock block;
 };
 
 Head lay_out(const AttentionArgs& args) {
   Head h;
-  h.width = (args.head_dim + kVector - 1) / kVector * kVector;
+  QueryBlock& b = h.block;
+  b.width = (args.head_dim + kVector - 1) / kVector * kVector;
   h.q = args.scratch;
-  h.scores = h.q + args.head_dim * kQueries;
-  h.out = h.scores + kAttentionKeys * kQueries;
-  h.largest = h.out + kQueries * h.width;
-  h.sum = h.largest + kQueries;
-  h.factor = h.sum + kQueries;
-  h.copied_v = h.factor + kQueries;
+  b.scores = h.q + args.head_dim * kQueries;
+  b.out = b.scores + kAttentionKeys * kQueries;
+  b.largest = b.out + kQueries * b.width;
+  b.sum = b.largest + kQueries;
+  b.factor = b.sum + kQueries;
+  h.copied_v = b.factor + kQueries;
   h.v = args.v;
   h.v_stride = args.stride;
   return h;
@@ -54,42 +38,19 @@ Head lay_out(const AttentionArgs& args) {
 // A last vector of dimensions must not read past its row.
 void pad_values(const AttentionArgs& args, Head& h) {
   for (int64_t j = 0; j < args.length; ++j) {
-    float* row = h.copied_v + j * h.width;
+    float* row = h.copied_v + j * h.block.width;
     std::memcpy(row, args.v + j * args.stride, args.head_dim * sizeof(float));
-    for (int64_t d = args.head_dim; d < h.width; ++d) row[d] = 0.0f;
+    for (int64_t d = args.head_dim; d < h.block.width; ++d) row[d] = 0.0f;
   }
   h.v = h.copied_v;
-  h.v_stride = h.width;
-}
-
-// Lanes of the lower or the upper halves of a and b in turns.
-TWOFOUR_INLINE F32x16 zip_low(const F32x16& a, const F32x16& b) {
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-}
-TWOFOUR_INLINE F32x16 zip_high(const F32x16& a, const F32x16& b) {
-  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                 31);
-}
-
-TWOFOUR_INLINE void transpose(F32x16 (&m)[kVector]) {
-#pragma GCC unroll 4
-  for (int stage = 0; stage < 4; ++stage) {
-    F32x16 t[kVector];
-#pragma GCC unroll 8
-    for (int i = 0; i < kVector / 2; ++i) {
-      t[2 * i] = zip_low(m[i], m[i + kVector / 2]);
-      t[2 * i + 1] = zip_high(m[i], m[i + kVector / 2]);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kVector; ++i) m[i] = t[i];
-  }
+  h.v_stride = h.block.width;
 }
 
 // Queries [first, first + count) to h.q; lanes past them hold 0.
 void load_queries(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
   const float scale = 1.44269504f / __builtin_sqrtf(static_cast<float>(args.head_dim));
   for (int64_t d = 0; d < args.head_dim; d += kVector) {
-    const int64_t dims = args.head_dim - d < kVector ? args.head_dim - d : kVector;
+    const int64_t dims = std::min<int64_t>(kVector, args.head_dim - d);
     for (int64_t i0 = 0; i0 < kQueries; i0 += kVector) {
       F32x16 m[kVector];
       for (int i = 0; i < kVector; ++i) {
@@ -132,25 +93,22 @@ TWOFOUR_INLINE void score_keys(const AttentionArgs& args, const Head& h, const f
 // Scores of keys [first, first + count) to powers of 2 relative to the largest one so far.
 void softmax_block(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
   F32x16 top[kQueryVectors];
-  for (int v = 0; v < kQueryVectors; ++v) top[v] = load(h.largest + v * kVector);
+  for (int v = 0; v < kQueryVectors; ++v) top[v] = load(h.block.largest + v * kVector);
   int64_t j = 0;
   const float* k = args.k + first * args.stride;
   for (; j + kKeyTile <= count; j += kKeyTile)
-    score_keys<kKeyTile>(args, h, k + j * args.stride, h.scores + j * kQueries, top);
-  for (; j < count; ++j) score_keys<1>(args, h, k + j * args.stride, h.scores + j * kQueries, top);
+    score_keys<kKeyTile>(args, h, k + j * args.stride, h.block.scores + j * kQueries, top);
+  for (; j < count; ++j) score_keys<1>(args, h, k + j * args.stride, h.block.scores + j * kQueries, top);
 
   for (int v = 0; v < kQueryVectors; ++v) {
-    const F32x16 factor = exp2(at_least(load(h.largest + v * kVector) - top[v], -126.0f));
-    F32x16 total = load(h.sum + v * kVector) * factor;
+    F32x16 total = begin_sum(h.block, v, top[v]);
     for (int64_t i = 0; i < count; ++i) {
-      float* s = h.scores + i * kQueries + v * kVector;
+      float* s = h.block.scores + i * kQueries + v * kVector;
       const F32x16 p = exp2(at_least(load(s) - top[v], -126.0f));
       store(s, p);
       total += p;
     }
-    store(h.largest + v * kVector, top[v]);
-    store(h.sum + v * kVector, total);
-    store(h.factor + v * kVector, factor);
+    store(h.block.sum + v * kVector, total);
   }
 }
 
@@ -160,70 +118,41 @@ void weigh_values(const Head& h, int64_t first, int64_t count, int64_t d) {
   const float* values = h.v + first * h.v_stride + d;
   for (int64_t i = 0; i < kQueries; i += kRowTile) {
     F32x16 sum[kRowTile][D];
-#pragma GCC unroll 8
-    for (int r = 0; r < kRowTile; ++r) {
-#pragma GCC unroll 2
-      for (int c = 0; c < D; ++c) {
-        const float* out = h.out + (i + r) * h.width + d + c * kVector;
-        sum[r][c] = first == 0 ? F32x16{} : load(out) * h.factor[i + r];
-      }
-    }
+    load_output(h.block, first == 0, i, d, sum);
     for (int64_t j = 0; j < count; ++j) {
       F32x16 v[D];
 #pragma GCC unroll 2
       for (int c = 0; c < D; ++c) v[c] = load(values + j * h.v_stride + c * kVector);
 #pragma GCC unroll 8
       for (int r = 0; r < kRowTile; ++r) {
-        const F32x16 p = splat(h.scores[j * kQueries + i + r]);
+        const F32x16 p = splat(h.block.scores[j * kQueries + i + r]);
 #pragma GCC unroll 2
         for (int c = 0; c < D; ++c) sum[r][c] = fma(p, v[c], sum[r][c]);
       }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < kRowTile; ++r) {
-#pragma GCC unroll 2
-      for (int c = 0; c < D; ++c) store(h.out + (i + r) * h.width + d + c * kVector, sum[r][c]);
-    }
-  }
-}
-
-void store_rows(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float inverse = 1.0f / h.sum[i];
-    for (int64_t d = 0; d < args.head_dim; d += kVector) {
-      const int64_t lanes = args.head_dim - d < kVector ? args.head_dim - d : kVector;
-      const F32x16 x = load(h.out + i * h.width + d) * inverse;
-      const int64_t at = (first + i) * args.out_stride + d;
-      if (args.out != nullptr) store_lanes(args.out + at, lanes, x);
-      if (args.quantized == nullptr) continue;
-      const I8x16 q = quantize16(x, args.output_scale);
-      std::memcpy(args.quantized + at, &q, lanes);
-    }
+    store_output(h.block, i, d, sum);
   }
 }
 
 void attend_block(const AttentionArgs& args, const Head& h, int64_t first, int64_t count) {
   load_queries(args, h, first, count);
-  for (int v = 0; v < kQueryVectors; ++v) {
-    store(h.largest + v * kVector, splat(kLowest));
-    store(h.sum + v * kVector, F32x16{});
-  }
+  begin_block(h.block);
   for (int64_t key = 0; key < args.length; key += kAttentionKeys) {
-    const int64_t keys = args.length - key < kAttentionKeys ? args.length - key : kAttentionKeys;
+    const int64_t keys = std::min<int64_t>(kAttentionKeys, args.length - key);
     softmax_block(args, h, key, keys);
     int64_t d = 0;
-    for (; d + kDimVectors * kVector <= h.width; d += kDimVectors * kVector)
+    for (; d + kDimVectors * kVector <= h.block.width; d += kDimVectors * kVector)
       weigh_values<kDimVectors>(h, key, keys, d);
-    for (; d < h.width; d += kVector) weigh_values<1>(h, key, keys, d);
+    for (; d < h.block.width; d += kVector) weigh_values<1>(h, key, keys, d);
   }
-  store_rows(args, h, first, count);
+  store_rows(args, h.block, first, count);
 }
 
 void attend(const AttentionArgs& args) {
   Head h = lay_out(args);
-  if (h.width != args.head_dim) pad_values(args, h);
+  if (h.block.width != args.head_dim) pad_values(args, h);
   for (int64_t i = 0; i < args.length; i += kQueries)
-    attend_block(args, h, i, args.length - i < kQueries ? args.length - i : kQueries);
+    attend_block(args, h, i, std::min<int64_t>(kQueries, args.length - i));
 }
 
 }  // namespace

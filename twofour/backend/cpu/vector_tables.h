@@ -15,5 +15,6 @@ extern const VectorOps kVectorOpsPortable;
 void attention_avx512(const AttentionArgs& args);
 void attention_avx2(const AttentionArgs& args);
 void attention_portable(const AttentionArgs& args);
+void attention_bf16_avx512(const AttentionArgs& args);
 
 }  // namespace twofour
