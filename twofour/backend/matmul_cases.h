@@ -43,6 +43,7 @@ class CaseMaker {
     c.bias = floats(desc.n);
     if (desc.type == MatmulType::kF32) {
       c.weight_f32 = floats(desc.n * desc.k);
+      if (desc.sparse) prune(c.weight_f32, desc, share, shuffled);
       c.x_f32 = floats(m * desc.k);
       return c;
     }
@@ -72,7 +73,8 @@ class CaseMaker {
     return out;
   }
 
-  void prune(std::vector<int8_t>& weight, const MatmulDesc& desc, int share, bool shuffled) {
+  template <class T>
+  void prune(std::vector<T>& weight, const MatmulDesc& desc, int share, bool shuffled) {
     std::vector<int64_t> rows(desc.n);
     for (int64_t i = 0; i < desc.n; ++i) rows[i] = i;
     if (shuffled) std::shuffle(rows.begin(), rows.end(), random_);
@@ -81,7 +83,7 @@ class CaseMaker {
         int order[4] = {0, 1, 2, 3};
         std::shuffle(order, order + 4, random_);
         for (int64_t r = i; r < std::min<int64_t>(i + share, desc.n); ++r) {
-          int8_t* values = &weight[rows[r] * desc.k + group * 4];
+          T* values = &weight[rows[r] * desc.k + group * 4];
           values[order[0]] = values[order[1]] = 0;
         }
       }

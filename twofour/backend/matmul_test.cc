@@ -156,9 +156,12 @@ INSTANTIATE_TEST_SUITE_P(All, EveryKernel,
 TEST(Kernel, SaysWhyItCannot) {
   for (const Kernel* kernel : kernel_list()) {
     if (!kernel->sparse()) continue;
-    EXPECT_EQ(kernel->rejects({8, 12, MatmulType::kS8, true}), "k = 12 is not a multiple of 8");
-    EXPECT_EQ(kernel->rejects({8, 16, MatmulType::kS8, false}), "the weight is not 2:4-sparse");
-    EXPECT_EQ(kernel->rejects({8, 16, MatmulType::kF32, true}), "computes int8, not f32");
+    const MatmulType type = kernel->type();
+    EXPECT_EQ(kernel->rejects({8, 12, type, true}), "k = 12 is not a multiple of 8");
+    EXPECT_EQ(kernel->rejects({8, 16, type, false}), "the weight is not 2:4-sparse");
+    const bool f32 = type == MatmulType::kF32;
+    EXPECT_EQ(kernel->rejects({8, 16, f32 ? MatmulType::kS8 : MatmulType::kF32, true}),
+              f32 ? "computes f32, not int8" : "computes int8, not f32");
   }
 }
 
@@ -169,7 +172,7 @@ TEST(RowSharing, FindsNeighboursThenOthers) {
                                  0, 0, 1, 1, 0, 0, 1, 1,  //
                                  1, 0, 0, 1, 1, 0, 1, 0,  //
                                  0, 0, 5, 1, 0, 0, 1, 1};
-  const SharingPlan plan = plan_sharing(w.data(), 5, 8);
+  const SharingPlan plan = plan_sharing({DType::kI8, {5, 8}, reinterpret_cast<const std::byte*>(w.data())});
   EXPECT_THAT(plan.pairs,
               testing::ElementsAre(std::vector<int32_t>{0, 1}, std::vector<int32_t>{2, 4}));
   EXPECT_THAT(plan.singles, testing::ElementsAre(std::vector<int32_t>{3}));
@@ -182,7 +185,7 @@ TEST(RowSharing, ReportsWhatTheMatrixAllows) {
     if (!kernel->sparse() || kernel->unavailable() || kernel->name() == "spmm24_s8_reference")
       continue;
     for (int share : {1, 2, 4}) {
-      const MatmulDesc desc{128, 128, MatmulType::kS8, true};
+      const MatmulDesc desc{128, 128, kernel->type(), true};
       const MatmulCase c = maker.make(desc, 1, Fill::kRandom, share, true);
       EXPECT_EQ(kernel->pack(desc, c.source()).share_rows, share) << kernel->name();
     }

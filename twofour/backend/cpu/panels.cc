@@ -97,7 +97,8 @@ void copy_dense(const T* weight, PackedWeights& packed, const PackedWeights::Pan
 }
 
 // Two ascending indices that cover the non-zeros of one group in all rows of a set.
-uint8_t group_pattern(const int8_t* weight, int64_t k, const int32_t* rows, int count, int stride,
+template <class T>
+uint8_t group_pattern(const T* weight, int64_t k, const int32_t* rows, int count, int stride,
                       int64_t group) {
   int used = 0;
   for (int r = 0; r < count; ++r) {
@@ -111,12 +112,30 @@ uint8_t group_pattern(const int8_t* weight, int64_t k, const int32_t* rows, int 
   return static_cast<uint8_t>(first | second << 2);
 }
 
-// One step of 8 inputs of one lane: its pattern, then the values that it selects in each of the
-// blocks that share it.
+// What a lane holds of one step: the non-zeros of so many groups, next to each other or a vector
+// apart.
+template <class T>
+struct LaneLayout;
+template <>
+struct LaneLayout<int8_t> {
+  static constexpr int kGroups = 2;
+  static int64_t at(int, int64_t lane, int i) { return lane * 4 + i; }
+};
+template <>
+struct LaneLayout<float> {
+  static constexpr int kGroups = 1;
+  static int64_t at(int lanes, int64_t lane, int i) { return i * lanes + lane; }
+};
+
+// One step of one lane: its pattern, then the values that it selects in each of the blocks that
+// share it.
+template <class T>
 class LanePacker {
  public:
-  LanePacker(const int8_t* weight, PackedWeights& packed, const PackedWeights::Panel& panel,
-             int lanes)
+  using Layout = LaneLayout<T>;
+  static constexpr int kValues = 2 * Layout::kGroups;
+
+  LanePacker(const T* weight, PackedWeights& packed, const PackedWeights::Panel& panel, int lanes)
       : weight_(weight),
         packed_(packed),
         panel_(panel),
@@ -126,30 +145,54 @@ class LanePacker {
   void pack(int64_t step, int pattern, int lane) {
     const int first_block = pattern * panel_.shared;
     const int32_t* rows = &packed_.row_map[panel_.rows + first_block * lanes_ + lane];
-    const uint8_t low = group_pattern(weight_, packed_.k, rows, panel_.shared, lanes_, 2 * step);
-    const uint8_t high =
-        group_pattern(weight_, packed_.k, rows, panel_.shared, lanes_, 2 * step + 1);
-    const auto byte = static_cast<uint8_t>(low | high << 4);
+    uint8_t byte = 0;
+    for (int g = 0; g < Layout::kGroups; ++g) {
+      byte |= group_pattern(weight_, packed_.k, rows, panel_.shared, lanes_,
+                            Layout::kGroups * step + g)
+              << (4 * g);
+    }
     packed_.metadata.as<uint8_t>()[panel_.metadata + (step * patterns_ + pattern) * lanes_ + lane] =
         byte;
     for (int b = 0; b < panel_.shared; ++b) {
-      int8_t* out = packed_.weights.as<int8_t>() + panel_.weights +
-                    ((step * panel_.blocks + first_block + b) * lanes_ + lane) * 4;
+      T* out = packed_.weights.as<T>() + panel_.weights +
+               (step * panel_.blocks + first_block + b) * lanes_ * kValues;
       const int32_t row = rows[b * lanes_];
-      for (int i = 0; i < 4; ++i) {
-        const int64_t column = step * 8 + i / 2 * 4 + ((byte >> (2 * i)) & 3);
-        out[i] = row < 0 ? int8_t{0} : weight_[row * packed_.k + column];
+      for (int i = 0; i < kValues; ++i) {
+        const int64_t column = step * 4 * Layout::kGroups + i / 2 * 4 + ((byte >> (2 * i)) & 3);
+        out[Layout::at(lanes_, lane, i)] = row < 0 ? T{0} : weight_[row * packed_.k + column];
       }
     }
   }
 
  private:
-  const int8_t* weight_;
+  const T* weight_;
   PackedWeights& packed_;
   const PackedWeights::Panel& panel_;
   int lanes_;
   int patterns_;
 };
+
+template <class T>
+void pack_lanes(const T* weight, PackedWeights& packed, int lanes) {
+  const int64_t steps = packed.k / (4 * LaneLayout<T>::kGroups);
+  int64_t elements = 0, metadata = 0;
+  for (auto& panel : packed.panels) {
+    panel.weights = elements;
+    panel.metadata = metadata;
+    elements += steps * panel.blocks * lanes * LanePacker<T>::kValues;
+    metadata += steps * (panel.blocks / panel.shared) * lanes;
+  }
+  packed.weights = AlignedBuffer(elements * sizeof(T));
+  packed.metadata = AlignedBuffer(metadata);
+  for (const auto& panel : packed.panels) {
+    LanePacker<T> lane_packer(weight, packed, panel, lanes);
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int pattern = 0; pattern < panel.blocks / panel.shared; ++pattern) {
+        for (int lane = 0; lane < lanes; ++lane) lane_packer.pack(step, pattern, lane);
+      }
+    }
+  }
+}
 
 void append_shared(PackedWeights& packed, const std::vector<std::vector<int32_t>>& sets, int lanes,
                    int shared) {
@@ -203,34 +246,19 @@ PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int
 }
 
 PackedWeights pack_sparse24(const MatmulDesc& desc, const WeightSource& source, int lanes) {
-  const auto* weight = reinterpret_cast<const int8_t*>(source.weight.data);
   PackedWeights packed;
   packed.n = desc.n;
   packed.k = packed.k_padded = desc.k;
-  const SharingPlan plan = plan_sharing(weight, desc.n, desc.k);
+  const SharingPlan plan = plan_sharing(source.weight);
   append_shared(packed, plan.quads, lanes, 4);
   append_shared(packed, plan.pairs, lanes, 2);
   append_singles(packed, plan.singles, lanes);
   packed.share_rows = plan.singles.empty() ? (plan.pairs.empty() ? 4 : 2) : 1;
   pack_row_data(source, packed);
-
-  const int64_t steps = desc.k / 8;
-  int64_t elements = 0, metadata = 0;
-  for (auto& panel : packed.panels) {
-    panel.weights = elements;
-    panel.metadata = metadata;
-    elements += steps * panel.blocks * lanes * 4;
-    metadata += steps * (panel.blocks / panel.shared) * lanes;
-  }
-  packed.weights = AlignedBuffer(elements);
-  packed.metadata = AlignedBuffer(metadata);
-  for (const auto& panel : packed.panels) {
-    LanePacker lane_packer(weight, packed, panel, lanes);
-    for (int64_t step = 0; step < steps; ++step) {
-      for (int pattern = 0; pattern < panel.blocks / panel.shared; ++pattern) {
-        for (int lane = 0; lane < lanes; ++lane) lane_packer.pack(step, pattern, lane);
-      }
-    }
+  if (desc.type == MatmulType::kF32) {
+    pack_lanes(source.weight.as<float>().data(), packed, lanes);
+  } else {
+    pack_lanes(source.weight.as<int8_t>().data(), packed, lanes);
   }
   return packed;
 }

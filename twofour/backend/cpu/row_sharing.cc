@@ -13,7 +13,8 @@ struct RowSet {
   Pattern pattern;
 };
 
-Pattern pattern_of_row(const int8_t* row, int64_t k) {
+template <class T>
+Pattern pattern_of_row(const T* row, int64_t k) {
   Pattern pattern((k + 63) / 64);
   for (int64_t j = 0; j < k; ++j) pattern[j / 64] |= static_cast<uint64_t>(row[j] != 0) << (j % 64);
   return pattern;
@@ -63,10 +64,14 @@ std::vector<RowSet> match(std::vector<RowSet>& sets, std::vector<std::vector<int
 
 }  // namespace
 
-SharingPlan plan_sharing(const int8_t* w, int64_t n, int64_t k) {
+SharingPlan plan_sharing(const TensorView& w) {
+  const int64_t n = w.shape[0], k = w.shape[1];
   std::vector<RowSet> rows(n);
-  for (int64_t i = 0; i < n; ++i)
-    rows[i] = {{static_cast<int32_t>(i)}, pattern_of_row(w + i * k, k)};
+  for (int64_t i = 0; i < n; ++i) {
+    rows[i] = {{static_cast<int32_t>(i)},
+               w.dtype == DType::kI8 ? pattern_of_row(w.as<int8_t>().data() + i * k, k)
+                                     : pattern_of_row(w.as<float>().data() + i * k, k)};
+  }
   SharingPlan plan;
   std::vector<RowSet> pairs = match(rows, plan.singles);
   for (RowSet& quad : match(pairs, plan.pairs)) plan.quads.push_back(std::move(quad.rows));

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "twofour/base/tensor.h"
+
 namespace twofour {
 
 // Disjoint sets of rows; the rows of a set have non-zeros in at most 2 places of every group of 4,
@@ -12,7 +14,7 @@ struct SharingPlan {
   std::vector<std::vector<int32_t>> quads, pairs, singles;  // ascending by their first row
 };
 
-// `w` [n, k] s8 is 2:4, k % 8 == 0. Neighbours are matched first.
-SharingPlan plan_sharing(const int8_t* w, int64_t n, int64_t k);
+// `w` [n, k], s8 or f32, is 2:4, k % 8 == 0. Neighbours are matched first.
+SharingPlan plan_sharing(const TensorView& w);
 
 }  // namespace twofour
