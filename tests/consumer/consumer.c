@@ -1,4 +1,5 @@
-/* Scores two documents for a query through the C API, with the model loaded from a folder and from memory. */
+/* Scores two documents for a query through the C API, with the model loaded from a folder and from
+ * memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,8 @@ static void score(const twofour_engine* engine, float* scores) {
   if (engine == NULL) die("load");
   session = twofour_session_create(engine, 2);
   if (session == NULL) die("session");
-  if (twofour_session_score_texts(session, queries, documents, 2, scores, NULL) != TWOFOUR_OK) die("score");
+  if (twofour_session_score_texts(session, queries, documents, 2, scores, NULL) != TWOFOUR_OK)
+    die("score");
   twofour_session_destroy(session);
 }
 
@@ -54,7 +56,8 @@ int main(int argc, char** argv) {
   twofour_engine *engine, *from_memory;
   if (argc != 2) return 2;
 
-  if (twofour_engine_load("/nonexistent", NULL) != NULL || twofour_last_error()[0] == '\0') return 3;
+  if (twofour_engine_load("/nonexistent", NULL) != NULL || twofour_last_error()[0] == '\0')
+    return 3;
   engine = twofour_engine_load(argv[1], NULL);
   score(engine, scores);
   from_memory = load_from_memory(argv[1]);

@@ -48,8 +48,7 @@ size_t PackedLinear::scratch_bytes(int64_t max_m, int threads) const {
   const size_t by_rows = threads * thread_scratch_bytes(max_m, threads);
   const int64_t few = std::min(max_m, kRowGranule * threads - 1);
   if (!split_by_panels(few, threads)) return by_rows;
-  const size_t results =
-      kernel_.fuses_epilogue() ? 0 : round_up(few * desc_.n * sizeof(float), 64);
+  const size_t results = kernel_.fuses_epilogue() ? 0 : round_up(few * desc_.n * sizeof(float), 64);
   return std::max(by_rows, results + threads * thread_scratch_bytes(few, threads));
 }
 
@@ -112,9 +111,8 @@ void PackedLinear::run_by_panels(ThreadPool& pool, const LinearArgs& args) const
     kernel_.run(weights_, tile);
   });
   if (fused || (!activation_ && args.quantized == nullptr)) return;
-  pool.parallel_for(args.m, [&](int64_t row, int) {
-    finish_rows(epilogue(args, row), y + row * desc_.n, 1);
-  });
+  pool.parallel_for(
+      args.m, [&](int64_t row, int) { finish_rows(epilogue(args, row), y + row * desc_.n, 1); });
 }
 
 void PackedLinear::finish_rows(const Epilogue& epilogue, float* y, int64_t rows) const {

@@ -122,8 +122,8 @@ TEST_P(EveryKernel, FusesTheEpilogue) {
   for (const auto& [share, shuffled] : {std::pair{1, false}, {2, false}, {2, true}, {4, true}}) {
     for (int64_t n : {24, 150}) {
       const int64_t m = 11;
-      const MatmulCase c = maker_.make({n, 64, kernel.type(), kernel.sparse()}, m, Fill::kRandom,
-                                       share, shuffled);
+      const MatmulCase c =
+          maker_.make({n, 64, kernel.type(), kernel.sparse()}, m, Fill::kRandom, share, shuffled);
       const PackedWeights packed = kernel.pack(c.desc, c.source());
       std::vector<float> want = run_kernel(kernel, packed, c, m);
       vector_ops().activate(ActivationKind::kGelu, want.data(), m * n);
@@ -172,7 +172,8 @@ TEST(RowSharing, FindsNeighboursThenOthers) {
                                  0, 0, 1, 1, 0, 0, 1, 1,  //
                                  1, 0, 0, 1, 1, 0, 1, 0,  //
                                  0, 0, 5, 1, 0, 0, 1, 1};
-  const SharingPlan plan = plan_sharing({DType::kI8, {5, 8}, reinterpret_cast<const std::byte*>(w.data())});
+  const SharingPlan plan =
+      plan_sharing({DType::kI8, {5, 8}, reinterpret_cast<const std::byte*>(w.data())});
   EXPECT_THAT(plan.pairs,
               testing::ElementsAre(std::vector<int32_t>{0, 1}, std::vector<int32_t>{2, 4}));
   EXPECT_THAT(plan.singles, testing::ElementsAre(std::vector<int32_t>{3}));

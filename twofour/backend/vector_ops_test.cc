@@ -127,8 +127,9 @@ void check_attention(void (*attention)(const AttentionArgs&), double tolerance) 
       const size_t scratch_bytes = attention_scratch_bytes(length, head_dim);
       AlignedBuffer scratch(scratch_bytes + 64);
       std::memset(scratch.data() + scratch_bytes, 0x5a, 64);
-      const AttentionArgs args{q.data(),   k.data(),         v.data(), length, head_dim, stride,
-                               out.data(), quantized.data(), 0.01f,    stride, scratch.as<float>()};
+      const AttentionArgs args{q.data(), k.data(), v.data(),           length,
+                               head_dim, stride,   out.data(),         quantized.data(),
+                               0.01f,    stride,   scratch.as<float>()};
       attention(args);
       EXPECT_EQ(scratch.data()[scratch_bytes], std::byte{0x5a}) << "wrote past its scratch";
       std::vector<int8_t> want_quantized(out.size());

@@ -51,7 +51,8 @@ TEST(DType, NarrowingRoundsToNearestEven) {
 }
 
 TEST(Tensor, ConvertsUnalignedHalves) {
-  alignas(2) std::byte raw[5] = {std::byte{0}, std::byte{0x80}, std::byte{0x3f}, std::byte{0}, std::byte{0x40}};
+  alignas(2) std::byte raw[5] = {std::byte{0}, std::byte{0x80}, std::byte{0x3f}, std::byte{0},
+                                 std::byte{0x40}};
   const Tensor out = to_f32({DType::kBF16, {2}, raw + 1}, "t");
   EXPECT_EQ(out.as<float>()[0], 1.0f);
   EXPECT_EQ(out.as<float>()[1], 2.0f);
@@ -64,7 +65,8 @@ TEST(Tensor, RefusesIntegers) {
 
 TEST(AlignedBuffer, IsAligned) {
   for (size_t bytes : {1, 63, 4097}) {
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(AlignedBuffer(bytes).data()) % AlignedBuffer::kAlignment, 0u);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(AlignedBuffer(bytes).data()) % AlignedBuffer::kAlignment,
+              0u);
   }
 }
 

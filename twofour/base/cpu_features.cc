@@ -45,8 +45,8 @@ CpuFeatures detect() {
   const bool os_amx = (state & 0x60000) == 0x60000;
   f.avx2 = os_avx && bit(leaf7.ebx, 5) && bit(leaf1.ecx, 12) && bit(leaf1.ecx, 29);
   f.avx_vnni = f.avx2 && bit(leaf7_1.eax, 4);
-  f.avx512 = f.avx2 && os_avx512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) && bit(leaf7.ebx, 30) &&
-             bit(leaf7.ebx, 31);
+  f.avx512 = f.avx2 && os_avx512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) &&
+             bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);
   f.avx512_vnni = f.avx512 && bit(leaf7.ecx, 11);
   f.avx512_vbmi2 = f.avx512 && bit(leaf7.ecx, 6);
   f.avx512_bf16 = f.avx512 && bit(leaf7_1.eax, 5);

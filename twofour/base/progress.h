@@ -12,11 +12,11 @@ namespace twofour {
 enum class LogLevel { kDebug, kInfo, kWarning };
 
 struct Progress {
-  std::string task;       // "stage 2/3 sparse-50"
-  int64_t done = 0;       // in `unit`
-  int64_t total = 0;      // 0 when unknown
-  std::string unit;       // "steps"
-  double seconds = 0;     // since the task began
+  std::string task;                                    // "stage 2/3 sparse-50"
+  int64_t done = 0;                                    // in `unit`
+  int64_t total = 0;                                   // 0 when unknown
+  std::string unit;                                    // "steps"
+  double seconds = 0;                                  // since the task began
   std::vector<std::pair<std::string, double>> values;  // {"loss", 0.41}, {"pairs/s", 132}
 };
 

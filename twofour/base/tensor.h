@@ -56,7 +56,8 @@ class Tensor {
   AlignedBuffer buffer_;
 };
 
-// A float32 copy of an F32, F16, BF16 or F64 tensor. Throws Error for other types; `name` goes into the message.
+// A float32 copy of an F32, F16, BF16 or F64 tensor. Throws Error for other types; `name` goes into
+// the message.
 Tensor to_f32(const TensorView& view, std::string_view name);
 
 }  // namespace twofour

@@ -113,11 +113,13 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
-  if (threads < 1) throw Error("ThreadPool", fmt::format("threads is {}: must be at least 1", threads));
+  if (threads < 1)
+    throw Error("ThreadPool", fmt::format("threads is {}: must be at least 1", threads));
   try {
     state_->start(threads);
   } catch (const std::system_error& error) {
-    throw Error("ThreadPool", fmt::format("{} threads cannot be started: {}", threads, error.what()),
+    throw Error("ThreadPool",
+                fmt::format("{} threads cannot be started: {}", threads, error.what()),
                 "Ask for fewer");
   }
 }

@@ -9,7 +9,8 @@ namespace twofour {
 
 class ThreadPool {
  public:
-  // `threads` counts the caller: 1 starts no thread. Throws Error if it is below 1 or the system starts no more.
+  // `threads` counts the caller: 1 starts no thread. Throws Error if it is below 1 or the system
+  // starts no more.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -17,14 +18,17 @@ class ThreadPool {
 
   int threads() const;
 
-  // Calls task(index, thread) for each index in [0, count), each once, on any thread in [0, threads()).
-  // Returns when all are done. Not reentrant; one caller at a time. A task must not throw.
-  // The callable is passed by reference and costs no allocation.
+  // Calls task(index, thread) for each index in [0, count), each once, on any thread in [0,
+  // threads()). Returns when all are done. Not reentrant; one caller at a time. A task must not
+  // throw. The callable is passed by reference and costs no allocation.
   template <class Task>
   void parallel_for(int64_t count, Task&& task) {
-    run(count, [](void* context, int64_t index, int thread) {
-      (*static_cast<std::remove_reference_t<Task>*>(context))(index, thread);
-    }, &task);
+    run(
+        count,
+        [](void* context, int64_t index, int thread) {
+          (*static_cast<std::remove_reference_t<Task>*>(context))(index, thread);
+        },
+        &task);
   }
 
  private:

@@ -9,8 +9,8 @@ namespace twofour {
 
 struct ExportTarget {
   std::string_view name;
-  // Activations as uint8 with zero point 128 instead of int8 with zero point 0: the same values, for engines whose
-  // products want an unsigned side.
+  // Activations as uint8 with zero point 128 instead of int8 with zero point 0: the same values,
+  // for engines whose products want an unsigned side.
   bool unsigned_activations;
   // A DequantizeLinear of its own for each product that reads a quantized value; otherwise they
   // share one.

@@ -1,4 +1,5 @@
-// What a row of a head's output means. Training's evaluation and the run half share this definition.
+// What a row of a head's output means. Training's evaluation and the run half share this
+// definition.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,9 @@ struct Score {
   int32_t predicted = -1;  // label, -1 when the head has no classes
 };
 
-// Classification with L > 1 labels: the expected label sum_l l * p_l (p = softmax in double), predicted the arg max,
-// ties to the lower label. One label (regression): the output itself. Embedding heads have no score of a single row.
+// Classification with L > 1 labels: the expected label sum_l l * p_l (p = softmax in double),
+// predicted the arg max, ties to the lower label. One label (regression): the output itself.
+// Embedding heads have no score of a single row.
 Score score_from_output(std::span<const float> row, const ModelConfig& config);
 
 }  // namespace twofour

@@ -124,7 +124,9 @@ TEST_P(Int8, EveryKernelGivesTheSameBits) {
     if (!kernel.unavailable.empty() || kernel.type != "int8") continue;
     for (int threads : {1, 2, 5}) {
       Taps taps;
-      EXPECT_EQ(run(Engine::load(model_, {.force_kernel = kernel.name}), tokens.batch(), threads, &taps), want)
+      EXPECT_EQ(
+          run(Engine::load(model_, {.force_kernel = kernel.name}), tokens.batch(), threads, &taps),
+          want)
           << kernel.name;
       EXPECT_EQ(taps, want_taps) << kernel.name;
     }
@@ -229,8 +231,9 @@ TEST(EngineErrors, AnUntrainedHead) {
 }
 
 TEST(EngineErrors, UnknownKernel) {
-  EXPECT_THAT(error_of([] { Engine::load(golden_path("minilm") / "model", {.force_kernel = "no_such"}); }),
-              HasSubstr("no kernel is named 'no_such'"));
+  EXPECT_THAT(
+      error_of([] { Engine::load(golden_path("minilm") / "model", {.force_kernel = "no_such"}); }),
+      HasSubstr("no kernel is named 'no_such'"));
 }
 
 TEST(EngineErrors, ReadersOfOneValueDisagree) {

@@ -77,7 +77,8 @@ class Planner {
     }
   }
 
-  // Query, key and value of one attention, where they can be one product; the layer alone elsewhere.
+  // Query, key and value of one attention, where they can be one product; the layer alone
+  // elsewhere.
   std::vector<const Op*> stackable_with(const Op& linear) const {
     const Op* attention = only_reader(linear, OpKind::kAttention);
     if (attention == nullptr) return {&linear};

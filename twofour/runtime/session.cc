@@ -62,8 +62,8 @@ void check_batch(const TokenBatch& batch, const Network& network) {
 }  // namespace
 
 // A batch is cut into chunks of whole sequences, which threads take through the whole network: what
-// a layer hands to the next stays in the thread's cache, and no thread waits for another. Where there
-// are too few sequences for that, all threads work on every step.
+// a layer hands to the next stays in the thread's cache, and no thread waits for another. Where
+// there are too few sequences for that, all threads work on every step.
 struct Session::State {
   State(std::shared_ptr<const Engine> shared, int threads)
       : engine(std::move(shared)),
@@ -87,8 +87,8 @@ struct Session::State {
     if (tap) {
       together.reserve(batch);
     } else if (pool.threads() > 1) {
-      together.reserve({std::min(batch.tokens, few * batch.longest),
-                        std::min(batch.sequences, few), batch.longest});
+      together.reserve({std::min(batch.tokens, few * batch.longest), std::min(batch.sequences, few),
+                        batch.longest});
     }
   }
 
@@ -168,8 +168,7 @@ void Session::run(const TokenBatch& batch, std::span<float> output) {
   check_batch(batch, s.network);
   Extent extent{static_cast<int64_t>(batch.ids.size()), sequences, 0};
   for (int64_t i = 0; i < sequences; ++i) {
-    extent.longest =
-        std::max<int64_t>(extent.longest, batch.offsets[i + 1] - batch.offsets[i]);
+    extent.longest = std::max<int64_t>(extent.longest, batch.offsets[i + 1] - batch.offsets[i]);
   }
   s.reserve(extent);
   s.run(batch, output);

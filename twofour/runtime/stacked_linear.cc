@@ -69,9 +69,8 @@ StackedLinear load_linear(const Network& network, const ModelDirectory& model,
 bool can_stack(const Network& network, const ModelDirectory& model,
                std::span<const Op* const> parts) {
   const auto same = [&](auto property) {
-    return std::all_of(parts.begin(), parts.end(), [&](const Op* op) {
-      return property(*op) == property(*parts[0]);
-    });
+    return std::all_of(parts.begin(), parts.end(),
+                       [&](const Op* op) { return property(*op) == property(*parts[0]); });
   };
   return same([](const Op& op) { return op.inputs[0]; }) &&
          same([&](const Op& op) { return is_int8(network, model, op); }) &&

@@ -86,9 +86,8 @@ void Worker::run(const TokenBatch& batch, const Chunk& chunk, const Session::Tap
     report(step, tap);
   }
   const ValueId result = network_.output;
-  const int64_t first = network_.values[result].rows == Rows::kTokens
-                            ? batch.offsets[chunk.first]
-                            : chunk.first;
+  const int64_t first =
+      network_.values[result].rows == Rows::kTokens ? batch.offsets[chunk.first] : chunk.first;
   std::memcpy(output.data() + first * width(result), f32(result),
               rows(result) * width(result) * sizeof(float));
 }

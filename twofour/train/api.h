@@ -1,4 +1,5 @@
-// What the command asks of the training library, which it opens at run time. No LibTorch in this header.
+// What the command asks of the training library, which it opens at run time. No LibTorch in this
+// header.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +15,18 @@
 namespace twofour {
 
 struct TrainRequest {
-  std::filesystem::path recipe;       // YAML
-  std::filesystem::path model;        // dense model directory
-  std::filesystem::path teacher;      // empty: the recipe has no distillation, or `model` itself teaches
-  std::filesystem::path train_data;   // see io/dataset.h
-  std::filesystem::path dev_data;     // may be empty: no selection by dev
-  std::filesystem::path out;          // run folder: checkpoint/, log.jsonl, model/ (the result)
+  std::filesystem::path recipe;  // YAML
+  std::filesystem::path model;   // dense model directory
+  std::filesystem::path
+      teacher;  // empty: the recipe has no distillation, or `model` itself teaches
+  std::filesystem::path train_data;  // see io/dataset.h
+  std::filesystem::path dev_data;    // may be empty: no selection by dev
+  std::filesystem::path out;         // run folder: checkpoint/, log.jsonl, model/ (the result)
   bool resume = false;
-  int64_t max_steps = 0;              // 0: as the recipe says
-  int threads = 0;                    // 0: all cores
+  int64_t max_steps = 0;  // 0: as the recipe says
+  int threads = 0;        // 0: all cores
   bool deterministic = true;
-  int64_t checkpoint_every = 200;     // steps
+  int64_t checkpoint_every = 200;                // steps
   std::map<std::string, std::string> overrides;  // "seed" -> "3", "stages.0.steps" -> "100"
 };
 
@@ -34,7 +36,7 @@ struct TrainSummary {
   double seconds = 0;
   double pairs_per_second = 0;
   double sparsity = 0;
-  Metrics dev;            // of the model that was written
+  Metrics dev;  // of the model that was written
   std::filesystem::path model;
 };
 
@@ -58,8 +60,9 @@ class TrainApi {
   virtual void calibrate(const CalibrateRequest& request, const Callbacks& callbacks) = 0;
 };
 
-// Opens libtwofour_train.so beside the command, or in ../lib, or where TWOFOUR_TRAIN_LIBRARY says. Throws Error with the
-// remedy when it is absent or LibTorch cannot be loaded. Thread-safe; the library stays open. (cli/ implements this.)
+// Opens libtwofour_train.so beside the command, or in ../lib, or where TWOFOUR_TRAIN_LIBRARY says.
+// Throws Error with the remedy when it is absent or LibTorch cannot be loaded. Thread-safe; the
+// library stays open. (cli/ implements this.)
 TrainApi& train_api();
 
 // The symbol that the library exports.

@@ -1,4 +1,5 @@
-// From a dataset to padded batches: texts are tokenized once; batches hold sequences of about equal length.
+// From a dataset to padded batches: texts are tokenized once; batches hold sequences of about equal
+// length.
 #pragma once
 
 #include <cstdint>
@@ -47,21 +48,24 @@ enum class BatchForm {
 };
 
 struct Batch {
-  std::vector<int32_t> pairs;      // of the dataset; the positives for kContrastive
-  std::vector<int32_t> sequences;  // of the store: pairs; or queries, documents, hard negatives, in this order
-  // kContrastive: query i, and a document (counted from the first one) that answers it besides document i.
+  std::vector<int32_t> pairs;  // of the dataset; the positives for kContrastive
+  std::vector<int32_t>
+      sequences;  // of the store: pairs; or queries, documents, hard negatives, in this order
+  // kContrastive: query i, and a document (counted from the first one) that answers it besides
+  // document i.
   std::vector<std::pair<int32_t, int32_t>> other_positives;
 };
 
 struct BatcherOptions {
   BatchForm form = BatchForm::kPairs;
   int64_t batch_pairs = 64;
-  int64_t hard_negatives = 1;  // kContrastive: documents of the same query without a label above 0, for each positive
+  int64_t hard_negatives =
+      1;  // kContrastive: documents of the same query without a label above 0, for each positive
   uint64_t seed = 1;
 };
 
-// Plans epochs: shuffles, sorts by length inside windows of 64 batches, cuts into batches, shuffles those.
-// A plan is a function of dataset, options and epoch alone.
+// Plans epochs: shuffles, sorts by length inside windows of 64 batches, cuts into batches, shuffles
+// those. A plan is a function of dataset, options and epoch alone.
 class Batcher {
  public:
   // Both must outlive the object. Throws Error if kContrastive finds no positive pair (label > 0).

@@ -10,8 +10,8 @@
 
 namespace twofour {
 
-// References must outlive the object. `tokens` holds pairs, or texts for an embedding head, whose score is the cosine
-// of query and document.
+// References must outlive the object. `tokens` holds pairs, or texts for an embedding head, whose
+// score is the cosine of query and document.
 class Evaluator {
  public:
   Evaluator(const Dataset& data, const TokenStore& tokens, const Network& network,

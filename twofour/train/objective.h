@@ -24,7 +24,7 @@ struct ForwardNeeds {
 ForwardNeeds forward_needs(const std::vector<LossTerm>& terms);
 
 struct LossValues {
-  at::Tensor total;                                    // sum of weight * term
+  at::Tensor total;                                   // sum of weight * term
   std::vector<std::pair<std::string, double>> terms;  // unweighted, by name
 };
 

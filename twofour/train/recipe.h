@@ -41,7 +41,8 @@ enum class LossKind {
   kMiniLmV2,      // QQ^T, KK^T, VV^T over relation heads
 };
 
-// "cross_entropy", "mse", "ranknet", "contrastive", "logits", "hidden_states", "minilm_v1", "minilm_v2"
+// "cross_entropy", "mse", "ranknet", "contrastive", "logits", "hidden_states", "minilm_v1",
+// "minilm_v2"
 std::string_view loss_name(LossKind kind);
 
 struct LossTerm {
@@ -71,16 +72,18 @@ struct Stage {
   // What leaves this stage teaches the later ones, unless the caller names a teacher.
   bool teach = false;
 
-  // Sparsity, share_rows and pairing are those of the stage before where the file does not name them.
+  // Sparsity, share_rows and pairing are those of the stage before where the file does not name
+  // them.
   double sparsity = 0;    // share of zeros to hold from the first step of the stage on
   bool regrowth = false;  // recompute masks from all weights instead of nesting
   int share_rows = 1;
   RowPairing pairing = RowPairing::kLeastEnergy;  // how rows find each other where share_rows > 1
 
-  bool fake_quantize = false;                  // QAT; needs a calibration here or in an earlier stage
+  bool fake_quantize = false;  // QAT; needs a calibration here or in an earlier stage
   std::optional<CalibrationMethod> calibrate;  // run calibration at the start of the stage
   int64_t calibration_batches = 32;
-  bool write_int8 = false;  // the result is stored as int8 if this is the last stage; as fake_quantize unless given
+  bool write_int8 = false;  // the result is stored as int8 if this is the last stage; as
+                            // fake_quantize unless given
 
   LearningRate learning_rate;
   std::vector<LossTerm> losses;
@@ -94,9 +97,10 @@ struct Recipe {
   int64_t batch_pairs = 64;  // of a micro-batch
   int64_t accumulate = 1;    // micro-batches for one optimizer step
   int64_t max_length = 128;
-  int64_t hard_negatives = 1;     // kContrastive: documents of the query without a label above 0, for each positive
+  int64_t hard_negatives =
+      1;  // kContrastive: documents of the query without a label above 0, for each positive
   std::string autocast = "auto";  // "auto": bf16 where the CPU has it; "bf16"; "none"
-  double dropout = -1;            // -1: the model's own; else in its place, where the model has some
+  double dropout = -1;  // -1: the model's own; else in its place, where the model has some
 
   HeadKind head = HeadKind::kClassification;
   int64_t num_labels = 0;  // 0: the model's own; from the training data if it has no head
@@ -113,15 +117,19 @@ struct Recipe {
   std::vector<Stage> stages;
 };
 
-// "stages.0.steps" -> "100": a path of keys and list indices ("*" means every element) and the YAML that takes its place.
+// "stages.0.steps" -> "100": a path of keys and list indices ("*" means every element) and the YAML
+// that takes its place.
 using RecipeOverrides = std::map<std::string, std::string>;
 
-// Throws Error with file, line and key: unknown keys, wrong types, impossible schedules (sparsity that falls without
-// regrowth or above what 2:4 allows, share_rows that shrinks, QAT without a calibration, a loss that does not fit).
+// Throws Error with file, line and key: unknown keys, wrong types, impossible schedules (sparsity
+// that falls without regrowth or above what 2:4 allows, share_rows that shrinks, QAT without a
+// calibration, a loss that does not fit).
 Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& overrides = {});
-Recipe parse_recipe(const std::string& yaml, const std::string& origin, const RecipeOverrides& overrides = {});
+Recipe parse_recipe(const std::string& yaml, const std::string& origin,
+                    const RecipeOverrides& overrides = {});
 
-// The recipe with every default written out. Equal recipes give equal text; parse_recipe reads it back.
+// The recipe with every default written out. Equal recipes give equal text; parse_recipe reads it
+// back.
 std::string to_yaml(const Recipe& recipe);
 
 bool is_distillation(LossKind kind);
@@ -135,8 +143,8 @@ bool needs_teacher(const Recipe& recipe);
 // Optimizer steps of the whole recipe; stages must have been resolved by limit_steps.
 int64_t total_steps(const Recipe& recipe);
 
-// Resolves epochs into steps, then shortens every stage in proportion so that the sum of steps is at most `max_steps`
-// (each trained stage keeps >= 1). 0: no limit.
+// Resolves epochs into steps, then shortens every stage in proportion so that the sum of steps is
+// at most `max_steps` (each trained stage keeps >= 1). 0: no limit.
 void limit_steps(Recipe& recipe, int64_t max_steps, int64_t steps_per_epoch);
 
 }  // namespace twofour

@@ -3,7 +3,8 @@
 
 namespace twofour {
 
-// Sets the number of threads and whether operations must be deterministic; puts back what was there.
+// Sets the number of threads and whether operations must be deterministic; puts back what was
+// there.
 class TorchSession {
  public:
   TorchSession(int threads, bool deterministic);

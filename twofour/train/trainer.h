@@ -1,4 +1,5 @@
-// Runs a recipe: stages of pruning, calibration and training, with checkpoints, a log and a model directory at the end.
+// Runs a recipe: stages of pruning, calibration and training, with checkpoints, a log and a model
+// directory at the end.
 #pragma once
 
 #include "twofour/base/progress.h"
@@ -13,10 +14,10 @@ namespace twofour {
 //   model/         the result; twofour.json tells recipe, scheme and dev metrics
 //   summary.json   of a finished run
 //
-// A run that was killed at any moment and is resumed writes the same bytes into model/ as one that was not, on the same
-// machine with the same number of threads. Throws Error, before anything is written, for requests that cannot work:
-// files that do not fit each other, a folder that holds another run, a resumed run whose recipe, model, data or number
-// of threads has changed.
+// A run that was killed at any moment and is resumed writes the same bytes into model/ as one that
+// was not, on the same machine with the same number of threads. Throws Error, before anything is
+// written, for requests that cannot work: files that do not fit each other, a folder that holds
+// another run, a resumed run whose recipe, model, data or number of threads has changed.
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks);
 
 }  // namespace twofour

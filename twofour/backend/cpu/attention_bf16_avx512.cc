@@ -79,8 +79,7 @@ void convert_values(const AttentionArgs& args, const Bf16Head& h) {
     const float* row = args.v + j * args.stride;
     for (int64_t d = 0; d < h.block.width; d += kVector) {
       const int64_t lanes = std::min<int64_t>(kVector, args.head_dim - d);
-      const F32x16 next =
-          j + 1 < args.length ? load_lanes(row + args.stride + d, lanes) : F32x16{};
+      const F32x16 next = j + 1 < args.length ? load_lanes(row + args.stride + d, lanes) : F32x16{};
       _mm512_storeu_si512(h.v + j / kPair * h.block.width + d,
                           pair_lanes(load_lanes(row + d, lanes), next));
     }
@@ -94,9 +93,10 @@ void convert_queries(const AttentionArgs& args, const Bf16Head& h, int64_t first
       F32x16 m[kVector];
       for (int i = 0; i < kVector; ++i) {
         const float* row = args.q + (first + i0 + i) * args.stride;
-        m[i] = i0 + i >= count ? F32x16{}
-                               : reinterpret_cast<F32x16>(
-                                     pair_neighbours(row, p * kPair, args.head_dim, scale));
+        m[i] =
+            i0 + i >= count
+                ? F32x16{}
+                : reinterpret_cast<F32x16>(pair_neighbours(row, p * kPair, args.head_dim, scale));
       }
       transpose(m);
       for (int i = 0; i < kVector; ++i)
@@ -171,7 +171,8 @@ void weigh_pairs(const Bf16Head& h, int64_t first, int64_t count, int64_t d) {
     for (int64_t j = 0; j < (count + 1) / kPair; ++j) {
       __m512i v[D];
 #pragma GCC unroll 2
-      for (int c = 0; c < D; ++c) v[c] = _mm512_loadu_si512(values + j * h.block.width + c * kVector);
+      for (int c = 0; c < D; ++c)
+        v[c] = _mm512_loadu_si512(values + j * h.block.width + c * kVector);
 #pragma GCC unroll 8
       for (int r = 0; r < kRowTile; ++r) {
         const __m512i weight = _mm512_set1_epi32(h.weights[j * kQueries + i + r]);

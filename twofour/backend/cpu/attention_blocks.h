@@ -1,5 +1,5 @@
-// What attention in f32 and in bf16 share: tiles, the softmax that goes on from block to block, output.
-// For files compiled with an instruction set's flags: everything here has internal linkage.
+// What attention in f32 and in bf16 share: tiles, the softmax that goes on from block to block,
+// output. For files compiled with an instruction set's flags: everything here has internal linkage.
 #pragma once
 
 #include <algorithm>

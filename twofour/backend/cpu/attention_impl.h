@@ -98,7 +98,8 @@ void softmax_block(const AttentionArgs& args, const Head& h, int64_t first, int6
   const float* k = args.k + first * args.stride;
   for (; j + kKeyTile <= count; j += kKeyTile)
     score_keys<kKeyTile>(args, h, k + j * args.stride, h.block.scores + j * kQueries, top);
-  for (; j < count; ++j) score_keys<1>(args, h, k + j * args.stride, h.block.scores + j * kQueries, top);
+  for (; j < count; ++j)
+    score_keys<1>(args, h, k + j * args.stride, h.block.scores + j * kQueries, top);
 
   for (int v = 0; v < kQueryVectors; ++v) {
     F32x16 total = begin_sum(h.block, v, top[v]);

@@ -147,9 +147,9 @@ class LanePacker {
     const int32_t* rows = &packed_.row_map[panel_.rows + first_block * lanes_ + lane];
     uint8_t byte = 0;
     for (int g = 0; g < Layout::kGroups; ++g) {
-      byte |= group_pattern(weight_, packed_.k, rows, panel_.shared, lanes_,
-                            Layout::kGroups * step + g)
-              << (4 * g);
+      byte |=
+          group_pattern(weight_, packed_.k, rows, panel_.shared, lanes_, Layout::kGroups * step + g)
+          << (4 * g);
     }
     packed_.metadata.as<uint8_t>()[panel_.metadata + (step * patterns_ + pattern) * lanes_ + lane] =
         byte;

@@ -15,8 +15,8 @@ namespace twofour {
 PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int lanes, int blocks,
                          int step);
 
-// 2:4. A panel of shared = r has r blocks and one pattern for each lane; one of shared = 1 has up to 2
-// blocks, each with its own pattern. s8, steps of 8 inputs:
+// 2:4. A panel of shared = r has r blocks and one pattern for each lane; one of shared = 1 has up
+// to 2 blocks, each with its own pattern. s8, steps of 8 inputs:
 //   weights   [k / 8][block][lane][4]
 //   metadata  [k / 8][pattern][lane]      two groups a byte, low nibble first, each i0 | i1 << 2
 // f32, steps of 4 inputs:

@@ -1,5 +1,5 @@
-// From a tile of f32 results in packed order to where they belong, by way of the epilogue. For files
-// compiled with AVX-512 only: everything here has internal linkage.
+// From a tile of f32 results in packed order to where they belong, by way of the epilogue. For
+// files compiled with AVX-512 only: everything here has internal linkage.
 #pragma once
 
 #include <immintrin.h>
@@ -90,10 +90,9 @@ void finish_tile(const PackedWeights& w, const PackedWeights::Panel& panel, cons
     }
     for (int v = 0; v < B; ++v) {
       // Dense panels have three blocks, in order.
-      const __m512 x = B == 3 ? _mm512_load_ps(values + v * kLanes)
-                              : in_order<B>(values, store_map, v);
-      store16(args, at + panel.first_row + v * kLanes,
-              lane_mask(panel.row_count - v * kLanes), x);
+      const __m512 x =
+          B == 3 ? _mm512_load_ps(values + v * kLanes) : in_order<B>(values, store_map, v);
+      store16(args, at + panel.first_row + v * kLanes, lane_mask(panel.row_count - v * kLanes), x);
     }
   }
 }

@@ -134,9 +134,9 @@ TWOFOUR_INLINE F32x16 tanh(const F32x16& x) {
 }
 
 // x P(X < x) of a standard normal X = max(x, 0) - |x| P(X < -|x|). The logarithm of that
-// probability is a smooth function, so that a polynomial gives the product to 1e-7: a minimax fit on
-// [0, 6], weighted by the product; beyond, the product is below 1e-8. No division, unlike the usual
-// approximations of erf.
+// probability is a smooth function, so that a polynomial gives the product to 1e-7: a minimax fit
+// on [0, 6], weighted by the product; beyond, the product is below 1e-8. No division, unlike the
+// usual approximations of erf.
 TWOFOUR_INLINE F32x16 gelu(const F32x16& x) {
   const F32x16 a = at_most(absolute(x), 6.0f);
   F32x16 p = fma(splat(3.3092784e-5f), a, -7.6921941e-4f);
