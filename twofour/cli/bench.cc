@@ -1,129 +1,64 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <numeric>
-#include <optional>
-#include <random>
 #include <set>
 
 #include "twofour/base/cpu_features.h"
+#include "twofour/cli/as_if_model.h"
+#include "twofour/cli/bench_gemm.h"
+#include "twofour/cli/bench_layers.h"
+#include "twofour/cli/bench_models.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/stopwatch.h"
-#include "twofour/cli/table.h"
 #include "twofour/io/file.h"
-#include "twofour/runtime/engine.h"
 
 namespace twofour::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kWarmUps = 3;
-
 constexpr const char* kExamples =
     R"(Runs batches of random tokens through the engine: no tokenizer, no padding. spread is the interquartile range
 over the median. With --against, runs of both models alternate; ratio is the other's time over this model's,
 the median over pairs of runs with their quartiles: above 1, MODEL is faster.
 
+--as-if measures what a dense float model would gain on this machine if it were trained to be int8, or 2:4
+sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
+at the first batch, tokens and threads.
+
+--gemm needs no model: the products of MiniLM and BERT-base layers with random weights, every kernel of this
+machine in turns, one thread. GOPS count as for a dense matrix; ratio is the time of the best dense kernel of the
+type over this one's; the peak is that of the kernel's instruction on registers alone, which a sparse kernel may
+exceed, since it skips half of the counted operations.
+
 Examples:
   twofour bench runs/sparse/model --batch 1,8 --tokens 32,128 --threads 1,2
-  twofour bench runs/sparse/model --against runs/dense/model --json)";
+  twofour bench runs/sparse/model --against runs/dense/model --json
+  twofour bench my-model --as-if sparse-int8 --share-rows 2
+  twofour bench --gemm --tokens 1,64)";
+
+constexpr const char* kNoQuality =
+    "pruned and quantized without training or calibration: the speed counts, the quality is "
+    "meaningless";
 
 struct Options {
   std::filesystem::path model, against, out;
-  std::vector<int64_t> batches{1, 8}, tokens{32, 128};
+  std::string as_if;
+  int share_rows = 1;
+  bool gemm = false;
+  std::vector<int64_t> batches{1, 8}, tokens;
   std::vector<int> threads{1};
   int repeat = 30;
   bool json = false;
 };
 
-struct Case {
-  int64_t batch, tokens;
-  int threads;
+struct Measured {
+  std::shared_ptr<const Engine> model, other;  // other may be null
+  std::vector<ModelResult> results;
+  std::vector<LayerResult> layers;  // with --as-if
 };
-
-struct Timing {
-  double median_ms = 0, p95_ms = 0, spread = 0;
-};
-
-struct Result {
-  Case shape;
-  Timing model, other{};
-  double ratio = 0, ratio_low = 0, ratio_high = 0;  // with --against
-};
-
-double quantile(std::vector<double> values, double share) {
-  std::sort(values.begin(), values.end());
-  const double position = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(position);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (values[above] - values[below]) * (position - static_cast<double>(below));
-}
-
-Timing summarize(const std::vector<double>& ms) {
-  const double median = quantile(ms, 0.5);
-  return {median, quantile(ms, 0.95), (quantile(ms, 0.75) - quantile(ms, 0.25)) / median};
-}
-
-// One model with a batch to run.
-class Runner {
- public:
-  Runner(const std::shared_ptr<const Engine>& engine, const Case& shape)
-      : session_(engine, {.threads = shape.threads}) {
-    const Network& network = engine->network();
-    const bool by_token = network.values[network.output].rows == Rows::kTokens;  // without a head
-    output_.resize(shape.batch * (by_token ? shape.tokens : 1) * engine->output_width());
-    std::mt19937 random(1);  // the same tokens each time
-    ids_.resize(shape.batch * shape.tokens);
-    for (int32_t& id : ids_)
-      id = static_cast<int32_t>(random() % static_cast<uint64_t>(network.vocab_size));
-    type_ids_.assign(ids_.size(), 0);
-    for (int64_t i = 0; i <= shape.batch; ++i)
-      offsets_.push_back(static_cast<int32_t>(i * shape.tokens));
-  }
-
-  double run_ms() {
-    const Stopwatch watch;
-    session_.run({ids_, type_ids_, offsets_}, output_);
-    return watch.seconds() * 1e3;
-  }
-
- private:
-  Session session_;
-  std::vector<float> output_;
-  std::vector<int32_t> ids_, type_ids_, offsets_;
-};
-
-Result measure(const Options& options, const Case& shape,
-               const std::shared_ptr<const Engine>& model,
-               const std::shared_ptr<const Engine>& other) {
-  Runner runner(model, shape);
-  std::optional<Runner> against;
-  if (other) against.emplace(other, shape);
-  std::vector<double> ms, other_ms, ratios;
-  for (int i = -kWarmUps; i < options.repeat; ++i) {
-    const double a = runner.run_ms();
-    const double b = against ? against->run_ms() : 0;
-    if (i < 0) continue;
-    ms.push_back(a);
-    other_ms.push_back(b);
-    ratios.push_back(b / a);
-  }
-  Result result{shape, summarize(ms)};
-  if (against) {
-    result.other = summarize(other_ms);
-    result.ratio = quantile(ratios, 0.5);
-    result.ratio_low = quantile(ratios, 0.25);
-    result.ratio_high = quantile(ratios, 0.75);
-  }
-  return result;
-}
-
-double per_second(const Result& result) {
-  return static_cast<double>(result.shape.batch) * 1e3 / result.model.median_ms;
-}
 
 std::set<std::string> kernels_of(const Engine& engine) {
   std::set<std::string> kernels;
@@ -131,89 +66,140 @@ std::set<std::string> kernels_of(const Engine& engine) {
   return kernels;
 }
 
-Json to_json(const Options& options, const Engine& model, const std::vector<Result>& results) {
-  Json rows = Json::array();
-  for (const Result& r : results) {
-    Json row = {{"batch", r.shape.batch},
-                {"tokens", r.shape.tokens},
-                {"threads", r.shape.threads},
-                {"median_ms", r.model.median_ms},
-                {"p95_ms", r.model.p95_ms},
-                {"spread", r.model.spread},
-                {"sequences_per_second", per_second(r)}};
-    if (!options.against.empty()) {
-      row["against"] = {{"median_ms", r.other.median_ms},
-                        {"ratio", r.ratio},
-                        {"ratio_low", r.ratio_low},
-                        {"ratio_high", r.ratio_high}};
-    }
-    rows.push_back(std::move(row));
-  }
-  Json json = {{"model", options.model.string()},
-               {"cpu", cpu_name()},
-               {"features", cpu_features().names()},
-               {"kernels", kernels_of(model)},
-               {"memory_bytes", model.packed_bytes()},
-               {"repeat", options.repeat},
-               {"results", std::move(rows)}};
-  if (!options.against.empty()) json["against"] = options.against.string();
+Json machine_json() { return {{"cpu", cpu_name()}, {"features", cpu_features().names()}}; }
+
+Json as_if_json(const Options& options) {
+  Json json = {{"scheme", options.as_if}};
+  if (options.as_if == "sparse-int8") json["share_rows"] = options.share_rows;
+  json["note"] = kNoQuality;
   return json;
 }
 
-void print_table(const Options& options, const Engine& model, const std::vector<Result>& results,
-                 std::ostream& out) {
-  out << fmt::format("cpu      {} ({})\nkernels  {}\nruns     {} each after {} to warm up\n\n",
-                     cpu_name(), fmt::join(cpu_features().names(), ", "),
-                     fmt::join(kernels_of(model), ", "), options.repeat, kWarmUps);
-  std::vector<std::string> headers{"batch",  "tokens",   "threads",    "median ms",
-                                   "p95 ms", "spread %", "sequences/s"};
-  if (!options.against.empty()) headers.insert(headers.end(), {"other ms", "ratio", "<quartiles"});
-  Table table(headers);
-  for (const Result& r : results) {
-    std::vector<std::string> row{
-        std::to_string(r.shape.batch),         std::to_string(r.shape.tokens),
-        std::to_string(r.shape.threads),       fmt::format("{:.3f}", r.model.median_ms),
-        fmt::format("{:.3f}", r.model.p95_ms), fmt::format("{:.1f}", r.model.spread * 100),
-        fmt::format("{:.1f}", per_second(r))};
-    if (!options.against.empty()) {
-      row.push_back(fmt::format("{:.3f}", r.other.median_ms));
-      row.push_back(fmt::format("{:.2f}", r.ratio));
-      row.push_back(fmt::format("{:.2f} .. {:.2f}", r.ratio_low, r.ratio_high));
-    }
-    table.add_row(std::move(row));
+Json to_json(const Options& options, const Measured& measured) {
+  Json json = {{"model", options.model.string()}};
+  json.update(machine_json());
+  json["kernels"] = kernels_of(*measured.model);
+  json["memory_bytes"] = measured.model->packed_bytes();
+  json["repeat"] = options.repeat;
+  json["results"] = to_json(measured.results, measured.other != nullptr);
+  if (!options.against.empty()) json["against"] = options.against.string();
+  if (!options.as_if.empty()) {
+    json["against"] = options.model.string();
+    json["against_kernels"] = kernels_of(*measured.other);
+    json["against_memory_bytes"] = measured.other->packed_bytes();
+    json["as_if"] = as_if_json(options);
+    json["layers"] = to_json(measured.layers);
   }
-  table.print(out);
+  return json;
 }
 
-std::vector<Case> cases_of(const Options& options) {
-  std::vector<Case> cases;
+void print_machine(std::ostream& out) {
+  out << fmt::format("cpu      {} ({})\n", cpu_name(), fmt::join(cpu_features().names(), ", "));
+}
+
+void print_tables(const Options& options, const Measured& measured, std::ostream& out) {
+  print_machine(out);
+  out << fmt::format("kernels  {}\nruns     {} each after {} to warm up\n",
+                     fmt::join(kernels_of(*measured.model), ", "), options.repeat, kWarmUps);
+  if (!options.as_if.empty()) {
+    out << fmt::format("as if    {}{}, against the model as it is\nquality  {}\n", options.as_if,
+                       options.as_if == "sparse-int8"
+                           ? fmt::format(", {} rows share a pattern", options.share_rows)
+                           : "",
+                       kNoQuality);
+  }
+  out << '\n';
+  print_results(measured.results, measured.other != nullptr, out);
+  if (options.as_if.empty()) return;
+  const BenchCase& shape = measured.results.front().shape;
+  out << fmt::format(
+      "\nProducts of one layer alone at {} x {} tokens; share of the dense model's time there\n",
+      shape.batch, shape.tokens);
+  print_layers(measured.layers, out);
+}
+
+std::vector<int64_t> tokens_or(const Options& options, std::vector<int64_t> otherwise) {
+  return options.tokens.empty() ? otherwise : options.tokens;
+}
+
+std::vector<BenchCase> cases_of(const Options& options) {
+  std::vector<BenchCase> cases;
   for (int threads : options.threads) {
     for (int64_t batch : options.batches) {
-      for (int64_t tokens : options.tokens) cases.push_back({batch, tokens, threads});
+      for (int64_t tokens : tokens_or(options, {32, 128}))
+        cases.push_back({batch, tokens, threads});
     }
   }
   return cases;
 }
 
-int run_bench(const Options& options, Console& console) {
-  const auto model = Engine::load(options.model);
-  const auto other = options.against.empty() ? nullptr : Engine::load(options.against);
-  const auto cases = cases_of(options);
-  const Stopwatch watch;
-  std::vector<Result> results;
-  for (const Case& shape : cases) {
-    results.push_back(measure(options, shape, model, other));
-    console.progress("bench", static_cast<int64_t>(results.size()),
-                     static_cast<int64_t>(cases.size()), "cases", watch.seconds());
+Measured load(const Options& options, Console& console) {
+  Measured measured;
+  if (options.as_if.empty()) {
+    measured.model = Engine::load(options.model);
+    if (!options.against.empty()) measured.other = Engine::load(options.against);
+    return measured;
   }
+  const ModelDirectory dense = ModelDirectory::open(options.model);
+  const AsIf as_if{options.as_if == "sparse-int8", options.share_rows};
+  measured.model = load_as_if(dense, as_if, console);
+  measured.other = Engine::load(dense);
+  return measured;
+}
+
+int finish(const Options& options, const Json& json, Console& console,
+           const std::function<void()>& print) {
   console.end_progress();
-  const Json json = to_json(options, *model, results);
   if (!options.out.empty()) write_file_atomically(options.out, json.dump(2) + "\n");
   if (options.json)
     console.out() << json.dump(2) << '\n';
   else
-    print_table(options, *model, results, console.out());
+    print();
   return kOk;
+}
+
+int run_gemm(const Options& options, Console& console) {
+  const Stopwatch watch;
+  const GemmOptions gemm{encoder_shapes(), tokens_or(options, {1, 16, 64, 128}), options.repeat};
+  const GemmResult result = measure_gemm(gemm, [&](int64_t done, int64_t total) {
+    console.progress("bench", done, total, "cases", watch.seconds());
+  });
+  Json json = machine_json();
+  json["repeat"] = options.repeat;
+  json.update(to_json(result));
+  return finish(options, json, console, [&] {
+    print_machine(console.out());
+    console.out() << fmt::format("runs     {} of each kernel, in turns\n\n", options.repeat);
+    print_gemm(result, console.out());
+  });
+}
+
+int run_models(const Options& options, Console& console) {
+  Measured measured = load(options, console);
+  const auto cases = cases_of(options);
+  const Stopwatch watch;
+  for (const BenchCase& shape : cases) {
+    measured.results.push_back(
+        measure_models(shape, options.repeat, measured.model, measured.other));
+    console.progress("bench", static_cast<int64_t>(measured.results.size()),
+                     static_cast<int64_t>(cases.size()), "cases", watch.seconds());
+  }
+  if (!options.as_if.empty()) {
+    measured.layers = measure_layers(*measured.model, options.share_rows, options.repeat,
+                                     measured.results.front());
+  }
+  return finish(options, to_json(options, measured), console,
+                [&] { print_tables(options, measured, console.out()); });
+}
+
+// What CLI11 cannot say of positionals and values.
+void check_options(const Options& options) {
+  if (options.model.empty() != options.gemm) {
+    throw CLI::ValidationError(options.gemm ? "bench --gemm takes no MODEL"
+                                            : "bench takes MODEL, or --gemm");
+  }
+  if (options.as_if == "int8" && options.share_rows > 1)
+    throw CLI::ValidationError("--share-rows goes with --as-if sparse-int8");
 }
 
 }  // namespace
@@ -223,21 +209,34 @@ Command add_bench(CLI::App& root, Console& console) {
   CLI::App* app =
       root.add_subcommand("bench", "Latency and sequences a second of a model on this machine");
   app->footer(kExamples);
-  app->add_option("model", options->model, "Model directory")->required()->type_name("MODEL");
-  app->add_option("--against", options->against, "Another model, run in turns with this one")
-      ->type_name("MODEL");
-  app->add_option("--batch", options->batches, "Sequences in a batch, a list")
+  app->add_option("model", options->model, "Model directory")->type_name("MODEL");
+  auto* against =
+      app->add_option("--against", options->against, "Another model, run in turns with this one")
+          ->type_name("MODEL");
+  auto* as_if = app->add_option("--as-if", options->as_if,
+                                "What this dense float model would gain: int8 or sparse-int8")
+                    ->check(CLI::IsMember({"int8", "sparse-int8"}))
+                    ->excludes(against);
+  app->add_option("--share-rows", options->share_rows,
+                  "Output rows that keep one pattern, with --as-if sparse-int8")
       ->capture_default_str()
+      ->check(CLI::IsMember({1, 2, 4, 8, 16, 32}))
+      ->needs(as_if);
+  auto* gemm = app->add_flag("--gemm", options->gemm,
+                             "Every kernel on products of encoder layers, without a model");
+  auto* batch = app->add_option("--batch", options->batches, "Sequences in a batch, a list")
+                    ->capture_default_str()
+                    ->delimiter(',')
+                    ->check(CLI::Range(1, 65536));
+  app->add_option("--tokens", options->tokens,
+                  "Tokens of a sequence, a list [32,128; with --gemm in all: 1,16,64,128]")
       ->delimiter(',')
       ->check(CLI::Range(1, 65536));
-  app->add_option("--tokens", options->tokens, "Tokens of a sequence, a list")
-      ->capture_default_str()
-      ->delimiter(',')
-      ->check(CLI::Range(1, 65536));
-  app->add_option("--threads", options->threads, "CPU threads, a list")
-      ->capture_default_str()
-      ->delimiter(',')
-      ->check(CLI::Range(1, 1024));
+  auto* threads = app->add_option("--threads", options->threads, "CPU threads, a list")
+                      ->capture_default_str()
+                      ->delimiter(',')
+                      ->check(CLI::Range(1, 1024));
+  for (auto* option : {against, as_if, batch, threads}) gemm->excludes(option);
   app->add_option("--repeat", options->repeat, "Measured runs of each case")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));
@@ -245,7 +244,10 @@ Command add_bench(CLI::App& root, Console& console) {
                   "Write the result as JSON, e.g. RUN/bench.json for the report")
       ->type_name("FILE");
   app->add_flag("--json", options->json, "For machines");
-  return {app, [options, &console] { return run_bench(*options, console); }};
+  app->callback([options] { check_options(*options); });
+  return {app, [options, &console] {
+            return options->gemm ? run_gemm(*options, console) : run_models(*options, console);
+          }};
 }
 
 }  // namespace twofour::cli

@@ -1,4 +1,4 @@
-// inspect, prune, eval, bench and predict on the small golden models.
+// inspect, prune and eval on the small golden models.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -190,33 +190,6 @@ TEST(Eval, RefusesWrongInput) {
   EXPECT_THAT(headless.err, HasSubstr("has no head"));
   spill(folder / "run.trec", "q1 Q0 d1 1 0.5 x\n");
   EXPECT_EQ(run_command({"eval", "--trec-run", folder / "run.trec", data()}).code, 1);
-}
-
-TEST(Bench, MeasuresEveryCaseAndTheRatio) {
-  const auto out = scratch("bench") / "bench.json";
-  const Outcome outcome =
-      run_command({"bench", model("minilm"), "--against", model("minilm"), "--batch", "1,2",
-                   "--tokens", "8", "--repeat", "3", "--json", "--out", out});
-  ASSERT_EQ(outcome.code, 0) << outcome.err;
-  const json result = json::parse(outcome.out);
-  EXPECT_EQ(result, json::parse(slurp(out)));
-  ASSERT_EQ(result["results"].size(), 2);
-  for (const json& row : result["results"]) {
-    EXPECT_GT(row["median_ms"], 0);
-    EXPECT_GT(row["against"]["ratio"], 0);
-    EXPECT_LE(row["median_ms"], row["p95_ms"]);
-  }
-  EXPECT_THAT(run_command({"bench", model("minilm"), "--repeat", "2", "--tokens", "8"}).out,
-              HasSubstr("sequences/s"));
-}
-
-TEST(Bench, RefusesWrongInput) {
-  EXPECT_EQ(run_command({"bench", model("bert-uncased"), "--repeat", "2", "--tokens", "8"}).code,
-            0);
-  const Outcome outcome = run_command({"bench", model("minilm"), "--tokens", "60000"});
-  EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("positions"));
-  EXPECT_EQ(run_command({"bench", model("minilm"), "--batch", "0"}).code, 2);
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
-#include "twofour/cli/format.h"
+#include "twofour/cli/pruning.h"
 #include "twofour/cli/table.h"
 #include "twofour/graph/inspect.h"
 #include "twofour/sparse/mask.h"
@@ -27,19 +27,8 @@ Examples:
 
 struct Options {
   std::filesystem::path model, out;
-  double sparsity = 0.5;
-  int share_rows = 1;
-  std::string pairing = "adjacent";
-  std::string saliency = "energy";
+  PruneOptions pruning;
   std::vector<std::string> layers, keep_dense;
-};
-
-struct PrunedLayer {
-  std::string name;  // of the op
-  std::string weight;
-  int64_t n = 0, k = 0;
-  double sparsity = 0, energy_lost = 0;
-  Tensor values{};
 };
 
 bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
@@ -90,41 +79,15 @@ std::vector<const Op*> chosen_layers(const Options& options, const Network& netw
   return chosen;
 }
 
-PrunedLayer prune_layer(const Options& options, const ModelDirectory& model, const Network& network,
-                        const Op& op) {
-  const Parameter& weight = network.parameter(op, 0);
-  PrunedLayer layer{op.name, weight.name, weight.shape[0], weight.shape[1]};
-  layer.values = to_f32(model.tensor(weight.name), weight.name);
-  const auto values = layer.values.as<float>();
-  std::vector<float> saliency(values.size());
-  saliency_by_name(options.saliency)(values, saliency);
-
-  MaskOptions mask_options;
-  mask_options.sparsity = options.sparsity;
-  mask_options.share_rows = options.share_rows;
-  mask_options.pairing =
-      options.pairing == "adjacent" ? RowPairing::kAdjacent : RowPairing::kLeastEnergy;
-  const Mask mask = compute_mask(op.name, saliency, layer.n, layer.k, mask_options).mask;
-
-  double total = 0, lost = 0;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const double energy = static_cast<double>(values[i]) * values[i];
-    total += energy;
-    if (mask.keep[i]) continue;
-    lost += energy;
-    values[i] = 0;
-  }
-  layer.sparsity = mask.sparsity();
-  layer.energy_lost = total > 0 ? lost / total : 0;
-  return layer;
-}
-
 std::string describe(const Options& options, const std::vector<PrunedLayer>& layers) {
   nlohmann::ordered_json json;
   json["version"] = TWOFOUR_VERSION;
-  json["pruning"] = {{"method", "one-shot"},         {"pattern", "2:4"},
-                     {"sparsity", options.sparsity}, {"share_rows", options.share_rows},
-                     {"pairing", options.pairing},   {"saliency", options.saliency}};
+  json["pruning"] = {{"method", "one-shot"},
+                     {"pattern", "2:4"},
+                     {"sparsity", options.pruning.sparsity},
+                     {"share_rows", options.pruning.share_rows},
+                     {"pairing", options.pruning.pairing},
+                     {"saliency", options.pruning.saliency}};
   for (const PrunedLayer& layer : layers) json["pruning"]["layers"].push_back(layer.name);
   return json.dump(2) + "\n";
 }
@@ -154,7 +117,7 @@ int run_prune(const Options& options, Console& console) {
   const auto ops = chosen_layers(options, network, console);
   std::vector<PrunedLayer> layers;
   for (const Op* op : ops) {
-    layers.push_back(prune_layer(options, model, network, *op));
+    layers.push_back(prune_layer(options.pruning, model, network, *op));
     console.progress("prune", static_cast<int64_t>(layers.size()), static_cast<int64_t>(ops.size()),
                      "layers", 0);
   }
@@ -183,17 +146,17 @@ Command add_prune(CLI::App& root, Console& console) {
       ->required()
       ->type_name("MODEL");
   app->add_option("--out", options->out, "Model directory to write")->required()->type_name("DIR");
-  app->add_option("--sparsity", options->sparsity,
+  app->add_option("--sparsity", options->pruning.sparsity,
                   "Share of zeros; between quarters some groups are pruned first")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 0.5));
-  app->add_option("--share-rows", options->share_rows, "Output rows that keep one pattern")
+  app->add_option("--share-rows", options->pruning.share_rows, "Output rows that keep one pattern")
       ->capture_default_str()
       ->check(CLI::IsMember({1, 2, 4, 8, 16, 32}));
-  app->add_option("--pairing", options->pairing, "Which rows share")
+  app->add_option("--pairing", options->pruning.pairing, "Which rows share")
       ->capture_default_str()
       ->check(CLI::IsMember({"adjacent", "least-energy"}));
-  app->add_option("--saliency", options->saliency, "What makes a weight worth keeping")
+  app->add_option("--saliency", options->pruning.saliency, "What makes a weight worth keeping")
       ->capture_default_str()
       ->check(CLI::IsMember(saliency_names()));
   app->add_option("--layers", options->layers, "Only layers that match one of these globs")

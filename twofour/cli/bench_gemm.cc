@@ -1,0 +1,217 @@
+#include "twofour/cli/bench_gemm.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "twofour/backend/backends.h"
+#include "twofour/cli/random_product.h"
+#include "twofour/cli/table.h"
+#include "twofour/cli/timing.h"
+
+namespace twofour::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// "spmm24_s8_avx512vnni" -> "avx512vnni"
+std::string isa_of(const Kernel& kernel) {
+  const std::string name(kernel.name());
+  return name.substr(name.rfind('_') + 1);
+}
+
+// Of one type, in the order of the list. The scalar twins of the kernels are too slow to measure
+// beside them.
+std::vector<const Kernel*> kernels_of(MatmulType type) {
+  std::vector<const Kernel*> kernels;
+  for (const Kernel* kernel : kernel_list()) {
+    if (kernel->type() != type || kernel->unavailable()) continue;
+    const bool has_better = std::ranges::any_of(
+        kernels, [&](const Kernel* other) { return other->sparse() == kernel->sparse(); });
+    if (isa_of(*kernel) != "reference" || !has_better) kernels.push_back(kernel);
+  }
+  return kernels;
+}
+
+std::vector<MatmulType> types() {
+  std::vector<MatmulType> found;
+  for (const Kernel* kernel : kernel_list()) {
+    if (std::ranges::find(found, kernel->type()) == found.end()) found.push_back(kernel->type());
+  }
+  return found;
+}
+
+struct Candidate {
+  const Kernel* kernel;
+  int share_rows;
+  RandomProduct product;
+};
+
+// All that compute a layer of one shape and type.
+std::vector<Candidate> candidates_of(MatmulType type, const GemmShape& shape) {
+  std::vector<Candidate> candidates;
+  for (const Kernel* kernel : kernels_of(type)) {
+    if (kernel->rejects({shape.n, shape.k, type, kernel->sparse()})) continue;
+    for (const int share_rows : {1, 2, 4}) {
+      if (share_rows > 1 && !kernel->sparse()) break;
+      candidates.push_back({kernel, share_rows, {*kernel, shape.n, shape.k, share_rows}});
+    }
+  }
+  return candidates;
+}
+
+class Measurement {
+ public:
+  Measurement(const GemmOptions& options,
+              const std::function<void(int64_t done, int64_t total)>& progress)
+      : options_(options), progress_(progress) {}
+
+  GemmResult run() {
+    measure_peaks();
+    for (const GemmShape& shape : options_.shapes) {
+      for (const MatmulType type : types()) measure(candidates_of(type, shape), shape);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  void measure_peaks() {
+    for (const MatmulType type : types()) {
+      for (const Kernel* kernel : kernels_of(type)) {
+        if (peak_of(*kernel) != nullptr) continue;
+        if (auto peak = measure_peak(isa_of(*kernel), type)) result_.peaks.push_back(*peak);
+      }
+    }
+  }
+
+  const InstructionPeak* peak_of(const Kernel& kernel) const {
+    const auto found = std::ranges::find_if(result_.peaks, [&](const InstructionPeak& peak) {
+      return peak.isa == isa_of(kernel) && peak.type == kernel.type();
+    });
+    return found == result_.peaks.end() ? nullptr : &*found;
+  }
+
+  void measure(std::vector<Candidate> candidates, const GemmShape& shape) {
+    for (const int64_t m : options_.rows) {
+      if (!candidates.empty()) measure_rows(candidates, m, shape);
+      progress_(++done_, static_cast<int64_t>(options_.shapes.size() * options_.rows.size() *
+                                              types().size()));
+    }
+  }
+
+  void measure_rows(std::vector<Candidate>& candidates, int64_t m, const GemmShape& shape) {
+    std::vector<std::function<void()>> runs;
+    for (Candidate& candidate : candidates) {
+      candidate.product.set_rows(m, pool_.threads());
+      runs.push_back([&] { candidate.product.run(pool_); });
+    }
+    const auto ms = time_in_turns(runs, options_.repeat);
+    const size_t best = best_dense(candidates, ms);
+    const auto gops = [&](size_t i) {
+      return 2e-6 * static_cast<double>(m * shape.n * shape.k) / summarize(ms[i]).median_ms;
+    };
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const Kernel& kernel = *candidates[i].kernel;
+      GemmRow row;
+      row.isa = isa_of(kernel);
+      row.kernel = kernel.name();
+      row.type = matmul_type_name(kernel.type());
+      row.m = m;
+      row.n = shape.n;
+      row.k = shape.k;
+      row.share_rows = candidates[i].share_rows;
+      row.gops = gops(i);
+      row.best_dense = gops(best);
+      row.best_dense_kernel = candidates[best].kernel->name();
+      row.ratio = compare_times(ms[i], ms[best]).median;
+      row.spread = summarize(ms[i]).spread;
+      if (const InstructionPeak* peak = peak_of(kernel)) row.peak_share = row.gops / peak->gops;
+      result_.rows.push_back(std::move(row));
+    }
+  }
+
+  // There is one for each type, the reference at least.
+  static size_t best_dense(const std::vector<Candidate>& candidates,
+                           const std::vector<std::vector<double>>& ms) {
+    size_t best = candidates.size();
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      if (candidates[i].kernel->sparse()) continue;
+      if (best == candidates.size() || quantile(ms[i], 0.5) < quantile(ms[best], 0.5)) best = i;
+    }
+    return best;
+  }
+
+  const GemmOptions& options_;
+  const std::function<void(int64_t done, int64_t total)>& progress_;
+  ThreadPool pool_{1};
+  GemmResult result_;
+  int64_t done_ = 0;
+};
+
+}  // namespace
+
+std::vector<GemmShape> encoder_shapes() {
+  std::vector<GemmShape> shapes;
+  for (const int64_t hidden : {384, 768}) {
+    for (const auto& [n, k] : {GemmShape{hidden, hidden}, GemmShape{3 * hidden, hidden},
+                               GemmShape{4 * hidden, hidden}, GemmShape{hidden, 4 * hidden}}) {
+      shapes.push_back({n, k});
+    }
+  }
+  return shapes;
+}
+
+GemmResult measure_gemm(const GemmOptions& options,
+                        const std::function<void(int64_t done, int64_t total)>& progress) {
+  return Measurement(options, progress).run();
+}
+
+Json to_json(const GemmResult& result) {
+  Json peaks = Json::array(), rows = Json::array();
+  for (const InstructionPeak& peak : result.peaks) {
+    peaks.push_back({{"isa", peak.isa},
+                     {"type", matmul_type_name(peak.type)},
+                     {"instruction", peak.instruction},
+                     {"gops", peak.gops}});
+  }
+  for (const GemmRow& r : result.rows) {
+    rows.push_back({{"isa", r.isa},
+                    {"kernel", r.kernel},
+                    {"type", r.type},
+                    {"m", r.m},
+                    {"n", r.n},
+                    {"k", r.k},
+                    {"share_rows", r.share_rows},
+                    {"gops", r.gops},
+                    {"best_dense", r.best_dense},
+                    {"best_dense_kernel", r.best_dense_kernel},
+                    {"ratio", r.ratio},
+                    {"spread", r.spread},
+                    {"peak_share", r.peak_share ? Json(*r.peak_share) : Json(nullptr)}});
+  }
+  return {{"peaks", std::move(peaks)}, {"rows", std::move(rows)}};
+}
+
+void print_gemm(const GemmResult& result, std::ostream& out) {
+  Table peaks({"<isa", "<type", "<instruction", "peak GOPS"});
+  for (const InstructionPeak& peak : result.peaks) {
+    peaks.add_row({peak.isa, std::string(matmul_type_name(peak.type)), peak.instruction,
+                   fmt::format("{:.1f}", peak.gops)});
+  }
+  peaks.print(out);
+  out << '\n';
+  Table rows({"<kernel", "m", "n", "k", "share rows", "GOPS", "best dense", "ratio", "spread %",
+              "of peak %"});
+  for (const GemmRow& r : result.rows) {
+    rows.add_row({r.kernel, std::to_string(r.m), std::to_string(r.n), std::to_string(r.k),
+                  std::to_string(r.share_rows), fmt::format("{:.1f}", r.gops),
+                  fmt::format("{:.1f}", r.best_dense), fmt::format("{:.2f}", r.ratio),
+                  fmt::format("{:.1f}", r.spread * 100),
+                  r.peak_share ? fmt::format("{:.0f}", *r.peak_share * 100) : "-"});
+  }
+  rows.print(out);
+}
+
+}  // namespace twofour::cli

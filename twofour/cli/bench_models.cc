@@ -1,0 +1,116 @@
+#include "twofour/cli/bench_models.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+
+#include "twofour/cli/stopwatch.h"
+#include "twofour/cli/table.h"
+
+namespace twofour::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// One model with a batch to run.
+class Runner {
+ public:
+  Runner(const std::shared_ptr<const Engine>& engine, const BenchCase& shape)
+      : session_(engine, {.threads = shape.threads}) {
+    const Network& network = engine->network();
+    const bool by_token = network.values[network.output].rows == Rows::kTokens;  // without a head
+    output_.resize(shape.batch * (by_token ? shape.tokens : 1) * engine->output_width());
+    std::mt19937 random(1);  // the same tokens each time
+    ids_.resize(shape.batch * shape.tokens);
+    for (int32_t& id : ids_)
+      id = static_cast<int32_t>(random() % static_cast<uint64_t>(network.vocab_size));
+    type_ids_.assign(ids_.size(), 0);
+    for (int64_t i = 0; i <= shape.batch; ++i)
+      offsets_.push_back(static_cast<int32_t>(i * shape.tokens));
+  }
+
+  double run_ms() {
+    const Stopwatch watch;
+    session_.run({ids_, type_ids_, offsets_}, output_);
+    return watch.seconds() * 1e3;
+  }
+
+ private:
+  Session session_;
+  std::vector<float> output_;
+  std::vector<int32_t> ids_, type_ids_, offsets_;
+};
+
+double per_second(const ModelResult& result) {
+  return static_cast<double>(result.shape.batch) * 1e3 / result.model.median_ms;
+}
+
+}  // namespace
+
+ModelResult measure_models(const BenchCase& shape, int repeat,
+                           const std::shared_ptr<const Engine>& model,
+                           const std::shared_ptr<const Engine>& other) {
+  Runner runner(model, shape);
+  std::optional<Runner> against;
+  if (other) against.emplace(other, shape);
+  std::vector<double> ms, other_ms;
+  for (int i = -kWarmUps; i < repeat; ++i) {
+    const double a = runner.run_ms();
+    const double b = against ? against->run_ms() : 0;
+    if (i < 0) continue;
+    ms.push_back(a);
+    other_ms.push_back(b);
+  }
+  ModelResult result{shape, summarize(ms)};
+  if (against) {
+    result.other = summarize(other_ms);
+    result.ratio = compare_times(ms, other_ms);
+  }
+  return result;
+}
+
+Json to_json(const std::vector<ModelResult>& results, bool compared) {
+  Json rows = Json::array();
+  for (const ModelResult& r : results) {
+    Json row = {{"batch", r.shape.batch},
+                {"tokens", r.shape.tokens},
+                {"threads", r.shape.threads},
+                {"median_ms", r.model.median_ms},
+                {"p95_ms", r.model.p95_ms},
+                {"spread", r.model.spread},
+                {"sequences_per_second", per_second(r)}};
+    if (compared) {
+      row["against"] = {{"median_ms", r.other.median_ms},
+                        {"ratio", r.ratio.median},
+                        {"ratio_low", r.ratio.low},
+                        {"ratio_high", r.ratio.high}};
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void print_results(const std::vector<ModelResult>& results, bool compared, std::ostream& out) {
+  std::vector<std::string> headers{"batch",  "tokens",   "threads",    "median ms",
+                                   "p95 ms", "spread %", "sequences/s"};
+  if (compared) headers.insert(headers.end(), {"other ms", "ratio", "<quartiles"});
+  Table table(headers);
+  for (const ModelResult& r : results) {
+    std::vector<std::string> row{
+        std::to_string(r.shape.batch),         std::to_string(r.shape.tokens),
+        std::to_string(r.shape.threads),       fmt::format("{:.3f}", r.model.median_ms),
+        fmt::format("{:.3f}", r.model.p95_ms), fmt::format("{:.1f}", r.model.spread * 100),
+        fmt::format("{:.1f}", per_second(r))};
+    if (compared) {
+      row.push_back(fmt::format("{:.3f}", r.other.median_ms));
+      row.push_back(fmt::format("{:.2f}", r.ratio.median));
+      row.push_back(fmt::format("{:.2f} .. {:.2f}", r.ratio.low, r.ratio.high));
+    }
+    table.add_row(std::move(row));
+  }
+  table.print(out);
+}
+
+}  // namespace twofour::cli

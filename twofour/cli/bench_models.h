@@ -1,0 +1,34 @@
+// Whole models in turns, for bench.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <ostream>
+#include <vector>
+
+#include "twofour/cli/timing.h"
+#include "twofour/runtime/engine.h"
+
+namespace twofour::cli {
+
+struct BenchCase {
+  int64_t batch, tokens;
+  int threads;
+};
+
+struct ModelResult {
+  BenchCase shape;
+  Timing model, other{};
+  Ratio ratio{};  // with another model
+};
+
+// `other` may be null.
+ModelResult measure_models(const BenchCase& shape, int repeat,
+                           const std::shared_ptr<const Engine>& model,
+                           const std::shared_ptr<const Engine>& other);
+
+// `compared`: whether there was another model.
+nlohmann::ordered_json to_json(const std::vector<ModelResult>& results, bool compared);
+void print_results(const std::vector<ModelResult>& results, bool compared, std::ostream& out);
+
+}  // namespace twofour::cli

@@ -1,0 +1,244 @@
+// bench on the small golden models and on small products.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "twofour/backend/backends.h"
+#include "twofour/base/cpu_features.h"
+#include "twofour/cli/as_if_model.h"
+#include "twofour/cli/bench_gemm.h"
+#include "twofour/cli/random_product.h"
+#include "twofour/cli/testing/run_command.h"
+#include "twofour/cli/timing.h"
+#include "twofour/runtime/test_models.h"
+
+namespace twofour::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(Timing, MediansAndQuartiles) {
+  const Timing timing = summarize({4, 1, 3, 2, 5});
+  EXPECT_EQ(timing.median_ms, 3);
+  EXPECT_DOUBLE_EQ(timing.p95_ms, 4.8);
+  EXPECT_DOUBLE_EQ(timing.spread, 2.0 / 3);
+  const Ratio ratio = compare_times({1, 2, 4}, {2, 2, 12});
+  EXPECT_EQ(ratio.median, 2);
+  EXPECT_EQ(ratio.low, 1.5);
+  EXPECT_EQ(ratio.high, 2.5);
+}
+
+TEST(Timing, EachRunHasItsTurn) {
+  std::string order;
+  const std::function<void()> runs[] = {[&] { order += 'a'; }, [&] { order += 'b'; }};
+  const auto ms = time_in_turns(runs, 2);
+  ASSERT_EQ(ms.size(), 2);
+  EXPECT_EQ(ms[0].size(), 2);
+  order.erase(std::unique(order.begin(), order.end()), order.end());
+  EXPECT_EQ(order, "ababab");  // to find the number of repeats, then two rounds
+}
+
+TEST(Bench, MeasuresEveryCaseAndTheRatio) {
+  const auto out = scratch("bench") / "bench.json";
+  const Outcome outcome =
+      run_command({"bench", model("minilm"), "--against", model("minilm"), "--batch", "1,2",
+                   "--tokens", "8", "--repeat", "3", "--json", "--out", out});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json result = json::parse(outcome.out);
+  EXPECT_EQ(result, json::parse(slurp(out)));
+  ASSERT_EQ(result["results"].size(), 2);
+  for (const json& row : result["results"]) {
+    EXPECT_GT(row["median_ms"], 0);
+    EXPECT_GT(row["against"]["ratio"], 0);
+    EXPECT_LE(row["median_ms"], row["p95_ms"]);
+  }
+  EXPECT_THAT(run_command({"bench", model("minilm"), "--repeat", "2", "--tokens", "8"}).out,
+              HasSubstr("sequences/s"));
+}
+
+TEST(Bench, RefusesWrongInput) {
+  EXPECT_EQ(run_command({"bench", model("bert-uncased"), "--repeat", "2", "--tokens", "8"}).code,
+            0);
+  const Outcome outcome = run_command({"bench", model("minilm"), "--tokens", "60000"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("positions"));
+  EXPECT_EQ(run_command({"bench", model("minilm"), "--batch", "0"}).code, 2);
+}
+
+std::vector<float> outputs(const std::shared_ptr<const Engine>& engine) {
+  PackedTokens tokens;
+  tokens.append(std::vector<int32_t>{1, 5, 9, 2}, std::vector<int32_t>(4, 0));
+  const bool headless = engine->config().head == HeadKind::kNone;
+  std::vector<float> out(engine->output_width() * (headless ? 4 : 1));
+  Session(engine).run(tokens.batch(), out);
+  return out;
+}
+
+std::shared_ptr<const Engine> as_if(const ModelDirectory& model) {
+  std::istringstream in;
+  std::ostringstream out;
+  Console console({in, out, out});
+  return load_as_if(model, {.sparse = true, .share_rows = 2}, console);
+}
+
+TEST(AsIf, IsTheModelThatPruningAndCalibrationWouldWrite) {
+  for (const char* layout : {"minilm", "bge", "cross-encoder", "bert-uncased"}) {
+    const ModelDirectory dense = ModelDirectory::open(model(layout));
+    const auto engine = as_if(dense);
+    const auto written =
+        Engine::load(write_int8_model(dense, scratch("as-if") / layout, /*share_rows=*/2));
+    EXPECT_EQ(engine->packed_bytes(), written->packed_bytes());
+    EXPECT_EQ(outputs(engine), outputs(written)) << layout;
+  }
+}
+
+TEST(AsIf, ModulesMayLieInOtherFolders) {
+  const auto folder = scratch("modules");
+  std::filesystem::copy(golden("bge/model"), folder / "encoder");
+  std::filesystem::copy(golden("bge/model/1_Pooling"), folder / "pool");
+  json modules = json::parse(slurp(golden("bge/model/modules.json")));
+  modules[0]["path"] = "encoder";
+  modules[1]["path"] = "pool";
+  spill(folder / "modules.json", modules.dump());
+  EXPECT_EQ(outputs(as_if(ModelDirectory::open(folder))),
+            outputs(as_if(ModelDirectory::open(model("bge")))));
+}
+
+TEST(Bench, AsIfComparesWithTheModelAsItIs) {
+  const auto out = scratch("as-if") / "bench.json";
+  const Outcome outcome =
+      run_command({"bench", model("minilm"), "--as-if", "sparse-int8", "--share-rows", "2",
+                   "--tokens", "8,16", "--repeat", "2", "--json", "--out", out});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json result = json::parse(outcome.out);
+  EXPECT_EQ(result, json::parse(slurp(out)));
+  EXPECT_EQ(result["as_if"]["scheme"], "sparse-int8");
+  EXPECT_EQ(result["as_if"]["share_rows"], 2);
+  EXPECT_EQ(result["against"], model("minilm"));
+  EXPECT_LT(result["memory_bytes"], result["against_memory_bytes"]);
+  ASSERT_EQ(result["results"].size(), 4);
+  for (const json& row : result["results"]) EXPECT_GT(row["against"]["ratio"], 0);
+  std::set<std::pair<int, int>> shapes;
+  int count = 0;
+  for (const json& layer : result["layers"]) {
+    EXPECT_TRUE(shapes.emplace(layer["n"], layer["k"]).second);
+    count += layer["count"].get<int>();
+    EXPECT_THAT(layer["kernel"], StartsWith("spmm24_s8"));
+    EXPECT_THAT(layer["dense_kernel"], StartsWith("matmul_f32"));
+    for (const char* key : {"dense_ms", "as_if_ms", "ratio", "ratio_low", "ratio_high", "share"})
+      EXPECT_GT(layer[key], 0) << key;
+  }
+  EXPECT_GE(count, 8);  // two layers of the network, four products each at least
+}
+
+TEST(Bench, AsIfInt8StaysDense) {
+  const Outcome outcome = run_command(
+      {"bench", model("cross-encoder"), "--as-if", "int8", "--tokens", "8", "--repeat", "2"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("matmul_s8"));
+  EXPECT_THAT(outcome.out, testing::Not(HasSubstr("spmm24")));
+  EXPECT_THAT(outcome.out, HasSubstr("the quality is meaningless"));
+  EXPECT_THAT(outcome.out, HasSubstr("as-if ms"));
+}
+
+TEST(Bench, AsIfRefusesWhatIsNotDenseFloat) {
+  const std::string sparse = scratch("sparse") / "model", int8 = scratch("int8") / "model";
+  ASSERT_EQ(run_command({"prune", model("minilm"), "--out", sparse, "--layers",
+                         "encoder.layer.1.output.dense"})
+                .code,
+            0);
+  write_int8_model(ModelDirectory::open(model("minilm")), int8, 0);
+  for (const char* scheme : {"int8", "sparse-int8"}) {
+    const Outcome pruned = run_command({"bench", sparse, "--as-if", scheme});
+    EXPECT_EQ(pruned.code, 1);
+    EXPECT_THAT(pruned.err, HasSubstr("encoder.layer.1.output.dense is 2:4 sparse already"));
+    const Outcome quantized = run_command({"bench", int8, "--as-if", scheme});
+    EXPECT_EQ(quantized.code, 1);
+    EXPECT_THAT(quantized.err, HasSubstr("is int8 already"));
+  }
+}
+
+TEST(Bench, RefusesWrongOptions) {
+  const auto fails = [](std::vector<std::string> more) {
+    more.insert(more.begin(), "bench");
+    const Outcome outcome = run_command(more);
+    EXPECT_EQ(outcome.code, 2);
+    return outcome.err;
+  };
+  const std::string some = model("minilm");
+  EXPECT_THAT(fails({}), HasSubstr("bench takes MODEL, or --gemm"));
+  EXPECT_THAT(fails({some, "--gemm"}), HasSubstr("--gemm takes no MODEL"));
+  EXPECT_THAT(fails({"--gemm", "--as-if", "int8"}), HasSubstr("excludes"));
+  EXPECT_THAT(fails({"--gemm", "--threads", "2"}), HasSubstr("excludes"));
+  EXPECT_THAT(fails({some, "--as-if", "int4"}), HasSubstr("int4 not in"));
+  EXPECT_THAT(fails({some, "--as-if", "int8", "--against", some}), HasSubstr("excludes"));
+  EXPECT_THAT(fails({some, "--share-rows", "2"}), HasSubstr("requires --as-if"));
+  EXPECT_THAT(fails({some, "--as-if", "int8", "--share-rows", "2"}), HasSubstr("sparse-int8"));
+}
+
+TEST(Gemm, ComparesEveryKernelWithTheBestDenseOne) {
+  const GemmResult result = measure_gemm({{{48, 64}}, {1, 3}, 3}, [](int64_t, int64_t) {});
+  std::set<std::pair<std::string, int64_t>> cases, with_best;
+  std::set<std::string> kernels;
+  for (const GemmRow& row : result.rows) {
+    cases.emplace(row.type, row.m);
+    kernels.insert(row.kernel);
+    EXPECT_GT(row.gops, 0);
+    EXPECT_GT(row.ratio, 0);
+    EXPECT_GE(row.spread, 0);
+    EXPECT_TRUE(row.kernel.starts_with("spmm") || row.gops <= row.best_dense) << row.kernel;
+    if (row.kernel != row.best_dense_kernel) continue;
+    with_best.emplace(row.type, row.m);
+    EXPECT_EQ(row.gops, row.best_dense);
+    EXPECT_EQ(row.ratio, 1);
+  }
+  EXPECT_EQ(with_best, cases);
+  for (const Kernel* kernel : kernel_list()) {
+    const bool reference = kernel->name().ends_with("reference");
+    EXPECT_TRUE(reference || kernel->unavailable() || kernels.contains(std::string(kernel->name())))
+        << kernel->name();
+  }
+}
+
+TEST(Gemm, PeaksOfTheInstructionsThatThisMachineHas) {
+  EXPECT_EQ(measure_peak("avx2", MatmulType::kS8).has_value(), cpu_features().avx2);
+  EXPECT_EQ(measure_peak("avx512", MatmulType::kF32).has_value(), cpu_features().avx512);
+  EXPECT_EQ(measure_peak("avx512vnni", MatmulType::kS8).has_value(), cpu_features().avx512_vnni);
+  EXPECT_FALSE(measure_peak("reference", MatmulType::kF32));
+  const auto peak = measure_peak("avx2", MatmulType::kF32);
+  EXPECT_EQ(peak.has_value(), cpu_features().avx2);
+  if (peak) {
+    EXPECT_GT(peak->gops, 1);
+  }
+}
+
+TEST(Gemm, RandomWeightsShareTheirPatterns) {
+  const Kernel& kernel = select_kernel({64, 64, MatmulType::kS8, true});
+  for (const int share_rows : {2, 4})
+    EXPECT_GE(RandomProduct(kernel, 64, 64, share_rows).linear().weights().share_rows, share_rows);
+}
+
+TEST(Gemm, RowsAsJson) {
+  const Outcome outcome =
+      run_command({"bench", "--gemm", "--json", "--tokens", "2", "--repeat", "1"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json result = json::parse(outcome.out);
+  std::set<int> shares;
+  for (const json& row : result["rows"]) {
+    for (const char* key : {"isa", "kernel", "type", "m", "n", "k", "share_rows", "gops",
+                            "best_dense", "ratio", "spread", "peak_share"})
+      EXPECT_TRUE(row.contains(key)) << key;
+    EXPECT_EQ(row["m"], 2);
+    shares.insert(row["share_rows"].get<int>());
+  }
+  EXPECT_THAT(shares, ElementsAre(1, 2, 4));
+}
+
+}  // namespace
+}  // namespace twofour::cli

@@ -1,0 +1,26 @@
+// A matrix product over random weights of an encoder layer's shape, for measuring a kernel alone.
+#pragma once
+
+#include <vector>
+
+#include "twofour/backend/linear.h"
+
+namespace twofour::cli {
+
+class RandomProduct {
+ public:
+  // Sets of `share_rows` adjacent rows keep one pattern where the kernel is sparse.
+  RandomProduct(const Kernel& kernel, int64_t n, int64_t k, int share_rows);
+
+  void set_rows(int64_t m, int threads);  // before run()
+  void run(ThreadPool& pool);             // of as many threads
+
+  const PackedLinear& linear() const { return linear_; }
+
+ private:
+  PackedLinear linear_;
+  AlignedBuffer x_, y_, scratch_;
+  int64_t m_ = 0;
+};
+
+}  // namespace twofour::cli
