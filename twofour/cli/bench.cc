@@ -26,7 +26,8 @@ the median over pairs of runs with their quartiles: above 1, MODEL is faster.
 
 --as-if measures what a dense float model would gain on this machine if it were trained to be int8, or 2:4
 sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
-at the first batch, tokens and threads.
+at the first batch, tokens and threads. Alone, a large batch leaves the cache in which the engine's chunks stay, so
+shares of the dense model's time may add up to more than 100 %.
 
 --gemm needs no model: the products of MiniLM and BERT-base layers with random weights, every kernel of this
 machine in turns, one thread. GOPS count as for a dense matrix; ratio is the time of the best dense kernel of the
