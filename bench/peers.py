@@ -28,8 +28,11 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parent.parent
 SHAPES = {"minilm-l6": (6, 384, 12, 1536), "bert-base": (12, 768, 12, 3072), "bert-large": (24, 1024, 16, 4096)}
 CASES = ["1x16", "1x32", "1x128", "8x32", "16x128", "32xmixed"]
-OURS = {"twofour f32": "dense", "twofour int8": "dense-int8", "twofour 2:4 int8": "sparse1-int8",
-        "twofour 2:4 int8, r=2": "sparse2-int8", "twofour 2:4 int8, r=4": "sparse4-int8"}
+OURS = {"twofour f32": ("dense", "f32"), "twofour 2:4 f32": ("sparse1", "f32"), "twofour int8": ("dense-int8", "f32"),
+        "twofour int8, bf16 attention": ("dense-int8", "bf16"), "twofour 2:4 int8": ("sparse1-int8", "f32"),
+        "twofour 2:4 int8, bf16 attention": ("sparse1-int8", "bf16"), "twofour 2:4 int8, r=2": ("sparse2-int8", "f32"),
+        "twofour 2:4 int8, r=2, bf16 attention": ("sparse2-int8", "bf16"), "twofour 2:4 int8, r=4": ("sparse4-int8", "f32")}
+PLOTTED = ["twofour int8", "twofour 2:4 int8", "twofour 2:4 int8, r=2", "twofour 2:4 int8, r=4"]
 WARM_UPS = 2
 TURN_SECONDS = 0.3
 MOST_RUNS = 20
@@ -120,7 +123,8 @@ class Batch:
         return {"input_ids": self.padded, "attention_mask": self.mask, "token_type_ids": np.zeros_like(self.padded)}
 
 
-def twofour(library, model, threads):
+def twofour(library, model, attention, threads):
+    os.environ["TWOFOUR_ATTENTION"] = attention
     api = ctypes.CDLL(str(library))
     for name in ("twofour_engine_load", "twofour_session_create"):
         getattr(api, name).restype = ctypes.c_void_p
@@ -217,8 +221,8 @@ def peers(folder, options, threads):
 def load_engines(folder, options, threads):
     library = options.build / "lib/libtwofour.so.0"
     engines, dense_peers, failed = {}, [], {}
-    makers = {name: (lambda model=model: twofour(library, folder / model, threads), False)
-              for name, model in OURS.items()}
+    makers = {name: (lambda model=model, attention=attention: twofour(library, folder / model, attention, threads), False)
+              for name, (model, attention) in OURS.items()}
     makers.update(peers(folder, options, threads))
     for name, (make, dense) in makers.items():
         try:
@@ -307,17 +311,16 @@ def plot(result, path):
     figure, axes = pyplot.subplots(len(groups), 1, figsize=(10, 3.2 * len(groups)), squeeze=False)
     for axis, group in zip(axes[:, 0], groups):
         cases = group["cases"]
-        names = [name for name in OURS if name != "twofour f32"]
-        for i, name in enumerate(names):
+        for i, name in enumerate(PLOTTED):
             rows = [next(r for r in case["rows"] if r["engine"] == name) for case in cases.values()]
             errors = [[r["ratio"] - r["ratio_low"] for r in rows], [r["ratio_high"] - r["ratio"] for r in rows]]
             axis.bar(np.arange(len(cases)) + 0.2 * (i - 1.5), [r["ratio"] for r in rows], 0.18, yerr=errors, label=name)
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_xticks(np.arange(len(cases)), list(cases))
         axis.set_ylabel("times the best dense peer")
-        axis.set_title(f"{group['shape']}, {group['threads']} threads", fontsize=10)
-    axes[0, 0].legend(fontsize=8, ncols=2)
-    figure.tight_layout()
+        axis.set_title(f"{group['shape']}, {group['threads']} thread{'s' if group['threads'] > 1 else ''}", fontsize=10)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=8, ncols=len(PLOTTED), loc="lower center")
+    figure.tight_layout(rect=(0, 0.1 / len(groups), 1, 1))
     figure.savefig(path, dpi=100)
 
 

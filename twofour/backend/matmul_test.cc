@@ -1,10 +1,12 @@
 #include "twofour/backend/matmul.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 
 #include "twofour/backend/backends.h"
 #include "twofour/backend/cpu/row_sharing.h"
@@ -231,6 +233,25 @@ TEST(Selection, DescribesEveryKernel) {
   ASSERT_EQ(infos.size(), kernel_list().size());
   EXPECT_EQ(infos.back().name, "matmul_f32_reference");
   EXPECT_EQ(infos.back().unavailable, "");
+}
+
+// The table of docs/kernels.md, without what it says about the machine.
+TEST(Documentation, NamesEveryKernelBestFirst) {
+#if !defined(__x86_64__)
+  GTEST_SKIP() << "the table is that of x86-64";
+#endif
+  std::ifstream page(TWOFOUR_SOURCE_DIR "/docs/kernels.md");
+  std::vector<std::string> found, want;
+  for (std::string line; std::getline(page, line);) {
+    if (!line.starts_with("| `")) continue;
+    found.push_back(line.substr(0, line.find('|', line.find("| ", line.find("| ", 2) + 2) + 2)));
+  }
+  for (const Kernel* kernel : kernel_list()) {
+    want.push_back(fmt::format("| `{}` | {} | {} ", kernel->name(),
+                               matmul_type_name(kernel->type()),
+                               kernel->sparse() ? "2:4" : "dense"));
+  }
+  EXPECT_EQ(found, want);
 }
 
 }  // namespace
