@@ -48,6 +48,7 @@ CpuFeatures detect() {
   f.avx512 = f.avx2 && os_avx512 && bit(leaf7.ebx, 16) && bit(leaf7.ebx, 17) &&
              bit(leaf7.ebx, 30) && bit(leaf7.ebx, 31);
   f.avx512_vnni = f.avx512 && bit(leaf7.ecx, 11);
+  f.avx512_vbmi = f.avx512_vnni && bit(leaf7.ecx, 1);
   f.avx512_vbmi2 = f.avx512 && bit(leaf7.ecx, 6);
   f.avx512_bf16 = f.avx512 && bit(leaf7_1.eax, 5);
   f.amx_bf16 = os_amx && bit(leaf7.edx, 22) && bit(leaf7.edx, 24);
@@ -86,6 +87,7 @@ std::vector<std::string> CpuFeatures::names() const {
   add(avx_vnni, "avx_vnni");
   add(avx512, "avx512");
   add(avx512_vnni, "avx512_vnni");
+  add(avx512_vbmi, "avx512_vbmi");
   add(avx512_vbmi2, "avx512_vbmi2");
   add(avx512_bf16, "avx512_bf16");
   add(amx_bf16, "amx_bf16");

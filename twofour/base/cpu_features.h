@@ -12,6 +12,7 @@ struct CpuFeatures {
   bool avx_vnni = false;
   bool avx512 = false;  // F, BW, DQ, VL; implies avx2
   bool avx512_vnni = false;
+  bool avx512_vbmi = false;  // with VNNI
   bool avx512_vbmi2 = false;
   bool avx512_bf16 = false;
   // Linux lets a process use AMX only once it has asked (arch_prctl): a kernel that does must ask.

@@ -22,6 +22,8 @@ struct PeakLoop {
 constexpr PeakLoop kLoops[] = {
     {"avx512vnni", MatmulType::kS8, "vpdpbusd zmm", &CpuFeatures::avx512_vnni,
      peak_loop_s8_avx512vnni},
+    {"avx512vbmi", MatmulType::kS8, "vpdpbusd zmm", &CpuFeatures::avx512_vbmi,
+     peak_loop_s8_avx512vnni},
     {"avx512", MatmulType::kF32, "vfmadd231ps zmm", &CpuFeatures::avx512, peak_loop_f32_avx512},
     {"avx2", MatmulType::kS8, "vpmaddubsw + vpmaddwd + vpaddd ymm", &CpuFeatures::avx2,
      peak_loop_s8_avx2},

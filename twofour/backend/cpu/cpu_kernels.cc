@@ -60,6 +60,15 @@ class CpuKernel : public Kernel {
 
 #if defined(__x86_64__)
 constexpr Spec kSpecs[] = {
+    {"spmm24_s8_avx512vbmi",
+     MatmulType::kS8,
+     true,
+     &CpuFeatures::avx512_vbmi,
+     "AVX-512 VBMI and VNNI",
+     {.lanes = 16},
+     spmm24_s8_avx512vbmi,
+     spmm24_s8_avx512vbmi_scratch,
+     true},
     {"spmm24_s8_avx512vnni",
      MatmulType::kS8,
      true,
