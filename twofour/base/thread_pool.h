@@ -19,8 +19,9 @@ class ThreadPool {
   int threads() const;
 
   // Calls task(index, thread) for each index in [0, count), each once, on any thread in [0,
-  // threads()). Returns when all are done. Not reentrant; one caller at a time. A task must not
-  // throw. The callable is passed by reference and costs no allocation.
+  // threads()). Returns when all are done. Not reentrant; one caller at a time, but a pool of
+  // one thread keeps no state and serves any number. A task must not throw. The callable is passed
+  // by reference and costs no allocation.
   template <class Task>
   void parallel_for(int64_t count, Task&& task) {
     run(

@@ -276,6 +276,23 @@ TEST(Engine, LoadsFromMemory) {
   EXPECT_EQ(engine->tokenizer().vocab_size(), 211);
 }
 
+// Many chunks, and for each token a row of output.
+TEST(Session, BatchGivesWhatItsSequencesGiveAlone) {
+  const ModelDirectory model = ModelDirectory::open(golden_path("minilm") / "model");
+  const auto engine = Engine::load(model.with_head(HeadKind::kNone, 0));
+  const PackedTokens tokens = random_tokens(engine->network(), 40, 3, 60);
+  std::vector<float> want;
+  for (size_t i = 0; i + 1 < tokens.offsets.size(); ++i) {
+    const int32_t begin = tokens.offsets[i], length = tokens.offsets[i + 1] - begin;
+    const std::vector<int32_t> offsets = {0, length};
+    const std::vector<float> alone =
+        run(engine, {std::span(tokens.ids).subspan(begin, length),
+                     std::span(tokens.type_ids).subspan(begin, length), offsets});
+    want.insert(want.end(), alone.begin(), alone.end());
+  }
+  for (int threads : {1, 2, 3}) EXPECT_EQ(run(engine, tokens.batch(), threads), want);
+}
+
 TEST(Session, SmallBatchesAfterLargeOnes) {
   const auto engine = Engine::load(int8_model("cross-encoder", 2));
   Session session(engine, {3});

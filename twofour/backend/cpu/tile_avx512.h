@@ -56,30 +56,12 @@ inline void store_scattered(const MatmulArgs& args, int64_t at, const int32_t* r
   }
 }
 
-template <class Function>
-inline void map_tile(float* values, int count, Function function) {
-  for (int i = 0; i < count; ++i) store(values + i * kVector, function(load(values + i * kVector)));
-}
-
-inline void activate_tile(ActivationKind kind, float* values, int count) {
-  switch (kind) {
-    case ActivationKind::kGelu:
-      return map_tile(values, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu(v); });
-    case ActivationKind::kGeluTanh:
-      return map_tile(values, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu_tanh(v); });
-    case ActivationKind::kRelu:
-      return map_tile(values, count, [](const F32x16& v) TWOFOUR_LAMBDA { return relu(v); });
-    case ActivationKind::kTanh:
-      return map_tile(values, count, [](const F32x16& v) TWOFOUR_LAMBDA { return tanh(v); });
-  }
-}
-
 // The results of `tokens` rows from `first` on, [token][B][lane] in packed order, by way of the
 // epilogue to where they belong.
 template <int B>
 void finish_tile(const PackedWeights& w, const PackedWeights::Panel& panel, const MatmulArgs& args,
                  int64_t first, int tokens, float* values) {
-  if (args.epilogue.activation) activate_tile(*args.epilogue.activation, values, tokens * B);
+  if (args.epilogue.activation) activate(*args.epilogue.activation, values, tokens * B * kLanes);
   const int32_t* rows = w.row_map.data() + panel.rows;
   const int32_t* store_map = w.store_map.as<int32_t>() + panel.rows;
   for (int t = 0; t < tokens; ++t, values += B * kLanes) {

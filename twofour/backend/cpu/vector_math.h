@@ -10,6 +10,8 @@
 #include <immintrin.h>
 #endif
 
+#include "twofour/graph/network.h"
+
 namespace twofour {
 namespace {
 
@@ -161,6 +163,27 @@ TWOFOUR_INLINE F32x16 load_lanes(const float* p, int64_t lanes) {
 }
 TWOFOUR_INLINE void store_lanes(float* p, int64_t lanes, const F32x16& v) {
   lanes == kVector ? store(p, v) : store_some(p, lanes, v);
+}
+
+template <class Function>
+TWOFOUR_INLINE void map_in_place(float* x, int64_t count, Function function) {
+  int64_t i = 0;
+  for (; i + kVector <= count; i += kVector) store(x + i, function(load(x + i)));
+  if (i < count) store_some(x + i, count - i, function(load_some(x + i, count - i)));
+}
+
+// In place.
+inline void activate(ActivationKind kind, float* x, int64_t count) {
+  switch (kind) {
+    case ActivationKind::kGelu:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu(v); });
+    case ActivationKind::kGeluTanh:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu_tanh(v); });
+    case ActivationKind::kRelu:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return relu(v); });
+    case ActivationKind::kTanh:
+      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return tanh(v); });
+  }
 }
 
 // quantize() of quant/quantize.h.

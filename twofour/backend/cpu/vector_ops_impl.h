@@ -7,26 +7,6 @@
 namespace twofour {
 namespace {
 
-template <class Function>
-TWOFOUR_INLINE void map_in_place(float* x, int64_t count, Function function) {
-  int64_t i = 0;
-  for (; i + kVector <= count; i += kVector) store(x + i, function(load(x + i)));
-  if (i < count) store_some(x + i, count - i, function(load_some(x + i, count - i)));
-}
-
-void activate(ActivationKind kind, float* x, int64_t count) {
-  switch (kind) {
-    case ActivationKind::kGelu:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu(v); });
-    case ActivationKind::kGeluTanh:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu_tanh(v); });
-    case ActivationKind::kRelu:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return relu(v); });
-    case ActivationKind::kTanh:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return tanh(v); });
-  }
-}
-
 void quantize(const float* x, int64_t count, float scale, int8_t* out) {
   int64_t i = 0;
   for (; i + kVector <= count; i += kVector) {
