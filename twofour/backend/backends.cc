@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cstdlib>
-
 #include "twofour/backend/cpu/cpu_kernels.h"
 #include "twofour/backend/reference/reference_kernels.h"
+#include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
+#include "twofour/base/setting.h"
 
 namespace twofour {
 namespace {
@@ -42,21 +42,29 @@ std::vector<KernelInfo> describe_kernels() {
 }
 
 const Kernel* forced_kernel(std::string_view name) {
-  std::string_view where = "force_kernel";
-  if (name.empty()) {
-    const char* variable = std::getenv("TWOFOUR_FORCE_KERNEL");
-    if (variable == nullptr || *variable == '\0') return nullptr;
-    name = variable;
-    where = "TWOFOUR_FORCE_KERNEL";
-  }
+  const Setting setting = option_or_variable("force_kernel", name, "TWOFOUR_FORCE_KERNEL");
+  if (setting.value.empty()) return nullptr;
   for (const Kernel* kernel : kernel_list()) {
-    if (kernel->name() != name) continue;
+    if (kernel->name() != setting.value) continue;
     if (auto reason = kernel->unavailable()) {
-      throw Error(where, fmt::format("kernel '{}' cannot run on this machine: {}", name, *reason));
+      throw Error(setting.where, fmt::format("kernel '{}' cannot run on this machine: {}",
+                                             setting.value, *reason));
     }
     return kernel;
   }
-  throw_unknown(where, name);
+  throw_unknown(setting.where, setting.value);
+}
+
+MatmulType float_precision(std::string_view name) {
+  const Setting setting = option_or_variable("precision", name, "TWOFOUR_PRECISION");
+  if (setting.value.empty() || setting.value == "f32") return MatmulType::kF32;
+  if (setting.value != "bf16") {
+    throw Error(setting.where, fmt::format("no precision is named '{}'", setting.value),
+                "There are: f32, bf16");
+  }
+  if (!cpu_features().avx512_bf16)
+    throw Error(setting.where, "bf16 needs AVX-512 BF16, which this machine lacks", "Use f32");
+  return MatmulType::kBf16;
 }
 
 const Kernel& select_kernel(const MatmulDesc& desc, const Kernel* forced) {

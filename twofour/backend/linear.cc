@@ -27,8 +27,6 @@ int64_t rows_per_task(int64_t m, int threads, bool fused) {
   return kRowGranule;
 }
 
-size_t element_bytes(MatmulType type) { return type == MatmulType::kF32 ? sizeof(float) : 1; }
-
 }  // namespace
 
 PackedLinear::PackedLinear(const Kernel& kernel, const MatmulDesc& desc, const WeightSource& source,
@@ -74,7 +72,7 @@ void PackedLinear::run_by_rows(ThreadPool& pool, const LinearArgs& args) const {
     const int64_t first = task * step;
     MatmulArgs tile;
     tile.m = std::min(step, args.m - first);
-    tile.x = static_cast<const std::byte*>(args.x) + first * desc_.k * element_bytes(desc_.type);
+    tile.x = static_cast<const std::byte*>(args.x) + first * desc_.k * input_bytes(desc_.type);
     tile.input_scale = args.input_scale;
     tile.scratch = args.scratch + thread * stride;
     tile.panel_end = static_cast<int64_t>(weights_.panels.size());

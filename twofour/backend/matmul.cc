@@ -5,8 +5,22 @@
 namespace twofour {
 
 std::string_view matmul_type_name(MatmulType type) {
-  return type == MatmulType::kF32 ? "f32" : "int8";
+  switch (type) {
+    case MatmulType::kF32:
+      return "f32";
+    case MatmulType::kBf16:
+      return "bf16";
+    case MatmulType::kS8:
+      return "int8";
+  }
+  __builtin_unreachable();
 }
+
+int64_t element_bytes(MatmulType type) {
+  return type == MatmulType::kF32 ? 4 : type == MatmulType::kBf16 ? 2 : 1;
+}
+
+int64_t input_bytes(MatmulType type) { return type == MatmulType::kS8 ? 1 : 4; }
 
 uint64_t PackedWeights::bytes() const {
   return weights.size() + metadata.size() + scales.size() + bias.size() + row_sums.size() +

@@ -1,7 +1,9 @@
 // y = x W^T + bias: descriptions, packed weights and the interface of a kernel.
 //
 //   x     [m, k]  f32 or s8, row-major
-//   W     [n, k]  f32, or s8 with one scale for each row; dense or 2:4-sparse along k
+//   W     [n, k]  f32, or s8 with one scale for each row; dense or 2:4-sparse along k. For bf16
+//   both
+//                 come in f32 and are rounded to bf16; sums are f32
 //   bias  [n]     f32
 //   y     [m, n]  f32, row-major
 #pragma once
@@ -20,9 +22,11 @@
 
 namespace twofour {
 
-enum class MatmulType { kF32, kS8 };
+enum class MatmulType { kF32, kBf16, kS8 };
 
-std::string_view matmul_type_name(MatmulType type);  // "f32", "int8"
+std::string_view matmul_type_name(MatmulType type);  // "f32", "bf16", "int8"
+int64_t element_bytes(MatmulType type);              // of a weight
+int64_t input_bytes(MatmulType type);                // of an element of x
 
 struct MatmulDesc {
   int64_t n = 0, k = 0;
@@ -69,8 +73,8 @@ struct PackedWeights {
 };
 
 struct WeightSource {
-  TensorView weight;              // F32 or I8 [n, k], zeros in place; aligned
-  std::span<const float> scales;  // [n] for s8, empty for f32
+  TensorView weight;              // I8 for int8, else F32 [n, k], zeros in place; aligned
+  std::span<const float> scales;  // [n] for int8, else empty
   std::span<const float> bias;    // [n] or empty
 };
 
@@ -84,7 +88,7 @@ struct Epilogue {
 // One tile: all m rows by the panels [panel_begin, panel_end).
 struct MatmulArgs {
   int64_t m = 0;
-  const void* x = nullptr;  // f32 or s8 [m, k] without gaps between rows
+  const void* x = nullptr;  // f32, or s8 for int8, [m, k] without gaps between rows
   float input_scale = 1;    // s8 only
   float* y = nullptr;       // [m, n]; may be null where the epilogue quantizes
   Epilogue epilogue;        // for kernels that fuse it

@@ -17,15 +17,14 @@ struct MatmulCase {
 
   WeightSource source() const {
     const Shape shape{desc.n, desc.k};
-    if (desc.type == MatmulType::kF32) {
+    if (desc.type == MatmulType::kS8) {
       return {
-          {DType::kF32, shape, reinterpret_cast<const std::byte*>(weight_f32.data())}, {}, bias};
+          {DType::kI8, shape, reinterpret_cast<const std::byte*>(weight_s8.data())}, scales, bias};
     }
-    return {
-        {DType::kI8, shape, reinterpret_cast<const std::byte*>(weight_s8.data())}, scales, bias};
+    return {{DType::kF32, shape, reinterpret_cast<const std::byte*>(weight_f32.data())}, {}, bias};
   }
   const void* x() const {
-    return desc.type == MatmulType::kF32 ? static_cast<const void*>(x_f32.data()) : x_s8.data();
+    return desc.type == MatmulType::kS8 ? static_cast<const void*>(x_s8.data()) : x_f32.data();
   }
 };
 
@@ -41,7 +40,7 @@ class CaseMaker {
     MatmulCase c;
     c.desc = desc;
     c.bias = floats(desc.n);
-    if (desc.type == MatmulType::kF32) {
+    if (desc.type != MatmulType::kS8) {
       c.weight_f32 = floats(desc.n * desc.k);
       if (desc.sparse) prune(c.weight_f32, desc, share, shuffled);
       c.x_f32 = floats(m * desc.k);

@@ -12,6 +12,8 @@
 #include "twofour/backend/cpu/row_sharing.h"
 #include "twofour/backend/matmul_cases.h"
 #include "twofour/backend/vector_ops.h"
+#include "twofour/base/cpu_features.h"
+#include "twofour/base/dtype.h"
 #include "twofour/base/error.h"
 #include "twofour/quant/quantize.h"
 
@@ -19,6 +21,10 @@ namespace twofour {
 namespace {
 
 using testing::HasSubstr;
+
+double operand(const MatmulCase& c, float value) {
+  return c.desc.type == MatmulType::kBf16 ? bf16_to_f32(f32_to_bf16(value)) : value;
+}
 
 std::vector<float> expected(const MatmulCase& c, int64_t m) {
   std::vector<float> y;
@@ -33,7 +39,8 @@ std::vector<float> expected(const MatmulCase& c, int64_t m) {
       } else {
         double sum = c.bias[row];
         for (int64_t j = 0; j < c.desc.k; ++j) {
-          sum += static_cast<double>(c.x_f32[i * c.desc.k + j]) * c.weight_f32[row * c.desc.k + j];
+          sum +=
+              operand(c, c.x_f32[i * c.desc.k + j]) * operand(c, c.weight_f32[row * c.desc.k + j]);
         }
         y.push_back(static_cast<float>(sum));
       }
@@ -161,9 +168,9 @@ TEST(Kernel, SaysWhyItCannot) {
     const MatmulType type = kernel->type();
     EXPECT_EQ(kernel->rejects({8, 12, type, true}), "k = 12 is not a multiple of 8");
     EXPECT_EQ(kernel->rejects({8, 16, type, false}), "the weight is not 2:4-sparse");
-    const bool f32 = type == MatmulType::kF32;
-    EXPECT_EQ(kernel->rejects({8, 16, f32 ? MatmulType::kS8 : MatmulType::kF32, true}),
-              f32 ? "computes f32, not int8" : "computes int8, not f32");
+    const MatmulType other = type == MatmulType::kF32 ? MatmulType::kS8 : MatmulType::kF32;
+    EXPECT_EQ(kernel->rejects({8, 16, other, true}),
+              fmt::format("computes {}, not {}", matmul_type_name(type), matmul_type_name(other)));
   }
 }
 
@@ -199,6 +206,7 @@ TEST(Selection, PrefersSparseKernelsForSparseWeights) {
   EXPECT_TRUE(select_kernel({64, 64, MatmulType::kS8, true}).sparse());
   EXPECT_FALSE(select_kernel({64, 64, MatmulType::kS8, false}).sparse());
   EXPECT_FALSE(select_kernel({64, 12, MatmulType::kS8, true}).sparse());
+  EXPECT_EQ(select_kernel({64, 64, MatmulType::kBf16, true}).sparse(), cpu_features().avx512_bf16);
 }
 
 TEST(Selection, ForcesWhereItCan) {

@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
-
 #include "twofour/backend/cpu/vector_tables.h"
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
+#include "twofour/base/setting.h"
 
 namespace twofour {
 
@@ -35,20 +34,16 @@ const VectorOps& vector_ops() {
 }
 
 Attention select_attention(std::string_view name) {
-  std::string_view where = "attention";
-  if (name.empty()) {
-    const char* variable = std::getenv("TWOFOUR_ATTENTION");
-    if (variable != nullptr) name = variable;
-    where = "TWOFOUR_ATTENTION";
-  }
-  if (name.empty() || name == "f32") return vector_ops().attention;
-  if (name != "bf16") {
-    throw Error(where, fmt::format("no attention is named '{}'", name), "There are: f32, bf16");
+  const Setting setting = option_or_variable("attention", name, "TWOFOUR_ATTENTION");
+  if (setting.value.empty() || setting.value == "f32") return vector_ops().attention;
+  if (setting.value != "bf16") {
+    throw Error(setting.where, fmt::format("no attention is named '{}'", setting.value),
+                "There are: f32, bf16");
   }
 #if defined(__x86_64__)
   if (cpu_features().avx512_bf16) return attention_bf16_avx512;
 #endif
-  throw Error(where, "bf16 needs AVX-512 BF16, which this machine lacks", "Use f32");
+  throw Error(setting.where, "bf16 needs AVX-512 BF16, which this machine lacks", "Use f32");
 }
 
 }  // namespace twofour

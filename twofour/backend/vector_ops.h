@@ -40,9 +40,10 @@ struct VectorOps {
   void (*quantize)(const float* x, int64_t count, float scale, int8_t* out);
 
   // out = (x - mean) / sqrt(variance + epsilon) * gamma + beta, where x = a + b; b may be null. out
-  // may be a or b.
+  // may be a or b. `quantized` gets quantize() of it with output_scale, unless null.
   void (*layer_norm)(const float* a, const float* b, const float* gamma, const float* beta,
-                     int64_t width, float epsilon, float* out);
+                     int64_t width, float epsilon, float* out, int8_t* quantized,
+                     float output_scale);
 
   void (*add)(const float* a, const float* b, int64_t count, float* out);
 

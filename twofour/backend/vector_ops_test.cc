@@ -80,7 +80,8 @@ TEST_P(EveryTable, LayerNormMatchesDoubles) {
     for (int64_t i = 0; i < width; ++i)
       variance += std::pow(a[i] + b[i] - mean, 2) / static_cast<double>(width);
     std::vector<float> out(width);
-    ops().layer_norm(a.data(), b.data(), gamma.data(), beta.data(), width, 1e-12f, out.data());
+    ops().layer_norm(a.data(), b.data(), gamma.data(), beta.data(), width, 1e-12f, out.data(),
+                     nullptr, 0);
     if (width == 1) continue;  // no variance: rounding decides
     for (int64_t i = 0; i < width; ++i) {
       ASSERT_NEAR(out[i], (a[i] + b[i] - mean) / std::sqrt(variance + 1e-12) * gamma[i] + beta[i],
@@ -180,9 +181,14 @@ TEST_P(EveryTable, GivesTheSameBitsAsThePortableOne) {
   ops().activate(ActivationKind::kGelu, a.data(), 1001);
   portable.activate(ActivationKind::kGelu, b.data(), 1001);
   EXPECT_EQ(a, b);
-  ops().layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, a.data());
-  portable.layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, b.data());
+  std::vector<int8_t> p(1001), q(1001);
+  ops().layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, a.data(), p.data(), 0.03f);
+  portable.layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, b.data(), q.data(),
+                      0.03f);
   EXPECT_EQ(a, b);
+  EXPECT_EQ(p, q);
+  portable.quantize(b.data(), 1001, 0.03f, q.data());
+  EXPECT_EQ(p, q);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EveryTable, testing::ValuesIn(vector_ops_list()),

@@ -147,7 +147,7 @@ std::map<std::string, std::string> small_files(const ModelDirectory& model) {
 }  // namespace
 
 std::shared_ptr<const Engine> load_as_if(const ModelDirectory& model, const AsIf& as_if,
-                                         Console& console) {
+                                         const EngineOptions& options, Console& console) {
   const Network network = build_network(model.config());
   check_parameters(network, model);
   check_dense_float(model, network);
@@ -164,7 +164,7 @@ std::shared_ptr<const Engine> load_as_if(const ModelDirectory& model, const AsIf
   std::map<std::string, std::span<const std::byte>> files{
       {"model.safetensors", {weights.data(), weights.size()}}};
   for (const auto& [name, text] : texts) files[name] = std::as_bytes(std::span(text));
-  return Engine::load(ModelDirectory::from_memory(files, model.origin()));
+  return Engine::load(ModelDirectory::from_memory(files, model.origin()), options);
 }
 
 }  // namespace twofour::cli

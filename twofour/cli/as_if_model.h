@@ -17,6 +17,6 @@ struct AsIf {
 // Throws Error unless `model` is float and none of its encoder's layers is 2:4. Layers that cannot
 // be 2:4 become int8 alone.
 std::shared_ptr<const Engine> load_as_if(const ModelDirectory& model, const AsIf& as_if,
-                                         Console& console);
+                                         const EngineOptions& options, Console& console);
 
 }  // namespace twofour::cli

@@ -11,6 +11,7 @@
 #include "twofour/cli/bench_layers.h"
 #include "twofour/cli/bench_models.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/engine_options.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/io/file.h"
 
@@ -22,7 +23,8 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kExamples =
     R"(Runs batches of random tokens through the engine: no tokenizer, no padding. spread is the interquartile range
 over the median. With --against, runs of both models alternate; ratio is the other's time over this model's,
-the median over pairs of runs with their quartiles: above 1, MODEL is faster.
+the median over pairs of runs with their quartiles: above 1, MODEL is faster. --precision and --attention are
+MODEL's; the other runs as it does by default, so that a model can be measured against itself.
 
 --as-if measures what a dense float model would gain on this machine if it were trained to be int8, or 2:4
 sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
@@ -37,6 +39,7 @@ exceed, since it skips half of the counted operations.
 Examples:
   twofour bench runs/sparse/model --batch 1,8 --tokens 32,128 --threads 1,2
   twofour bench runs/sparse/model --against runs/dense/model --json
+  twofour bench my-model --precision bf16 --attention bf16 --against my-model
   twofour bench my-model --as-if sparse-int8 --share-rows 2
   twofour bench --gemm --tokens 1,64)";
 
@@ -46,6 +49,7 @@ constexpr const char* kNoQuality =
 
 struct Options {
   std::filesystem::path model, against, out;
+  EngineOptions engine;
   std::string as_if;
   int share_rows = 1;
   bool gemm = false;
@@ -80,6 +84,7 @@ Json to_json(const Options& options, const Measured& measured) {
   Json json = {{"model", options.model.string()}};
   json.update(machine_json());
   json["kernels"] = kernels_of(*measured.model);
+  json.update(engine_options_json(*measured.model));
   json["memory_bytes"] = measured.model->packed_bytes();
   json["repeat"] = options.repeat;
   json["results"] = to_json(measured.results, measured.other != nullptr);
@@ -100,8 +105,11 @@ void print_machine(std::ostream& out) {
 
 void print_tables(const Options& options, const Measured& measured, std::ostream& out) {
   print_machine(out);
-  out << fmt::format("kernels  {}\nruns     {} each after {} to warm up\n",
-                     fmt::join(kernels_of(*measured.model), ", "), options.repeat, kWarmUps);
+  const EngineOptions& engine = measured.model->options();
+  out << fmt::format("kernels  {}\nfloats   products {}, attention {}\n",
+                     fmt::join(kernels_of(*measured.model), ", "), engine.precision,
+                     engine.attention);
+  out << fmt::format("runs     {} each after {} to warm up\n", options.repeat, kWarmUps);
   if (!options.as_if.empty()) {
     out << fmt::format("as if    {}{}, against the model as it is\nquality  {}\n", options.as_if,
                        options.as_if == "sparse-int8"
@@ -137,13 +145,13 @@ std::vector<BenchCase> cases_of(const Options& options) {
 Measured load(const Options& options, Console& console) {
   Measured measured;
   if (options.as_if.empty()) {
-    measured.model = Engine::load(options.model);
+    measured.model = Engine::load(options.model, options.engine);
     if (!options.against.empty()) measured.other = Engine::load(options.against);
     return measured;
   }
   const ModelDirectory dense = ModelDirectory::open(options.model);
   const AsIf as_if{options.as_if == "sparse-int8", options.share_rows};
-  measured.model = load_as_if(dense, as_if, console);
+  measured.model = load_as_if(dense, as_if, options.engine, console);
   measured.other = Engine::load(dense);
   return measured;
 }
@@ -214,6 +222,7 @@ Command add_bench(CLI::App& root, Console& console) {
   auto* against =
       app->add_option("--against", options->against, "Another model, run in turns with this one")
           ->type_name("MODEL");
+  add_engine_options(*app, options->engine);
   auto* as_if = app->add_option("--as-if", options->as_if,
                                 "What this dense float model would gain: int8 or sparse-int8")
                     ->check(CLI::IsMember({"int8", "sparse-int8"}))
@@ -237,7 +246,9 @@ Command add_bench(CLI::App& root, Console& console) {
                       ->capture_default_str()
                       ->delimiter(',')
                       ->check(CLI::Range(1, 1024));
-  for (auto* option : {against, as_if, batch, threads}) gemm->excludes(option);
+  for (auto* option : {against, as_if, batch, threads, app->get_option("--precision"),
+                       app->get_option("--attention")})
+    gemm->excludes(option);
   app->add_option("--repeat", options->repeat, "Measured runs of each case")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000000));

@@ -62,6 +62,28 @@ TEST(Bench, MeasuresEveryCaseAndTheRatio) {
               HasSubstr("sequences/s"));
 }
 
+TEST(Bench, SaysWhichPrecisionRan) {
+  const std::vector<std::string> arguments = {
+      "bench", model("minilm"), "--against", model("minilm"), "--repeat", "2", "--tokens", "8"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), arguments.begin(), arguments.end());
+    return run_command(more);
+  };
+  EXPECT_THAT(with({}).out, HasSubstr("floats   products f32, attention f32"));
+  EXPECT_EQ(with({"--precision", "fp16"}).code, 2);
+  const Outcome bf16 = with({"--precision", "bf16", "--attention", "bf16", "--json"});
+  if (!cpu_features().avx512_bf16) {
+    EXPECT_EQ(bf16.code, 1);
+    EXPECT_THAT(bf16.err, HasSubstr("bf16 needs AVX-512 BF16"));
+    return;
+  }
+  ASSERT_EQ(bf16.code, 0) << bf16.err;
+  const json result = json::parse(bf16.out);
+  EXPECT_EQ(result["precision"], "bf16");
+  EXPECT_EQ(result["attention"], "bf16");
+  EXPECT_THAT(result["kernels"], ElementsAre("matmul_bf16_avx512bf16"));
+}
+
 TEST(Bench, RefusesWrongInput) {
   EXPECT_EQ(run_command({"bench", model("bert-uncased"), "--repeat", "2", "--tokens", "8"}).code,
             0);
@@ -84,7 +106,7 @@ std::shared_ptr<const Engine> as_if(const ModelDirectory& model) {
   std::istringstream in;
   std::ostringstream out;
   Console console({in, out, out});
-  return load_as_if(model, {.sparse = true, .share_rows = 2}, console);
+  return load_as_if(model, {.sparse = true, .share_rows = 2}, {}, console);
 }
 
 TEST(AsIf, IsTheModelThatPruningAndCalibrationWouldWrite) {
@@ -210,6 +232,7 @@ TEST(Gemm, PeaksOfTheInstructionsThatThisMachineHas) {
   EXPECT_EQ(measure_peak("avx2", MatmulType::kS8).has_value(), cpu_features().avx2);
   EXPECT_EQ(measure_peak("avx512", MatmulType::kF32).has_value(), cpu_features().avx512);
   EXPECT_EQ(measure_peak("avx512vnni", MatmulType::kS8).has_value(), cpu_features().avx512_vnni);
+  EXPECT_EQ(measure_peak("avx512bf16", MatmulType::kBf16).has_value(), cpu_features().avx512_bf16);
   EXPECT_FALSE(measure_peak("reference", MatmulType::kF32));
   const auto peak = measure_peak("avx2", MatmulType::kF32);
   EXPECT_EQ(peak.has_value(), cpu_features().avx2);

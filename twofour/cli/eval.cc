@@ -6,6 +6,7 @@
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/engine_options.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/pair_scoring.h"
 #include "twofour/cli/stopwatch.h"
@@ -34,6 +35,7 @@ struct Options {
   std::filesystem::path trec_run, scores, run, out;
   int threads = 0;
   int64_t max_length = 0;
+  EngineOptions engine;
   MetricOptions metric;
   bool json = false;
 };
@@ -48,7 +50,7 @@ struct Evaluation {
 };
 
 void score_with_model(const Options& options, Evaluation& evaluation, Console& console) {
-  const auto engine = Engine::load(options.inputs.front());
+  const auto engine = Engine::load(options.inputs.front(), options.engine);
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(engine, {.threads = threads, .max_length = options.max_length});
   evaluation.data =
@@ -69,6 +71,7 @@ void score_with_model(const Options& options, Evaluation& evaluation, Console& c
                       {"seconds", seconds},
                       {"pairs_per_second", static_cast<double>(scores.size()) / seconds},
                       {"memory_bytes", engine->packed_bytes()}};
+  evaluation.speed.update(engine_options_json(*engine));
 }
 
 Evaluation evaluate(const Options& options, Console& console) {
@@ -159,6 +162,7 @@ Command add_eval(CLI::App& root, Console& console) {
       ->required()
       ->expected(1, 2)
       ->type_name("MODEL DATA");
+  add_engine_options(*app, options->engine);
   app->add_option("--trec-run", options->trec_run, "Evaluate this TREC run instead of a model")
       ->type_name("FILE");
   app->add_option("--scores", options->scores,

@@ -10,6 +10,7 @@ namespace twofour::cli {
 double peak_loop_f32_avx2(int64_t rounds);
 double peak_loop_s8_avx2(int64_t rounds);
 double peak_loop_f32_avx512(int64_t rounds);
+double peak_loop_bf16_avx512bf16(int64_t rounds);
 double peak_loop_s8_avx512vnni(int64_t rounds);
 
 }  // namespace twofour::cli

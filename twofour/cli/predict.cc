@@ -10,6 +10,7 @@
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/engine_options.h"
 #include "twofour/cli/lexical_candidates.h"
 #include "twofour/cli/pair_scoring.h"
 #include "twofour/cli/stopwatch.h"
@@ -38,6 +39,7 @@ Examples:
 
 struct Options {
   std::filesystem::path model;
+  EngineOptions engine;
   std::string input = "-";
   std::filesystem::path output, documents;
   std::string query;
@@ -258,7 +260,7 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
 
 int run_predict(const Options& options, Console& console) {
   const int threads = options.threads > 0 ? options.threads : available_cores();
-  PairScoring scoring(Engine::load(options.model),
+  PairScoring scoring(Engine::load(options.model, options.engine),
                       {.threads = threads, .max_length = options.max_length});
   return options.documents.empty() ? predict_rows(options, scoring, console)
                                    : search(options, scoring, console);
@@ -272,6 +274,7 @@ Command add_predict(CLI::App& root, Console& console) {
       "predict", "Scores of pairs, embeddings of texts, or the best documents for a query");
   app->footer(kExamples);
   app->add_option("model", options->model, "Model directory")->required()->type_name("MODEL");
+  add_engine_options(*app, options->engine);
   auto* input = app->add_option("--input", options->input, "TSV or JSON Lines; - is standard input")
                     ->capture_default_str()
                     ->type_name("FILE");

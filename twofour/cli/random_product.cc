@@ -60,11 +60,10 @@ RandomProduct::RandomProduct(const Kernel& kernel, int64_t n, int64_t k, int sha
 void RandomProduct::set_rows(int64_t m, int threads) {
   m_ = m;
   const MatmulDesc& desc = linear_.desc();
+  x_ = AlignedBuffer(m * desc.k * input_bytes(desc.type));
   if (desc.type == MatmulType::kS8) {
-    x_ = AlignedBuffer(m * desc.k);
     fill(std::span(x_.as<int8_t>(), m * desc.k));
   } else {
-    x_ = AlignedBuffer(m * desc.k * sizeof(float));
     fill(std::span(x_.as<float>(), m * desc.k));
   }
   y_ = AlignedBuffer(m * desc.n * sizeof(float));

@@ -39,6 +39,7 @@ const Tokenizer& Engine::tokenizer() const {
 int64_t Engine::output_width() const {
   return state_->network.values[state_->network.output].width;
 }
+const EngineOptions& Engine::options() const { return state_->plan.options; }
 std::vector<LayerInfo> Engine::layers() const { return state_->plan.layers; }
 uint64_t Engine::packed_bytes() const { return state_->plan.packed_bytes; }
 

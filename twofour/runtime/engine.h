@@ -25,12 +25,16 @@ struct EngineOptions {
   // Precision of attention's own products: "f32", the default, or "bf16" where the machine has
   // AVX-512 BF16. TWOFOUR_ATTENTION has the same meaning and is read when this is empty.
   std::string attention = {};
+  // Precision of the products of layers whose weights are float: "f32", the default, or "bf16"
+  // where the machine has AVX-512 BF16: weights and activations are rounded to bf16, sums are f32.
+  // TWOFOUR_PRECISION has the same meaning and is read when this is empty.
+  std::string precision = {};
 };
 
 struct LayerInfo {
   std::string name;
   int64_t n = 0, k = 0;
-  std::string type;  // "f32", "int8"
+  std::string type;  // "f32", "bf16", "int8"
   bool sparse = false;
   int share_rows = 1;
   std::string kernel;  // "spmm24_s8_avx512vnni"
@@ -50,6 +54,8 @@ class TWOFOUR_API Engine {
   const Network& network() const;
   const Tokenizer& tokenizer() const;
   int64_t output_width() const;
+  // As they took effect: without empty strings, but for force_kernel.
+  const EngineOptions& options() const;
   std::vector<LayerInfo> layers() const;
   uint64_t packed_bytes() const;
 

@@ -93,6 +93,23 @@ TEST_P(Golden, LastHiddenStateEqualsPyTorch) {
   }
 }
 
+TEST_P(GoldenHead, Bf16ProductsAreClose) {
+  const auto model = golden_path(GetParam()) / "model";
+  if (!cpu_features().avx512_bf16) {
+    EXPECT_THAT(error_of([&] { Engine::load(model, {.precision = "bf16"}); }),
+                HasSubstr("bf16 needs AVX-512 BF16"));
+    return;
+  }
+  const auto golden = Safetensors::open(golden_path(GetParam()) / "golden.safetensors");
+  const PackedTokens tokens = golden_tokens(golden);
+  const auto engine = Engine::load(model, {.precision = "bf16"});
+  EXPECT_EQ(engine->options().precision, "bf16");
+  for (const LayerInfo& layer : engine->layers()) EXPECT_EQ(layer.type, "bf16") << layer.name;
+  const std::vector<float> found = run(engine, tokens.batch());
+  EXPECT_NE(found, run(Engine::load(model), tokens.batch()));
+  expect_close(found, golden.get("output").as<float>(), 0.03);
+}
+
 std::string layout_name(const testing::TestParamInfo<const char*>& info) {
   std::string name = info.param;
   std::replace(name.begin(), name.end(), '-', '_');
@@ -196,6 +213,18 @@ class Errors : public testing::Test {
   std::shared_ptr<const Engine> engine_ = Engine::load(golden_path("cross-encoder") / "model");
   Session session_{engine_};
 };
+
+TEST_F(Errors, OfOptions) {
+  const auto model = golden_path("cross-encoder") / "model";
+  EXPECT_EQ(error_of([&] { Engine::load(model, {.precision = "fp16"}); }),
+            "[precision] no precision is named 'fp16'. There are: f32, bf16");
+  ASSERT_EQ(setenv("TWOFOUR_PRECISION", "int4", 1), 0);
+  EXPECT_THAT(error_of([&] { Engine::load(model); }),
+              HasSubstr("[TWOFOUR_PRECISION] no precision is named 'int4'"));
+  ASSERT_EQ(unsetenv("TWOFOUR_PRECISION"), 0);
+  EXPECT_EQ(engine_->options().precision, "f32");
+  EXPECT_EQ(engine_->options().attention, "f32");
+}
 
 TEST_F(Errors, OfABatch) {
   EXPECT_EQ(error({1, 2}, {0, 0}, {0, 2}), "no error");

@@ -27,9 +27,13 @@ class Planner {
       : network_(network),
         model_(model),
         forced_(forced_kernel(options.force_kernel)),
+        float_type_(float_precision(options.precision)),
         readers_(find_readers(network)) {
     plan_.values.resize(network.values.size());
     plan_.attention = select_attention(options.attention);
+    plan_.options = {std::string(forced_ == nullptr ? "" : forced_->name()),
+                     plan_.attention == select_attention("f32") ? "f32" : "bf16",
+                     std::string(matmul_type_name(float_type_))};
   }
 
   Plan make() {
@@ -130,7 +134,7 @@ class Planner {
   }
 
   void pack_linear(Step& step) {
-    const StackedLinear linear = load_linear(network_, model_, step.parts);
+    const StackedLinear linear = load_linear(network_, model_, step.parts, float_type_);
     const Kernel& kernel = select_kernel(linear.desc, forced_);
     step.linear = std::make_unique<PackedLinear>(kernel, linear.desc, linear.source(),
                                                  fused_activation(step));
@@ -240,6 +244,7 @@ class Planner {
   const Network& network_;
   const ModelDirectory& model_;
   const Kernel* forced_;
+  MatmulType float_type_;
   std::vector<std::vector<size_t>> readers_;
   Plan plan_;
   std::vector<bool> free_;

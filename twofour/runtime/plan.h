@@ -46,6 +46,7 @@ struct Plan {
   std::vector<Slot> slots;
   std::vector<LayerInfo> layers;
   Attention attention = nullptr;
+  EngineOptions options;  // as Engine::options() gives them
   uint64_t packed_bytes = 0;
 };
 

@@ -50,7 +50,7 @@ WeightSource StackedLinear::source() const {
 }
 
 StackedLinear load_linear(const Network& network, const ModelDirectory& model,
-                          std::span<const Op* const> parts) {
+                          std::span<const Op* const> parts, MatmulType float_type) {
   const bool int8 = is_int8(network, model, *parts[0]);
   std::vector<Tensor> weights, scales, biases;
   for (const Op* op : parts) {
@@ -61,8 +61,8 @@ StackedLinear load_linear(const Network& network, const ModelDirectory& model,
     biases.push_back(to_f32(model.tensor(bias), bias));
   }
   StackedLinear out{{}, stack(weights), stack(scales), stack(biases)};
-  out.desc = {out.weight.shape()[0], out.weight.shape()[1],
-              int8 ? MatmulType::kS8 : MatmulType::kF32, is_sparse24(out.weight)};
+  out.desc = {out.weight.shape()[0], out.weight.shape()[1], int8 ? MatmulType::kS8 : float_type,
+              is_sparse24(out.weight)};
   return out;
 }
 

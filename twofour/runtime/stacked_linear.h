@@ -23,10 +23,10 @@ struct StackedLinear {
 
 bool is_int8(const Network& network, const ModelDirectory& model, const Op& linear);
 
-// `parts` are kLinear with inputs of the same width and weights of one type. Throws Error: a tensor
-// of an unexpected type.
+// `parts` are kLinear with inputs of the same width and weights of one type; `float_type` is what
+// those that are not int8 are multiplied in. Throws Error: a tensor of an unexpected type.
 StackedLinear load_linear(const Network& network, const ModelDirectory& model,
-                          std::span<const Op* const> parts);
+                          std::span<const Op* const> parts, MatmulType float_type);
 
 // Whether one product for all `parts` loses nothing: they read one value, their weights are of one
 // type, and all or none of them are 2:4.

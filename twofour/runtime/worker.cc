@@ -15,6 +15,12 @@ size_t attention_bytes(int64_t length, int64_t head_dim) {
   return round_up(attention_scratch_bytes(length, head_dim));
 }
 
+// A row of the word embeddings: somewhere in a table that no cache holds.
+void prefetch(const float* row, int64_t width) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  for (int64_t i = 0; i < width; i += kLine) __builtin_prefetch(row + i);
+}
+
 }  // namespace
 
 Worker::Worker(const Network& network, const Plan& plan, ThreadPool& pool)
@@ -123,6 +129,7 @@ void Worker::embed(const Step& step) {
     const int64_t first = begin(sequence);
     for (int64_t t = 0; t < length(sequence); ++t) {
       const int64_t token = base + first + t;
+      if (t + 1 < length(sequence)) prefetch(word + batch_.ids[token + 1] * width, width);
       float* out = f32(step.output) + (first + t) * width;
       ops_.add(word + batch_.ids[token] * width, type + batch_.type_ids[token] * width, width, out);
       ops_.add(out, position + t * width, width, out);
@@ -184,13 +191,15 @@ void Worker::normalize_layer(const Step& step) {
   const float* gamma = step.parameters[0].as<float>().data();
   const float* beta = step.parameters[1].as<float>().data();
   const auto epsilon = static_cast<float>(step.op->epsilon);
+  int8_t* quantized = s8(step.output);
+  const float scale = plan_.values[step.output].scale;
   for_rows(rows(step.output), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* residual = step.residual == kNoValue ? nullptr : f32(step.residual) + i * width;
       ops_.layer_norm(f32(step.input) + i * width, residual, gamma, beta, width, epsilon,
-                      f32(step.output) + i * width);
+                      f32(step.output) + i * width,
+                      quantized == nullptr ? nullptr : quantized + i * width, scale);
     }
-    quantize_rows(step.output, begin, end);
   });
 }
 

@@ -101,9 +101,8 @@ void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first, i
       const F32x16 x = load(b.out + i * b.width + d) * inverse;
       const int64_t at = (first + i) * args.out_stride + d;
       if (args.out != nullptr) store_lanes(args.out + at, lanes, x);
-      if (args.quantized == nullptr) continue;
-      const I8x16 q = quantize16(x, args.output_scale);
-      std::memcpy(args.quantized + at, &q, lanes);
+      if (args.quantized != nullptr)
+        store_lanes(args.quantized + at, lanes, quantize16(x, args.output_scale));
     }
   }
 }

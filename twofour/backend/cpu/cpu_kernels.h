@@ -19,6 +19,10 @@ void spmm24_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args);
 size_t spmm24_s8_avx512vnni_scratch(const PackedWeights& w, int64_t m);
 void matmul_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args);
 size_t matmul_s8_avx512vnni_scratch(const PackedWeights& w, int64_t m);
+void spmm24_bf16_avx512bf16(const PackedWeights& w, const MatmulArgs& args);
+size_t spmm24_bf16_avx512bf16_scratch(const PackedWeights& w, int64_t m);
+void matmul_bf16_avx512bf16(const PackedWeights& w, const MatmulArgs& args);
+size_t matmul_bf16_avx512bf16_scratch(const PackedWeights& w, int64_t m);
 void spmm24_f32_avx512(const PackedWeights& w, const MatmulArgs& args);
 void matmul_f32_avx512(const PackedWeights& w, const MatmulArgs& args);
 

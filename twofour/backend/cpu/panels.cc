@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "twofour/backend/cpu/row_sharing.h"
+#include "twofour/base/dtype.h"
 
 namespace twofour {
 namespace {
@@ -82,15 +83,30 @@ void pack_row_data(const WeightSource& source, PackedWeights& packed) {
   }
 }
 
-template <class T>
+// A weight as kernels hold it: bf16 in bits.
+template <class Packed>
+Packed pack_value(float value) {
+  return f32_to_bf16(value);
+}
+template <>
+float pack_value<float>(float value) {
+  return value;
+}
+template <class Packed>
+Packed pack_value(int8_t value) {
+  return value;
+}
+
+template <class Packed, class T>
 void copy_dense(const T* weight, PackedWeights& packed, const PackedWeights::Panel& panel,
                 int lanes, int step) {
-  T* out = packed.weights.as<T>() + panel.weights;
+  Packed* out = packed.weights.as<Packed>() + panel.weights;
   for (int64_t j0 = 0; j0 < packed.k_padded; j0 += step) {
     for (int position = 0; position < panel.blocks * lanes; ++position) {
       const int32_t row = packed.row_map[panel.rows + position];
       for (int64_t j = j0; j < j0 + step; ++j) {
-        *out++ = row >= 0 && j < packed.k ? weight[row * packed.k + j] : T{0};
+        *out++ =
+            row >= 0 && j < packed.k ? pack_value<Packed>(weight[row * packed.k + j]) : Packed{0};
       }
     }
   }
@@ -114,12 +130,17 @@ uint8_t group_pattern(const T* weight, int64_t k, const int32_t* rows, int count
 
 // What a lane holds of one step: the non-zeros of so many groups, next to each other or a vector
 // apart.
-template <class T>
+template <class Packed>
 struct LaneLayout;
 template <>
 struct LaneLayout<int8_t> {
   static constexpr int kGroups = 2;
   static int64_t at(int, int64_t lane, int i) { return lane * 4 + i; }
+};
+template <>
+struct LaneLayout<uint16_t> {
+  static constexpr int kGroups = 1;
+  static int64_t at(int, int64_t lane, int i) { return lane * 2 + i; }
 };
 template <>
 struct LaneLayout<float> {
@@ -129,10 +150,10 @@ struct LaneLayout<float> {
 
 // One step of one lane: its pattern, then the values that it selects in each of the blocks that
 // share it.
-template <class T>
+template <class Packed, class T>
 class LanePacker {
  public:
-  using Layout = LaneLayout<T>;
+  using Layout = LaneLayout<Packed>;
   static constexpr int kValues = 2 * Layout::kGroups;
 
   LanePacker(const T* weight, PackedWeights& packed, const PackedWeights::Panel& panel, int lanes)
@@ -154,12 +175,13 @@ class LanePacker {
     packed_.metadata.as<uint8_t>()[panel_.metadata + (step * patterns_ + pattern) * lanes_ + lane] =
         byte;
     for (int b = 0; b < panel_.shared; ++b) {
-      T* out = packed_.weights.as<T>() + panel_.weights +
-               (step * panel_.blocks + first_block + b) * lanes_ * kValues;
+      Packed* out = packed_.weights.as<Packed>() + panel_.weights +
+                    (step * panel_.blocks + first_block + b) * lanes_ * kValues;
       const int32_t row = rows[b * lanes_];
       for (int i = 0; i < kValues; ++i) {
         const int64_t column = step * 4 * Layout::kGroups + i / 2 * 4 + ((byte >> (2 * i)) & 3);
-        out[Layout::at(lanes_, lane, i)] = row < 0 ? T{0} : weight_[row * packed_.k + column];
+        out[Layout::at(lanes_, lane, i)] =
+            row < 0 ? Packed{0} : pack_value<Packed>(weight_[row * packed_.k + column]);
       }
     }
   }
@@ -172,20 +194,20 @@ class LanePacker {
   int patterns_;
 };
 
-template <class T>
+template <class Packed, class T>
 void pack_lanes(const T* weight, PackedWeights& packed, int lanes) {
-  const int64_t steps = packed.k / (4 * LaneLayout<T>::kGroups);
+  const int64_t steps = packed.k / (4 * LaneLayout<Packed>::kGroups);
   int64_t elements = 0, metadata = 0;
   for (auto& panel : packed.panels) {
     panel.weights = elements;
     panel.metadata = metadata;
-    elements += steps * panel.blocks * lanes * LanePacker<T>::kValues;
+    elements += steps * panel.blocks * lanes * LanePacker<Packed, T>::kValues;
     metadata += steps * (panel.blocks / panel.shared) * lanes;
   }
-  packed.weights = AlignedBuffer(elements * sizeof(T));
+  packed.weights = AlignedBuffer(elements * sizeof(Packed));
   packed.metadata = AlignedBuffer(metadata);
   for (const auto& panel : packed.panels) {
-    LanePacker<T> lane_packer(weight, packed, panel, lanes);
+    LanePacker<Packed, T> lane_packer(weight, packed, panel, lanes);
     for (int64_t step = 0; step < steps; ++step) {
       for (int pattern = 0; pattern < panel.blocks / panel.shared; ++pattern) {
         for (int lane = 0; lane < lanes; ++lane) lane_packer.pack(step, pattern, lane);
@@ -234,12 +256,18 @@ PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int
     elements += panel.blocks * lanes * packed.k_padded;
   }
   pack_row_data(source, packed);
-  packed.weights = AlignedBuffer(elements * dtype_bytes(source.weight.dtype));
+  packed.weights = AlignedBuffer(elements * element_bytes(desc.type));
   for (const auto& panel : packed.panels) {
-    if (desc.type == MatmulType::kF32) {
-      copy_dense(reinterpret_cast<const float*>(source.weight.data), packed, panel, lanes, step);
-    } else {
-      copy_dense(reinterpret_cast<const int8_t*>(source.weight.data), packed, panel, lanes, step);
+    switch (desc.type) {
+      case MatmulType::kF32:
+        copy_dense<float>(source.weight.as<float>().data(), packed, panel, lanes, step);
+        break;
+      case MatmulType::kBf16:
+        copy_dense<uint16_t>(source.weight.as<float>().data(), packed, panel, lanes, step);
+        break;
+      case MatmulType::kS8:
+        copy_dense<int8_t>(source.weight.as<int8_t>().data(), packed, panel, lanes, step);
+        break;
     }
   }
   return packed;
@@ -255,10 +283,16 @@ PackedWeights pack_sparse24(const MatmulDesc& desc, const WeightSource& source, 
   append_singles(packed, plan.singles, lanes);
   packed.share_rows = plan.singles.empty() ? (plan.pairs.empty() ? 4 : 2) : 1;
   pack_row_data(source, packed);
-  if (desc.type == MatmulType::kF32) {
-    pack_lanes(source.weight.as<float>().data(), packed, lanes);
-  } else {
-    pack_lanes(source.weight.as<int8_t>().data(), packed, lanes);
+  switch (desc.type) {
+    case MatmulType::kF32:
+      pack_lanes<float>(source.weight.as<float>().data(), packed, lanes);
+      break;
+    case MatmulType::kBf16:
+      pack_lanes<uint16_t>(source.weight.as<float>().data(), packed, lanes);
+      break;
+    case MatmulType::kS8:
+      pack_lanes<int8_t>(source.weight.as<int8_t>().data(), packed, lanes);
+      break;
   }
   return packed;
 }

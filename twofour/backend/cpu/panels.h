@@ -19,6 +19,9 @@ PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int
 // to 2 blocks, each with its own pattern. s8, steps of 8 inputs:
 //   weights   [k / 8][block][lane][4]
 //   metadata  [k / 8][pattern][lane]      two groups a byte, low nibble first, each i0 | i1 << 2
+// bf16, steps of 4 inputs:
+//   weights   [k / 4][block][lane][2]
+//   metadata  [k / 4][pattern][lane]      a byte each, i0 | i1 << 2
 // f32, steps of 4 inputs:
 //   weights   [k / 4][block][2][lane]
 //   metadata  [k / 4][pattern][lane]      a byte each, i0 | i1 << 2

@@ -25,50 +25,43 @@ inline __attribute__((always_inline)) void multiply(const Tile& tile, F32x16 (&s
   for (const float* end = x + stride; x < end; x += 4) {
     __m512 w[P * S][2];
     __m512i first[P], second[P];
-#pragma GCC unroll 4
-    for (int b = 0; b < P * S; ++b) {
+    for_each_index<P * S>([&](int b) TWOFOUR_LAMBDA {
       w[b][0] = _mm512_load_ps(weights + 2 * b * kLanes);
       w[b][1] = _mm512_load_ps(weights + (2 * b + 1) * kLanes);
-    }
-#pragma GCC unroll 2
-    for (int p = 0; p < P; ++p) {
+    });
+    for_each_index<P>([&](int p) TWOFOUR_LAMBDA {
       first[p] = _mm512_cvtepu8_epi32(
           _mm_load_si128(reinterpret_cast<const __m128i*>(metadata + p * kLanes)));
       second[p] = _mm512_srli_epi32(first[p], 2);
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t) {
+    });
+    for_each_index<T>([&](int t) TWOFOUR_LAMBDA {
       const __m512 group = _mm512_broadcast_f32x4(_mm_loadu_ps(x + t * stride));
-#pragma GCC unroll 2
-      for (int p = 0; p < P; ++p) {
+      for_each_index<P>([&](int p) TWOFOUR_LAMBDA {
         const __m512 a = _mm512_permutevar_ps(group, first[p]);
         const __m512 b = _mm512_permutevar_ps(group, second[p]);
-#pragma GCC unroll 4
-        for (int s = 0; s < S; ++s) {
+        for_each_index<S>([&](int s) TWOFOUR_LAMBDA {
           F32x16& total = sum[p * S + s][t];
           total = _mm512_fmadd_ps(a, w[p * S + s][0], total);
           total = _mm512_fmadd_ps(b, w[p * S + s][1], total);
-        }
-      }
-    }
+        });
+      });
+    });
     weights += 2 * P * S * kLanes;
     metadata += P * kLanes;
   }
 }
 
 template <int P, int S, int T>
-void run_tile(const Tile& tile) {
+__attribute__((noinline)) void run_tile(const Tile& tile) {
   constexpr int kBlocks = P * S;
   F32x16 sum[kBlocks][T] = {};
   multiply<P, S, T>(tile, sum);
   alignas(64) float values[T * kBlocks * kLanes];
   const float* bias = tile.w.bias.as<float>() + tile.panel.rows;
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t)
-      store(values + (t * kBlocks + b) * kLanes, sum[b][t] + load(bias + b * kLanes));
-  }
+  for_each_index<kBlocks * T>([&](int i) TWOFOUR_LAMBDA {
+    const int b = i / T, t = i % T;
+    store(values + (t * kBlocks + b) * kLanes, sum[b][t] + load(bias + b * kLanes));
+  });
   finish_tile<kBlocks>(tile.w, tile.panel, tile.args, tile.first, T, values);
 }
 

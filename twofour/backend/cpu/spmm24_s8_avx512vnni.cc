@@ -1,5 +1,6 @@
 #include "twofour/backend/cpu/cpu_kernels.h"
-#include "twofour/backend/cpu/spmm24_s8_avx512_impl.h"
+#include "twofour/backend/cpu/s8_avx512.h"
+#include "twofour/backend/cpu/spmm24_avx512_impl.h"
 
 namespace twofour {
 namespace {
@@ -22,11 +23,11 @@ struct ExpandByShifts {
 }  // namespace
 
 size_t spmm24_s8_avx512vnni_scratch(const PackedWeights& w, int64_t m) {
-  return sparse_scratch(w, m);
+  return sparse_scratch<S8>(w, m);
 }
 
 void spmm24_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args) {
-  run_sparse<ExpandByShifts>(w, args);
+  run_sparse<S8, ExpandByShifts>(w, args);
 }
 
 }  // namespace twofour

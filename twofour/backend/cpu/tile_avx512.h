@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "twofour/backend/cpu/vector_math.h"
 #include "twofour/backend/matmul.h"
@@ -14,6 +15,17 @@ namespace twofour {
 namespace {
 
 constexpr int kLanes = 16;
+
+// body(0), ..., body(N - 1), each with its index constant: GCC 12 leaves loops of a single round,
+// and with them the registers that they index, in memory.
+template <int N, class Body>
+TWOFOUR_INLINE void for_each_index(Body body) {
+  [&]<int... I>(std::integer_sequence<int, I...>) TWOFOUR_LAMBDA { (body(I), ...); }
+  (std::make_integer_sequence<int, N>());
+}
+
+// From row to row of activations that a kernel has laid out anew, in bytes.
+inline int64_t laid_out_stride(int64_t row_bytes) { return (row_bytes + 63) / 64 * 64; }
 
 inline __mmask16 lane_mask(int64_t lanes) {
   return lanes >= kLanes ? 0xffff : lanes <= 0 ? 0 : static_cast<__mmask16>((1u << lanes) - 1);

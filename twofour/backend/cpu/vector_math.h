@@ -164,6 +164,9 @@ TWOFOUR_INLINE F32x16 load_lanes(const float* p, int64_t lanes) {
 TWOFOUR_INLINE void store_lanes(float* p, int64_t lanes, const F32x16& v) {
   lanes == kVector ? store(p, v) : store_some(p, lanes, v);
 }
+TWOFOUR_INLINE void store_lanes(int8_t* p, int64_t lanes, const I8x16& v) {
+  std::memcpy(p, &v, lanes == kVector ? kVector : lanes);
+}
 
 template <class Function>
 TWOFOUR_INLINE void map_in_place(float* x, int64_t count, Function function) {

@@ -7,24 +7,18 @@
 namespace twofour {
 namespace {
 
-void quantize(const float* x, int64_t count, float scale, int8_t* out) {
-  int64_t i = 0;
-  for (; i + kVector <= count; i += kVector) {
-    const I8x16 q = quantize16(load(x + i), scale);
-    std::memcpy(out + i, &q, sizeof q);
-  }
-  if (i < count) {
-    const I8x16 q = quantize16(load_some(x + i, count - i), scale);
-    std::memcpy(out + i, &q, count - i);
-  }
-}
-
 // Calls body(offset, lanes) for each vector of a row.
 template <class Body>
 TWOFOUR_INLINE void for_each_vector(int64_t width, Body body) {
   int64_t i = 0;
   for (; i + kVector <= width; i += kVector) body(i, int64_t{kVector});
   if (i < width) body(i, width - i);
+}
+
+void quantize(const float* x, int64_t count, float scale, int8_t* out) {
+  for_each_vector(count, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    store_lanes(out + i, lanes, quantize16(load_lanes(x + i, lanes), scale));
+  });
 }
 
 void add(const float* a, const float* b, int64_t count, float* out) {
@@ -45,7 +39,7 @@ TWOFOUR_INLINE float sum_of_squares(const float* x, int64_t width, float mean) {
 }
 
 void layer_norm(const float* a, const float* b, const float* gamma, const float* beta,
-                int64_t width, float epsilon, float* out) {
+                int64_t width, float epsilon, float* out, int8_t* quantized, float output_scale) {
   F32x16 total{};
   for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
     F32x16 x = load_lanes(a + i, lanes);
@@ -59,8 +53,9 @@ void layer_norm(const float* a, const float* b, const float* gamma, const float*
   const float inverse = 1.0f / deviation;
   for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
     const F32x16 normal = (load_lanes(out + i, lanes) - mean) * inverse;
-    store_lanes(out + i, lanes,
-                normal * load_lanes(gamma + i, lanes) + load_lanes(beta + i, lanes));
+    const F32x16 y = normal * load_lanes(gamma + i, lanes) + load_lanes(beta + i, lanes);
+    store_lanes(out + i, lanes, y);
+    if (quantized != nullptr) store_lanes(quantized + i, lanes, quantize16(y, output_scale));
   });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "twofour/base/dtype.h"
 #include "twofour/sparse/sparse24.h"
 
 namespace twofour {
@@ -68,6 +69,22 @@ class MatmulF32 : public ReferenceKernel {
   }
 };
 
+class MatmulBf16 : public ReferenceKernel {
+ public:
+  std::string_view name() const override { return "matmul_bf16_reference"; }
+  MatmulType type() const override { return MatmulType::kBf16; }
+  void run(const PackedWeights& w, const MatmulArgs& args) const override {
+    const auto rounded = [](float value) { return bf16_to_f32(f32_to_bf16(value)); };
+    for_each_cell<float>(w, args, [&](const float* x, int64_t row) {
+      const float* weight = w.weights.as<float>() + row * w.k;
+      double sum = 0;
+      for (int64_t j = 0; j < w.k; ++j)
+        sum += static_cast<double>(rounded(x[j])) * rounded(weight[j]);
+      return static_cast<float>(sum + w.bias.as<float>()[row]);
+    });
+  }
+};
+
 class MatmulS8 : public ReferenceKernel {
  public:
   std::string_view name() const override { return "matmul_s8_reference"; }
@@ -114,9 +131,10 @@ class Spmm24S8 : public ReferenceKernel {
 
 std::vector<const Kernel*> reference_kernels() {
   static const MatmulF32 matmul_f32;
+  static const MatmulBf16 matmul_bf16;
   static const MatmulS8 matmul_s8;
   static const Spmm24S8 spmm24_s8;
-  return {&spmm24_s8, &matmul_s8, &matmul_f32};
+  return {&spmm24_s8, &matmul_s8, &matmul_bf16, &matmul_f32};
 }
 
 }  // namespace twofour
