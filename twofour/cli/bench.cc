@@ -10,6 +10,7 @@
 #include "twofour/cli/bench_gemm.h"
 #include "twofour/cli/bench_layers.h"
 #include "twofour/cli/bench_models.h"
+#include "twofour/cli/bench_sessions.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
 #include "twofour/cli/stopwatch.h"
@@ -26,6 +27,10 @@ over the median. With --against, runs of both models alternate; ratio is the oth
 the median over pairs of runs with their quartiles: above 1, MODEL is faster. --precision and --attention are
 MODEL's; the other runs as it does by default, so that a model can be measured against itself.
 
+--sessions runs several sessions of one loaded model at once, as a server does, each with --threads: times are of
+one batch while all are busy, scaling is the throughput over so many times that of one session alone in the same
+round.
+
 --as-if measures what a dense float model would gain on this machine if it were trained to be int8, or 2:4
 sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
 at the first batch, tokens and threads. Alone, a large batch leaves the cache in which the engine's chunks stay, so
@@ -39,6 +44,7 @@ exceed, since it skips half of the counted operations.
 Examples:
   twofour bench runs/sparse/model --batch 1,8 --tokens 32,128 --threads 1,2
   twofour bench runs/sparse/model --against runs/dense/model --json
+  twofour bench runs/sparse/model --sessions 1,2,4 --batch 8 --tokens 64
   twofour bench my-model --precision bf16 --attention bf16 --against my-model
   twofour bench my-model --as-if sparse-int8 --share-rows 2
   twofour bench --gemm --tokens 1,64)";
@@ -54,7 +60,7 @@ struct Options {
   int share_rows = 1;
   bool gemm = false;
   std::vector<int64_t> batches{1, 8}, tokens;
-  std::vector<int> threads{1};
+  std::vector<int> threads{1}, sessions;
   int repeat = 30;
   bool json = false;
 };
@@ -80,13 +86,18 @@ Json as_if_json(const Options& options) {
   return json;
 }
 
-Json to_json(const Options& options, const Measured& measured) {
+Json model_json(const Options& options, const Engine& engine) {
   Json json = {{"model", options.model.string()}};
   json.update(machine_json());
-  json["kernels"] = kernels_of(*measured.model);
-  json.update(engine_options_json(*measured.model));
-  json["memory_bytes"] = measured.model->packed_bytes();
+  json["kernels"] = kernels_of(engine);
+  json.update(engine_options_json(engine));
+  json["memory_bytes"] = engine.packed_bytes();
   json["repeat"] = options.repeat;
+  return json;
+}
+
+Json to_json(const Options& options, const Measured& measured) {
+  Json json = model_json(options, *measured.model);
   json["results"] = to_json(measured.results, measured.other != nullptr);
   if (!options.against.empty()) json["against"] = options.against.string();
   if (!options.as_if.empty()) {
@@ -103,13 +114,16 @@ void print_machine(std::ostream& out) {
   out << fmt::format("cpu      {} ({})\n", cpu_name(), fmt::join(cpu_features().names(), ", "));
 }
 
-void print_tables(const Options& options, const Measured& measured, std::ostream& out) {
+void print_model(const Options& options, const Engine& engine, std::ostream& out) {
   print_machine(out);
-  const EngineOptions& engine = measured.model->options();
   out << fmt::format("kernels  {}\nfloats   products {}, attention {}\n",
-                     fmt::join(kernels_of(*measured.model), ", "), engine.precision,
-                     engine.attention);
+                     fmt::join(kernels_of(engine), ", "), engine.options().precision,
+                     engine.options().attention);
   out << fmt::format("runs     {} each after {} to warm up\n", options.repeat, kWarmUps);
+}
+
+void print_tables(const Options& options, const Measured& measured, std::ostream& out) {
+  print_model(options, *measured.model, out);
   if (!options.as_if.empty()) {
     out << fmt::format("as if    {}{}, against the model as it is\nquality  {}\n", options.as_if,
                        options.as_if == "sparse-int8"
@@ -183,6 +197,28 @@ int run_gemm(const Options& options, Console& console) {
   });
 }
 
+int run_sessions(const Options& options, Console& console) {
+  const std::set<int> ascending(options.sessions.begin(), options.sessions.end());
+  const std::vector<int> counts(ascending.begin(), ascending.end());
+  const auto engine = Engine::load(options.model, options.engine);
+  const auto cases = cases_of(options);
+  const Stopwatch watch;
+  std::vector<SessionsResult> results;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const auto found = measure_sessions(cases[i], counts, options.repeat, engine);
+    results.insert(results.end(), found.begin(), found.end());
+    console.progress("bench", static_cast<int64_t>(i + 1), static_cast<int64_t>(cases.size()),
+                     "cases", watch.seconds());
+  }
+  Json json = model_json(options, *engine);
+  json["results"] = to_json(results);
+  return finish(options, json, console, [&] {
+    print_model(options, *engine, console.out());
+    console.out() << '\n';
+    print_sessions(results, console.out());
+  });
+}
+
 int run_models(const Options& options, Console& console) {
   Measured measured = load(options, console);
   const auto cases = cases_of(options);
@@ -246,7 +282,13 @@ Command add_bench(CLI::App& root, Console& console) {
                       ->capture_default_str()
                       ->delimiter(',')
                       ->check(CLI::Range(1, 1024));
-  for (auto* option : {against, as_if, batch, threads, app->get_option("--precision"),
+  auto* sessions =
+      app->add_option("--sessions", options->sessions, "Sessions of one engine at once, a list")
+          ->delimiter(',')
+          ->check(CLI::Range(1, 1024))
+          ->excludes(against)
+          ->excludes(as_if);
+  for (auto* option : {against, as_if, sessions, batch, threads, app->get_option("--precision"),
                        app->get_option("--attention")})
     gemm->excludes(option);
   app->add_option("--repeat", options->repeat, "Measured runs of each case")
@@ -258,7 +300,9 @@ Command add_bench(CLI::App& root, Console& console) {
   app->add_flag("--json", options->json, "For machines");
   app->callback([options] { check_options(*options); });
   return {app, [options, &console] {
-            return options->gemm ? run_gemm(*options, console) : run_models(*options, console);
+            if (options->gemm) return run_gemm(*options, console);
+            return options->sessions.empty() ? run_models(*options, console)
+                                             : run_sessions(*options, console);
           }};
 }
 

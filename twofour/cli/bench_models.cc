@@ -4,44 +4,14 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <random>
 
-#include "twofour/cli/stopwatch.h"
+#include "twofour/cli/model_runner.h"
 #include "twofour/cli/table.h"
 
 namespace twofour::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// One model with a batch to run.
-class Runner {
- public:
-  Runner(const std::shared_ptr<const Engine>& engine, const BenchCase& shape)
-      : session_(engine, {.threads = shape.threads}) {
-    const Network& network = engine->network();
-    const bool by_token = network.values[network.output].rows == Rows::kTokens;  // without a head
-    output_.resize(shape.batch * (by_token ? shape.tokens : 1) * engine->output_width());
-    std::mt19937 random(1);  // the same tokens each time
-    ids_.resize(shape.batch * shape.tokens);
-    for (int32_t& id : ids_)
-      id = static_cast<int32_t>(random() % static_cast<uint64_t>(network.vocab_size));
-    type_ids_.assign(ids_.size(), 0);
-    for (int64_t i = 0; i <= shape.batch; ++i)
-      offsets_.push_back(static_cast<int32_t>(i * shape.tokens));
-  }
-
-  double run_ms() {
-    const Stopwatch watch;
-    session_.run({ids_, type_ids_, offsets_}, output_);
-    return watch.seconds() * 1e3;
-  }
-
- private:
-  Session session_;
-  std::vector<float> output_;
-  std::vector<int32_t> ids_, type_ids_, offsets_;
-};
 
 double per_second(const ModelResult& result) {
   return static_cast<double>(result.shape.batch) * 1e3 / result.model.median_ms;
@@ -52,8 +22,8 @@ double per_second(const ModelResult& result) {
 ModelResult measure_models(const BenchCase& shape, int repeat,
                            const std::shared_ptr<const Engine>& model,
                            const std::shared_ptr<const Engine>& other) {
-  Runner runner(model, shape);
-  std::optional<Runner> against;
+  ModelRunner runner(model, shape);
+  std::optional<ModelRunner> against;
   if (other) against.emplace(other, shape);
   std::vector<double> ms, other_ms;
   for (int i = -kWarmUps; i < repeat; ++i) {

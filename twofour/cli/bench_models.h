@@ -6,15 +6,10 @@
 #include <ostream>
 #include <vector>
 
+#include "twofour/cli/model_runner.h"
 #include "twofour/cli/timing.h"
-#include "twofour/runtime/engine.h"
 
 namespace twofour::cli {
-
-struct BenchCase {
-  int64_t batch, tokens;
-  int threads;
-};
 
 struct ModelResult {
   BenchCase shape;

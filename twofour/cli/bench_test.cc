@@ -84,6 +84,23 @@ TEST(Bench, SaysWhichPrecisionRan) {
   EXPECT_THAT(result["kernels"], ElementsAre("matmul_bf16_avx512bf16"));
 }
 
+TEST(Bench, RunsSeveralSessionsAtOnce) {
+  const Outcome outcome = run_command({"bench", model("minilm"), "--sessions", "3,1,3", "--batch",
+                                       "2", "--tokens", "8", "--repeat", "2", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json results = json::parse(outcome.out)["results"];
+  ASSERT_EQ(results.size(), 2);
+  EXPECT_EQ(results[0]["sessions"], 1);
+  EXPECT_EQ(results[0]["scaling"], 1);
+  EXPECT_EQ(results[1]["sessions"], 3);
+  EXPECT_GT(results[1]["scaling"], 0);
+  for (const json& row : results) EXPECT_GT(row["sequences_per_second"], 0);
+  EXPECT_EQ(run_command({"bench", model("minilm"), "--sessions", "0"}).code, 2);
+  EXPECT_EQ(
+      run_command({"bench", model("minilm"), "--sessions", "2", "--against", model("minilm")}).code,
+      2);
+}
+
 TEST(Bench, RefusesWrongInput) {
   EXPECT_EQ(run_command({"bench", model("bert-uncased"), "--repeat", "2", "--tokens", "8"}).code,
             0);
