@@ -13,6 +13,8 @@
 #include "twofour/cli/bench_sessions.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
+#include "twofour/cli/page.h"
+#include "twofour/cli/page_assets.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/io/file.h"
 
@@ -46,7 +48,7 @@ Examples:
   twofour bench runs/sparse/model --against runs/dense/model --json
   twofour bench runs/sparse/model --sessions 1,2,4 --batch 8 --tokens 64
   twofour bench my-model --precision bf16 --attention bf16 --against my-model
-  twofour bench my-model --as-if sparse-int8 --share-rows 2
+  twofour bench my-model --as-if sparse-int8 --share-rows 2 --plot as-if.html
   twofour bench --gemm --tokens 1,64)";
 
 constexpr const char* kNoQuality =
@@ -54,7 +56,7 @@ constexpr const char* kNoQuality =
     "meaningless";
 
 struct Options {
-  std::filesystem::path model, against, out;
+  std::filesystem::path model, against, out, plot;
   EngineOptions engine;
   std::string as_if;
   int share_rows = 1;
@@ -233,8 +235,15 @@ int run_models(const Options& options, Console& console) {
     measured.layers = measure_layers(*measured.model, options.share_rows, options.repeat,
                                      measured.results.front());
   }
-  return finish(options, to_json(options, measured), console,
-                [&] { print_tables(options, measured, console.out()); });
+  const Json json = to_json(options, measured);
+  if (!options.plot.empty()) {
+    Json data = json;
+    data["version"] = TWOFOUR_VERSION;
+    write_file_atomically(options.plot, [&](std::ostream& out) {
+      write_page("twofour bench --as-if", data, bench_js(), out);
+    });
+  }
+  return finish(options, json, console, [&] { print_tables(options, measured, console.out()); });
 }
 
 // What CLI11 cannot say of positionals and values.
@@ -267,6 +276,9 @@ Command add_bench(CLI::App& root, Console& console) {
                   "Output rows that keep one pattern, with --as-if sparse-int8")
       ->capture_default_str()
       ->check(CLI::IsMember({1, 2, 4, 8, 16, 32}))
+      ->needs(as_if);
+  app->add_option("--plot", options->plot, "Page to write with charts of --as-if")
+      ->type_name("FILE")
       ->needs(as_if);
   auto* gemm = app->add_flag("--gemm", options->gemm,
                              "Every kernel on products of encoder layers, without a model");

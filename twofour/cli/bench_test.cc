@@ -176,6 +176,19 @@ TEST(Bench, AsIfComparesWithTheModelAsItIs) {
   EXPECT_GE(count, 8);  // two layers of the network, four products each at least
 }
 
+TEST(Bench, AsIfDrawsAPage) {
+  const auto page = scratch("as-if-page") / "as-if.html";
+  ASSERT_EQ(run_command({"bench", model("minilm"), "--as-if", "sparse-int8", "--tokens", "8",
+                         "--repeat", "2", "--plot", page})
+                .code,
+            0);
+  const std::string html = slurp(page);
+  for (const char* part : {"<title>twofour bench --as-if</title>", "\"as_if\":{", "drawCharts()",
+                           "quality is meaningless", "Chart.js"})
+    EXPECT_THAT(html, HasSubstr(part));
+  EXPECT_EQ(run_command({"bench", model("minilm"), "--plot", page}).code, 2);
+}
+
 TEST(Bench, AsIfInt8StaysDense) {
   const Outcome outcome = run_command(
       {"bench", model("cross-encoder"), "--as-if", "int8", "--tokens", "8", "--repeat", "2"});

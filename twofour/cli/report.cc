@@ -4,7 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/cli/command.h"
-#include "twofour/cli/report_assets.h"
+#include "twofour/cli/page.h"
+#include "twofour/cli/page_assets.h"
 #include "twofour/cli/report_data.h"
 #include "twofour/cli/run_table.h"
 #include "twofour/io/file.h"
@@ -28,40 +29,12 @@ struct Options {
   bool markdown = false;
 };
 
-// JSON inside a script element must not be able to close it.
-std::string embeddable(const nlohmann::ordered_json& json) {
-  std::string out;
-  for (char c : json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)) {
-    if (c == '<')
-      out += "\\u003c";
-    else
-      out += c;
-  }
-  return out;
-}
-
-// The policy forbids every request: what the page shows is inside it.
-void write_page(const nlohmann::ordered_json& report, std::ostream& out) {
-  out << R"(<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
-<title>twofour report</title>
-<style>
-)" << report_css()
-      << "</style>\n</head>\n<body>\n<main></main>\n<noscript>This page draws its tables and "
-         "charts with its own script; "
-         "allow it to run.</noscript>\n<script type=\"application/json\" id=\"data\">"
-      << embeddable(report) << "</script>\n<script>" << chart_js() << "</script>\n<script>\n"
-      << report_js() << "</script>\n</body>\n</html>\n";
-}
-
 int run_report(const Options& options, Console& console) {
   auto report = collect_report(options.runs);
   report["version"] = TWOFOUR_VERSION;
-  write_file_atomically(options.out, [&](std::ostream& out) { write_page(report, out); });
+  write_file_atomically(options.out, [&](std::ostream& out) {
+    write_page("twofour report", report, report_js(), out);
+  });
   print_run_tables(report, options.markdown, console.out());
   console.info(fmt::format("wrote {}", options.out.string()));
   return kOk;

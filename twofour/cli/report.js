@@ -1,32 +1,12 @@
-"use strict";
-const report = JSON.parse(document.getElementById("data").textContent);
+const report = pageData;
 const runs = report.runs;
-const palette = ["#3b78b8", "#e8862e", "#4aa564", "#d9534f", "#9a6fb8", "#3aa6a0", "#c9a227", "#d978a5", "#8c6d5a", "#7d8794"];
 runs.forEach((run, i) => { run.color = palette[i % palette.length]; });
-
-// Every text goes through textContent: names and messages of runs cannot become markup.
-function el(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
-  for (const child of children) node.append(child);
-  return node;
-}
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const main = document.querySelector("main");
 const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 1);
 const significant = (value) => {
   if (!Number.isFinite(value)) return String(value);
   if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
   return Math.abs(value) >= 100 ? value.toFixed(0) : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(4);
 };
-const speed = (value) => value.toFixed(value < 100 ? 1 : 0);
-
-function section(title, note, ...content) {
-  main.append(el("h2", {}, title));
-  if (note) main.append(el("p", { class: "note" }, note));
-  main.append(...content);
-}
 
 function runLabel(run) {
   return [el("span", { class: "swatch", style: `background:${run.color}` }), run.name];
@@ -109,40 +89,16 @@ function runTable() {
 
 // --- charts ---
 
-const charts = [];
-
 function chartOptions(xTitle, yTitle) {
-  const axis = (text) => ({
-    title: { display: true, text, color: css("--faint") }, ticks: { color: css("--faint"), maxTicksLimit: 7 },
-    grid: { color: css("--line"), drawBorder: false },
-  });
   return {
     animation: false, maintainAspectRatio: false, responsive: true, parsing: false,
     interaction: { mode: "nearest", axis: "x", intersect: false },
-    scales: { x: { type: "linear", ...axis(xTitle) }, y: axis(yTitle) },
+    scales: { x: { type: "linear", ...chartAxis(xTitle) }, y: chartAxis(yTitle) },
     plugins: {
-      legend: { display: runs.length > 1, position: "bottom", labels: { color: css("--text"), boxWidth: 10, boxHeight: 10, padding: 14 } },
+      legend: chartLegend(runs.length > 1),
       tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${significant(item.parsed.y)}` } },
     },
   };
-}
-
-// A card with a chart; several named views get a selector. `draw(view)` returns a Chart.js configuration.
-function chartCard(title, views, draw) {
-  const canvas = el("canvas", {});
-  const head = el("div", { class: "head" }, el("h3", {}, title));
-  let view = views[0], chart = null;
-  const redraw = () => {
-    if (chart) chart.destroy();
-    chart = new Chart(canvas, draw(view));
-  };
-  if (views.length > 1) {
-    const select = el("select", { "aria-label": title }, ...views.map((name) => el("option", { value: name }, name)));
-    select.addEventListener("change", () => { view = select.value; redraw(); });
-    head.append(select);
-  }
-  charts.push(redraw);
-  return el("div", { class: "card" }, head, el("div", { class: "plot" }, canvas));
 }
 
 function curveChart(title, views, key, yTitle) {
@@ -285,6 +241,4 @@ if (runs.some((run) => run.bench)) {
 }
 main.append(el("footer", {}, `twofour ${report.version}. pnr: concordant / discordant pairs of one query with different labels, ` +
   "pooled over queries, ties count for neither. ndcg: gain 2^label − 1. MB are 10^6 bytes."));
-const draw = () => charts.forEach((redraw) => redraw());
-draw();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+drawCharts();

@@ -1,4 +1,4 @@
-// Files that every report page carries inside. Their bytes are generated at build time.
+// Files that pages carry inside. Their bytes are generated at build time.
 #pragma once
 
 #include <string_view>
@@ -6,7 +6,9 @@
 namespace twofour::cli {
 
 std::string_view chart_js();  // Chart.js, MIT
-std::string_view report_css();
+std::string_view page_css();
+std::string_view page_js();
 std::string_view report_js();
+std::string_view bench_js();
 
 }  // namespace twofour::cli

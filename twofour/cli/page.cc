@@ -1,0 +1,44 @@
+#include "twofour/cli/page.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "twofour/cli/page_assets.h"
+
+namespace twofour::cli {
+namespace {
+
+// JSON inside a script element must not be able to close it.
+std::string embeddable(const nlohmann::ordered_json& json) {
+  std::string out;
+  for (char c : json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)) {
+    if (c == '<')
+      out += "\\u003c";
+    else
+      out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+// The policy forbids every request: what the page shows is inside it.
+void write_page(std::string_view title, const nlohmann::ordered_json& data, std::string_view script,
+                std::ostream& out) {
+  out << R"(<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
+<title>)"
+      << title << "</title>\n<style>\n"
+      << page_css()
+      << "</style>\n</head>\n<body>\n<main></main>\n<noscript>This page draws its tables and "
+         "charts with its own script; "
+         "allow it to run.</noscript>\n<script type=\"application/json\" id=\"data\">"
+      << embeddable(data) << "</script>\n<script>" << chart_js() << "</script>\n<script>\n"
+      << page_js() << script << "</script>\n</body>\n</html>\n";
+}
+
+}  // namespace twofour::cli
