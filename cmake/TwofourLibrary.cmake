@@ -49,3 +49,16 @@ function(twofour_test name)
   # PRE_TEST: the list is read when ctest runs, so a build does not execute what it just linked.
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()
+
+# twofour_older_machines(<test>...): each program once more for every instruction set that a machine may stop at.
+function(twofour_older_machines)
+  if(NOT TWOFOUR_TESTS)
+    return()
+  endif()
+  foreach(test IN LISTS ARGN)
+    foreach(isa IN ITEMS portable avx2 avx512 avx512_vnni avx512_vbmi)
+      add_test(NAME ${test}_${isa} COMMAND ${test})
+      set_tests_properties(${test}_${isa} PROPERTIES ENVIRONMENT TWOFOUR_MAX_ISA=${isa} TIMEOUT 600)
+    endforeach()
+  endforeach()
+endfunction()

@@ -121,6 +121,26 @@ TEST(CpuFeatures, AvxLevelsImplyEachOther) {
   EXPECT_FALSE(cpu_name().empty());
 }
 
+TEST(CpuFeatures, LevelsLeaveWhatIsBetterOut) {
+  CpuFeatures all;
+  all.avx2 = all.avx_vnni = all.avx512 = all.avx512_vnni = all.avx512_vbmi = all.avx512_vbmi2 =
+      all.avx512_bf16 = all.amx_int8 = all.amx_bf16 = true;
+  EXPECT_THAT(limit_features(all, "portable").names(), testing::IsEmpty());
+  EXPECT_THAT(limit_features(all, "avx2").names(), testing::ElementsAre("avx2"));
+  EXPECT_THAT(limit_features(all, "avx512").names(),
+              testing::ElementsAre("avx2", "avx_vnni", "avx512"));
+  EXPECT_EQ(limit_features(all, "amx").names(), all.names());
+  EXPECT_THAT(limit_features({}, "amx").names(), testing::IsEmpty());
+  try {
+    limit_features(all, "sse9");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                testing::HasSubstr("[TWOFOUR_MAX_ISA] no instruction set is named 'sse9'. There "
+                                   "are: portable, avx2"));
+  }
+}
+
 TEST(AvailableCores, QuotaOfAControlGroup) {
   EXPECT_EQ(cores_of_quota("max 100000"), 0);
   EXPECT_EQ(cores_of_quota("-1 100000"), 0);

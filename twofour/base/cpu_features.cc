@@ -1,8 +1,11 @@
 #include "twofour/base/cpu_features.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -10,6 +13,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+
+#include "twofour/base/error.h"
+#include "twofour/base/setting.h"
 
 namespace twofour {
 namespace {
@@ -62,6 +68,22 @@ CpuFeatures detect() { return {}; }
 
 #endif
 
+struct Level {
+  std::string_view name;
+  std::array<bool CpuFeatures::*, 2> adds;  // null: nothing more
+};
+
+constexpr Level kLevels[] = {
+    {"portable", {}},
+    {"avx2", {&CpuFeatures::avx2}},
+    {"avx_vnni", {&CpuFeatures::avx_vnni}},
+    {"avx512", {&CpuFeatures::avx512}},
+    {"avx512_vnni", {&CpuFeatures::avx512_vnni}},
+    {"avx512_vbmi", {&CpuFeatures::avx512_vbmi, &CpuFeatures::avx512_vbmi2}},
+    {"avx512_bf16", {&CpuFeatures::avx512_bf16}},
+    {"amx", {&CpuFeatures::amx_int8, &CpuFeatures::amx_bf16}},
+};
+
 std::string first_line(const std::string& path) {
   std::string line;
   std::getline(std::ifstream(path), line);
@@ -95,8 +117,25 @@ std::vector<std::string> CpuFeatures::names() const {
   return out;
 }
 
+CpuFeatures limit_features(const CpuFeatures& features, std::string_view level) {
+  CpuFeatures limited;
+  std::vector<std::string_view> names;
+  for (const Level& each : kLevels) {
+    for (const auto feature : each.adds) {
+      if (feature != nullptr) limited.*feature = features.*feature;
+    }
+    if (each.name == level) return limited;
+    names.push_back(each.name);
+  }
+  throw Error("TWOFOUR_MAX_ISA", fmt::format("no instruction set is named '{}'", level),
+              fmt::format("There are: {}", fmt::join(names, ", ")));
+}
+
 const CpuFeatures& cpu_features() {
-  static const CpuFeatures features = detect();
+  static const CpuFeatures features = [] {
+    const Setting limit = option_or_variable("", "", "TWOFOUR_MAX_ISA");
+    return limit.value.empty() ? detect() : limit_features(detect(), limit.value);
+  }();
   return features;
 }
 

@@ -23,7 +23,13 @@ struct CpuFeatures {
   std::vector<std::string> names() const;
 };
 
-// Read once; thread-safe.
+// Those of `features` up to a level: "portable", "avx2", "avx_vnni", "avx512", "avx512_vnni",
+// "avx512_vbmi", "avx512_bf16" or "amx", each with the ones before it. Throws Error for another
+// name.
+CpuFeatures limit_features(const CpuFeatures& features, std::string_view level);
+
+// Read once; thread-safe. No better than TWOFOUR_MAX_ISA, a level of limit_features, where that is
+// set: to test what an older machine would run. Throws Error if it is no level.
 const CpuFeatures& cpu_features();
 
 // The processor's own name for itself, e.g. "AMD EPYC 9B14".

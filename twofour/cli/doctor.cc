@@ -10,6 +10,7 @@
 
 #include "twofour/backend/backends.h"
 #include "twofour/base/cpu_features.h"
+#include "twofour/base/setting.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/table.h"
@@ -54,11 +55,11 @@ Json kernels_json() {
 }
 
 Json forced_kernel_json() {
-  const char* name = std::getenv("TWOFOUR_FORCE_KERNEL");
-  if (!name || !*name) return nullptr;
+  const Setting setting = option_or_variable("", "", "TWOFOUR_FORCE_KERNEL");
+  if (setting.value.empty()) return nullptr;
   try {
     forced_kernel({});
-    return name;
+    return setting.value;
   } catch (const std::exception& error) {
     return std::string(error.what());
   }
@@ -77,6 +78,7 @@ Json diagnose() {
       {"version", TWOFOUR_VERSION},
       {"cpu", cpu_name()},
       {"features", cpu_features().names()},
+      {"max_isa", option_or_variable("", "", "TWOFOUR_MAX_ISA").value},
       {"cores", available_cores()},
       {"memory_bytes", memory_bytes()},
       {"disk_free_bytes", disk_free_bytes()},
@@ -102,6 +104,7 @@ void print_text(const Json& json, std::ostream& out) {
   line("cpu", json["cpu"]);
   line("features",
        fmt::format("{}", fmt::join(json["features"].get<std::vector<std::string>>(), ", ")));
+  if (json["max_isa"] != "") line("limit", "TWOFOUR_MAX_ISA=" + json["max_isa"].get<std::string>());
   line("cores", json["cores"].dump());
   line("memory", format_bytes(json["memory_bytes"]));
   line("disk", format_bytes(json["disk_free_bytes"]) + " free here");
