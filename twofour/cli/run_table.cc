@@ -138,8 +138,11 @@ void print_run_tables(const Json& report, bool markdown, std::ostream& out) {
   const Json& runs = report.at("runs");
   if (!metric_names(runs).empty()) {
     print(quality_table(runs), markdown, out);
-    out << '\n';
   }
+  const bool has_model =
+      std::ranges::any_of(runs, [](const Json& run) { return run.contains("model"); });
+  if (!has_model) return;
+  if (!metric_names(runs).empty()) out << '\n';
   print(cost_table(runs), markdown, out);
 }
 

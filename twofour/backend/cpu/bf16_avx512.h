@@ -41,10 +41,12 @@ struct Bf16 {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
   }
 
-  static inline __attribute__((always_inline)) __m512 finish(Sum sum, const PackedWeights& w,
-                                                             int64_t position, float) {
-    return _mm512_add_ps(sum, _mm512_load_ps(w.bias.as<float>() + position));
-  }
+  struct Finish {
+    __m512 bias;
+    TWOFOUR_INLINE Finish(const PackedWeights& w, int64_t position, float)
+        : bias(_mm512_load_ps(w.bias.as<float>() + position)) {}
+    TWOFOUR_INLINE __m512 operator()(Sum sum) const { return _mm512_add_ps(sum, bias); }
+  };
 };
 
 }  // namespace

@@ -54,11 +54,11 @@ __attribute__((noinline)) void run_tile(const Tile& tile) {
   });
   multiply<Type, B, T>(tile, sum);
   alignas(64) float values[T * B * kLanes];
-  for_each_index<B * T>([&](int i) TWOFOUR_LAMBDA {
-    const int b = i / T, t = i % T;
-    _mm512_store_ps(
-        values + (t * B + b) * kLanes,
-        Type::finish(sum[b][t], tile.w, tile.panel.rows + b * kLanes, tile.args.input_scale));
+  for_each_index<B>([&](int b) TWOFOUR_LAMBDA {
+    const typename Type::Finish finish(tile.w, tile.panel.rows + b * kLanes, tile.args.input_scale);
+    for_each_index<T>([&](int t) TWOFOUR_LAMBDA {
+      _mm512_store_ps(values + (t * B + b) * kLanes, finish(sum[b][t]));
+    });
   });
   finish_tile<B>(tile.w, tile.panel, tile.args, tile.first, T, values);
 }

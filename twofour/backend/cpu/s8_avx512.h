@@ -41,13 +41,16 @@ struct S8 {
   }
 
   // dequantize_sum of 16 rows.
-  static inline __attribute__((always_inline)) __m512 finish(Sum sum, const PackedWeights& w,
-                                                             int64_t position, float input_scale) {
-    const __m512 scale =
-        _mm512_mul_ps(_mm512_set1_ps(input_scale), _mm512_load_ps(w.scales.as<float>() + position));
-    const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-    return _mm512_add_ps(scaled, _mm512_load_ps(w.bias.as<float>() + position));
-  }
+  struct Finish {
+    __m512 scale, bias;
+    TWOFOUR_INLINE Finish(const PackedWeights& w, int64_t position, float input_scale)
+        : scale(_mm512_mul_ps(_mm512_set1_ps(input_scale),
+                              _mm512_load_ps(w.scales.as<float>() + position))),
+          bias(_mm512_load_ps(w.bias.as<float>() + position)) {}
+    TWOFOUR_INLINE __m512 operator()(Sum sum) const {
+      return _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
+    }
+  };
 };
 
 }  // namespace

@@ -81,11 +81,11 @@ __attribute__((noinline)) void run_tile(const Tile<Controls>& tile) {
   });
   multiply<Type, P, S, T>(tile, sum);
   alignas(64) float values[T * kBlocks * kLanes];
-  for_each_index<kBlocks * T>([&](int i) TWOFOUR_LAMBDA {
-    const int b = i / T, t = i % T;
-    _mm512_store_ps(
-        values + (t * kBlocks + b) * kLanes,
-        Type::finish(sum[b][t], tile.w, tile.panel.rows + b * kLanes, tile.args.input_scale));
+  for_each_index<kBlocks>([&](int b) TWOFOUR_LAMBDA {
+    const typename Type::Finish finish(tile.w, tile.panel.rows + b * kLanes, tile.args.input_scale);
+    for_each_index<T>([&](int t) TWOFOUR_LAMBDA {
+      _mm512_store_ps(values + (t * kBlocks + b) * kLanes, finish(sum[b][t]));
+    });
   });
   finish_tile<kBlocks>(tile.w, tile.panel, tile.args, tile.first, T, values);
 }
