@@ -28,10 +28,15 @@ import numpy as np
 ROOT = pathlib.Path(__file__).parent.parent
 SHAPES = {"minilm-l6": (6, 384, 12, 1536), "bert-base": (12, 768, 12, 3072), "bert-large": (24, 1024, 16, 4096)}
 CASES = ["1x16", "1x32", "1x128", "8x32", "16x128", "32xmixed"]
-OURS = {"twofour f32": ("dense", "f32"), "twofour 2:4 f32": ("sparse1", "f32"), "twofour int8": ("dense-int8", "f32"),
-        "twofour int8, bf16 attention": ("dense-int8", "bf16"), "twofour 2:4 int8": ("sparse1-int8", "f32"),
-        "twofour 2:4 int8, bf16 attention": ("sparse1-int8", "bf16"), "twofour 2:4 int8, r=2": ("sparse2-int8", "f32"),
-        "twofour 2:4 int8, r=2, bf16 attention": ("sparse2-int8", "bf16"), "twofour 2:4 int8, r=4": ("sparse4-int8", "f32")}
+# Model, precision of products with float weights, precision of attention.
+OURS = {"twofour f32": ("dense", "f32", "f32"), "twofour 2:4 f32": ("sparse1", "f32", "f32"),
+        "twofour bf16": ("dense", "bf16", "bf16"), "twofour 2:4 bf16": ("sparse1", "bf16", "bf16"),
+        "twofour 2:4 bf16, r=2": ("sparse2", "bf16", "bf16"), "twofour int8": ("dense-int8", "f32", "f32"),
+        "twofour int8, bf16 attention": ("dense-int8", "f32", "bf16"), "twofour 2:4 int8": ("sparse1-int8", "f32", "f32"),
+        "twofour 2:4 int8, bf16 attention": ("sparse1-int8", "f32", "bf16"),
+        "twofour 2:4 int8, r=2": ("sparse2-int8", "f32", "f32"),
+        "twofour 2:4 int8, r=2, bf16 attention": ("sparse2-int8", "f32", "bf16"),
+        "twofour 2:4 int8, r=4": ("sparse4-int8", "f32", "f32")}
 PLOTTED = ["twofour int8", "twofour 2:4 int8", "twofour 2:4 int8, r=2", "twofour 2:4 int8, r=4"]
 WARM_UPS = 2
 TURN_SECONDS = 0.3
@@ -123,7 +128,8 @@ class Batch:
         return {"input_ids": self.padded, "attention_mask": self.mask, "token_type_ids": np.zeros_like(self.padded)}
 
 
-def twofour(library, model, attention, threads):
+def twofour(library, model, precision, attention, threads):
+    os.environ["TWOFOUR_PRECISION"] = precision
     os.environ["TWOFOUR_ATTENTION"] = attention
     api = ctypes.CDLL(str(library))
     for name in ("twofour_engine_load", "twofour_session_create"):
@@ -221,8 +227,8 @@ def peers(folder, options, threads):
 def load_engines(folder, options, threads):
     library = options.build / "lib/libtwofour.so.0"
     engines, dense_peers, failed = {}, [], {}
-    makers = {name: (lambda model=model, attention=attention: twofour(library, folder / model, attention, threads), False)
-              for name, (model, attention) in OURS.items()}
+    makers = {name: (lambda model=model, floats=floats: twofour(library, folder / model, *floats, threads), False)
+              for name, (model, *floats) in OURS.items()}
     makers.update(peers(folder, options, threads))
     for name, (make, dense) in makers.items():
         try:
