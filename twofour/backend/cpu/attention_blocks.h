@@ -31,6 +31,7 @@ struct QueryBlock {
   float *largest, *sum, *factor;
 };
 
+#if defined(__AVX512F__)
 // Lanes of the lower or the upper halves of a and b in turns.
 TWOFOUR_INLINE F32x16 zip_low(const F32x16& a, const F32x16& b) {
   return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -53,6 +54,16 @@ TWOFOUR_INLINE void transpose(F32x16 (&m)[kVector]) {
     for (int i = 0; i < kVector; ++i) m[i] = t[i];
   }
 }
+#else
+TWOFOUR_INLINE void transpose(F32x16 (&m)[kVector]) {
+  float rows[kVector][kVector], columns[kVector][kVector];
+  for (int i = 0; i < kVector; ++i) store(rows[i], m[i]);
+  for (int i = 0; i < kVector; ++i) {
+    for (int j = 0; j < kVector; ++j) columns[j][i] = rows[i][j];
+  }
+  for (int i = 0; i < kVector; ++i) m[i] = load(columns[i]);
+}
+#endif
 
 void begin_block(const QueryBlock& b) {
   for (int v = 0; v < kQueryVectors; ++v) {

@@ -60,7 +60,7 @@ __attribute__((noinline)) void run_tile(const Tile& tile) {
       _mm512_store_ps(values + (t * B + b) * kLanes, finish(sum[b][t]));
     });
   });
-  finish_tile<B>(tile.w, tile.panel, tile.args, tile.first, T, values);
+  finish_tile<B>({tile.w, tile.panel, tile.args, tile.first, T, values});
 }
 
 template <class Type, int B>

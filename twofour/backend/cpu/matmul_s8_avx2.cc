@@ -13,10 +13,9 @@ constexpr int kTokens = 4;
 struct Tile {
   const PackedWeights& w;
   const PackedWeights::Panel& panel;
+  const MatmulArgs& args;
   const int8_t* x;
-  int64_t stride;
-  float input_scale;
-  float* y;
+  int64_t first;  // row of x
 };
 
 inline __m256i broadcast4(const int8_t* x) {
@@ -26,28 +25,21 @@ inline __m256i broadcast4(const int8_t* x) {
 }
 
 template <int B, int T>
-void run_tile(const Tile& tile) {
+__attribute__((noinline)) void run_tile(const Tile& tile) {
   __m256i sum[B][T] = {};
   const int8_t* weights = tile.w.weights.as<int8_t>() + tile.panel.weights;
-  for (int64_t j = 0; j < tile.w.k_padded; j += 4) {
-#pragma GCC unroll 4
-    for (int t = 0; t < T; ++t) {
-      const __m256i x = broadcast4(tile.x + t * tile.stride + j);
-#pragma GCC unroll 2
-      for (int b = 0; b < B; ++b) {
-        dot(sum[b][t], x, _mm256_load_si256(reinterpret_cast<const __m256i*>(weights + b * 32)));
-      }
-    }
+  const int64_t k = tile.w.k_padded;
+  for (int64_t j = 0; j < k; j += 4) {
+    for_each_index<T>([&](int t) TWOFOUR_LAMBDA {
+      const __m256i x = broadcast4(tile.x + t * k + j);
+      for_each_index<B>([&](int b)
+                            TWOFOUR_LAMBDA { dot(sum[b][t], x, load_weights(weights + b * 32)); });
+    });
     weights += B * 32;
   }
-  for (int b = 0; b < B; ++b) {
-    const int64_t offset = b * kLanes;
-    for (int t = 0; t < T; ++t) {
-      store_lanes(tile.y + t * tile.w.n + tile.panel.first_row + offset,
-                  tile.panel.row_count - offset,
-                  dequantize(sum[b][t], tile.w, tile.panel.rows + offset, tile.input_scale));
-    }
-  }
+  alignas(32) float values[T * B * kLanes];
+  dequantize(sum, tile.w, tile.panel.rows, tile.args.input_scale, values);
+  finish_tile<B>({tile.w, tile.panel, tile.args, tile.first, T, values});
 }
 
 template <int B>
@@ -86,8 +78,7 @@ void matmul_s8_avx2(const PackedWeights& w, const MatmulArgs& args) {
   const int8_t* x = padded(w, args);
   for (int64_t p = args.panel_begin; p < args.panel_end; ++p) {
     for (int64_t i = 0; i < args.m; i += kTokens) {
-      const Tile tile{w,          w.panels[p],      x + i * w.k_padded,
-                      w.k_padded, args.input_scale, args.y + i * w.n};
+      const Tile tile{w, w.panels[p], args, x + i * w.k_padded, i};
       const int64_t tokens = args.m - i < kTokens ? args.m - i : kTokens;
       tile.panel.blocks == 2 ? run_tokens<2>(tile, tokens) : run_tokens<1>(tile, tokens);
     }

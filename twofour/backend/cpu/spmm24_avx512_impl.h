@@ -87,7 +87,7 @@ __attribute__((noinline)) void run_tile(const Tile<Controls>& tile) {
       _mm512_store_ps(values + (t * kBlocks + b) * kLanes, finish(sum[b][t]));
     });
   });
-  finish_tile<kBlocks>(tile.w, tile.panel, tile.args, tile.first, T, values);
+  finish_tile<kBlocks>({tile.w, tile.panel, tile.args, tile.first, T, values});
 }
 
 template <class Type, int P, int S, class Controls>

@@ -62,7 +62,7 @@ __attribute__((noinline)) void run_tile(const Tile& tile) {
     const int b = i / T, t = i % T;
     store(values + (t * kBlocks + b) * kLanes, sum[b][t] + load(bias + b * kLanes));
   });
-  finish_tile<kBlocks>(tile.w, tile.panel, tile.args, tile.first, T, values);
+  finish_tile<kBlocks>({tile.w, tile.panel, tile.args, tile.first, T, values});
 }
 
 template <int P, int S>

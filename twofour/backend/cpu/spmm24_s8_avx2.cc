@@ -10,10 +10,10 @@ namespace {
 struct Tile {
   const PackedWeights& w;
   const PackedWeights::Panel& panel;
+  const MatmulArgs& args;
   const __m256i* controls;  // [k / 8][patterns]
   const int8_t* x;
-  float input_scale;
-  float* y;
+  int64_t first;  // row of x
 };
 
 void expand_controls(const uint8_t* metadata, int64_t count, __m256i* controls) {
@@ -37,48 +37,35 @@ inline __m256i broadcast8(const int8_t* x) {
   return _mm256_set1_epi64x(word);
 }
 
+// P patterns of S blocks each, T tokens.
 template <int P, int S, int T>
-inline void multiply(const Tile& tile, __m256i (&sum)[P * S][T]) {
+TWOFOUR_INLINE void multiply(const Tile& tile, __m256i (&sum)[P * S][T]) {
   const int8_t* weights = tile.w.weights.as<int8_t>() + tile.panel.weights;
   const __m256i* controls = tile.controls;
   for (int64_t j = 0; j < tile.w.k; j += 8) {
-#pragma GCC unroll 4
-    for (int t = 0; t < T; ++t) {
+    for_each_index<T>([&](int t) TWOFOUR_LAMBDA {
       const __m256i activations = broadcast8(tile.x + t * tile.w.k + j);
-#pragma GCC unroll 2
-      for (int p = 0; p < P; ++p) {
+      for_each_index<P>([&](int p) TWOFOUR_LAMBDA {
         const __m256i selected = _mm256_shuffle_epi8(activations, controls[p]);
-#pragma GCC unroll 4
-        for (int s = 0; s < S; ++s) {
+        for_each_index<S>([&](int s) TWOFOUR_LAMBDA {
           const int b = p * S + s;
-          dot(sum[b][t], selected,
-              _mm256_load_si256(reinterpret_cast<const __m256i*>(weights + b * 32)));
-        }
-      }
-    }
+          dot(sum[b][t], selected, load_weights(weights + b * 32));
+        });
+      });
+    });
     weights += P * S * 32;
     controls += P;
   }
 }
 
 template <int P, int S, int T>
-void run_tile(const Tile& tile) {
+__attribute__((noinline)) void run_tile(const Tile& tile) {
   constexpr int kBlocks = P * S;
   __m256i sum[kBlocks][T] = {};
   multiply<P, S, T>(tile, sum);
-  const int32_t* rows = tile.w.row_map.data() + tile.panel.rows;
-  for (int t = 0; t < T; ++t) {
-    alignas(32) float values[kBlocks * kLanes];
-    for (int b = 0; b < kBlocks; ++b) {
-      _mm256_store_ps(
-          values + b * kLanes,
-          dequantize(sum[b][t], tile.w, tile.panel.rows + b * kLanes, tile.input_scale));
-    }
-    float* y = tile.y + t * tile.w.n;
-    for (int i = 0; i < kBlocks * kLanes; ++i) {
-      if (rows[i] >= 0) y[rows[i]] = values[i];
-    }
-  }
+  alignas(32) float values[T * kBlocks * kLanes];
+  dequantize(sum, tile.w, tile.panel.rows, tile.args.input_scale, values);
+  finish_tile<kBlocks>({tile.w, tile.panel, tile.args, tile.first, T, values});
 }
 
 template <int P, int S>
@@ -117,7 +104,7 @@ void spmm24_s8_avx2(const PackedWeights& w, const MatmulArgs& args) {
                     w.k / 8 * (panel.blocks / panel.shared), controls);
     const int64_t step = tokens_per_tile(panel);
     for (int64_t i = 0; i < args.m; i += step) {
-      const Tile tile{w, panel, controls, x + i * w.k, args.input_scale, args.y + i * w.n};
+      const Tile tile{w, panel, args, controls, x + i * w.k, i};
       run_panel(tile, args.m - i < step ? args.m - i : step);
     }
   }

@@ -1,0 +1,48 @@
+// Tiles of AVX2 kernels. For files compiled with AVX2 only: everything here has internal linkage.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "twofour/backend/cpu/vector16.h"
+
+namespace twofour {
+namespace {
+
+constexpr int kLanes = 8;
+
+template <class T, class Vector>
+inline void store_lanes16(T* p, int64_t lanes, const Vector& x) {
+  store_lanes(p, lanes, x);
+}
+
+// 8 values of a panel by their positions in it.
+template <int B>
+inline __m256 select8(const float* packed, __m256i index) {
+  const auto block = [&](int b) TWOFOUR_LAMBDA {
+    return _mm256_permutevar8x32_ps(_mm256_load_ps(packed + b * kLanes), index);
+  };
+  // vblendvps looks at the sign: bit `b` of the position moves there.
+  const auto bit = [&](int b) TWOFOUR_LAMBDA {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(index, 31 - b));
+  };
+  if constexpr (B == 1) return block(0);
+  const __m256 first = _mm256_blendv_ps(block(0), block(1), bit(3));
+  if constexpr (B == 2) return first;
+  const __m256 second = _mm256_blendv_ps(block(2), block(3), bit(3));
+  return _mm256_blendv_ps(first, second, bit(4));
+}
+
+// Output rows [i, i + 16) of a panel without gaps; those past its end are of no meaning.
+template <int B>
+inline F32x16 in_order(const float* packed, const int32_t* store_map, int i) {
+  const auto* index = reinterpret_cast<const __m256i*>(store_map + i);
+  const __m256 low = select8<B>(packed, _mm256_load_si256(index));
+  return {{low, B == 1 ? low : select8<B>(packed, _mm256_load_si256(index + 1))}};
+}
+
+}  // namespace
+}  // namespace twofour
+
+#include "twofour/backend/cpu/tile.h"
