@@ -27,8 +27,7 @@ constexpr PeakLoop kLoops[] = {
     {"avx512bf16", MatmulType::kBf16, "vdpbf16ps zmm", &CpuFeatures::avx512_bf16,
      peak_loop_bf16_avx512bf16},
     {"avx512", MatmulType::kF32, "vfmadd231ps zmm", &CpuFeatures::avx512, peak_loop_f32_avx512},
-    {"avx2", MatmulType::kS8, "vpmaddubsw + vpmaddwd + vpaddd ymm", &CpuFeatures::avx2,
-     peak_loop_s8_avx2},
+    {"avx2", MatmulType::kS8, "vpmaddwd + vpaddd ymm", &CpuFeatures::avx2, peak_loop_s8_avx2},
     {"avx2", MatmulType::kF32, "vfmadd231ps ymm", &CpuFeatures::avx2, peak_loop_f32_avx2},
 };
 #else
