@@ -11,7 +11,7 @@
 namespace twofour {
 namespace {
 
-struct Bf16 {
+struct Bf16 : Avx512 {
   static constexpr int kElementBytes = 2;
   using Sum = __m512;
 
@@ -23,7 +23,7 @@ struct Bf16 {
         const int64_t left = k - j;
         const auto part = [&](int64_t offset) {
           const int64_t lanes = left - offset;
-          return lanes >= kVector ? load(row + j + offset)
+          return lanes >= kVector ? twofour::load(row + j + offset)
                  : lanes > 0      ? load_some(row + j + offset, lanes)
                                   : F32x16{};
         };

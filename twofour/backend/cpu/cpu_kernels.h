@@ -26,6 +26,10 @@ size_t matmul_bf16_avx512bf16_scratch(const PackedWeights& w, int64_t m);
 void spmm24_f32_avx512(const PackedWeights& w, const MatmulArgs& args);
 void matmul_f32_avx512(const PackedWeights& w, const MatmulArgs& args);
 
+void spmm24_s8_avxvnni(const PackedWeights& w, const MatmulArgs& args);
+size_t spmm24_s8_avxvnni_scratch(const PackedWeights& w, int64_t m);
+void matmul_s8_avxvnni(const PackedWeights& w, const MatmulArgs& args);
+size_t matmul_s8_avxvnni_scratch(const PackedWeights& w, int64_t m);
 void spmm24_s8_avx2(const PackedWeights& w, const MatmulArgs& args);
 size_t spmm24_s8_avx2_scratch(const PackedWeights& w, int64_t m);
 void matmul_s8_avx2(const PackedWeights& w, const MatmulArgs& args);

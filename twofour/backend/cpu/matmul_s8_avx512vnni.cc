@@ -1,6 +1,6 @@
 #include "twofour/backend/cpu/cpu_kernels.h"
-#include "twofour/backend/cpu/matmul_avx512_impl.h"
 #include "twofour/backend/cpu/s8_avx512.h"
+#include "twofour/backend/cpu/tile_matmul_impl.h"
 
 namespace twofour {
 

@@ -11,7 +11,7 @@
 namespace twofour {
 namespace {
 
-struct S8 {
+struct S8 : Avx512 {
   static constexpr int kElementBytes = 1;
   using Sum = __m512i;
 

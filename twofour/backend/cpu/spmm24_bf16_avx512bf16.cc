@@ -2,7 +2,7 @@
 
 #include "twofour/backend/cpu/bf16_avx512.h"
 #include "twofour/backend/cpu/cpu_kernels.h"
-#include "twofour/backend/cpu/spmm24_avx512_impl.h"
+#include "twofour/backend/cpu/tile_spmm24_impl.h"
 
 namespace twofour {
 namespace {

@@ -1,4 +1,4 @@
-// 2:4 s8 product: as spmm24_avx512_impl.h, with 8 lanes and numbers of 16 bits.
+// 2:4 s8 product: as tile_spmm24_impl.h, with 8 lanes and numbers of 16 bits.
 #include <cstring>
 
 #include "twofour/backend/cpu/cpu_kernels.h"

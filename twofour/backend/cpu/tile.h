@@ -13,6 +13,9 @@
 namespace twofour {
 namespace {
 
+// From row to row of activations that a kernel has laid out anew, in bytes.
+inline int64_t laid_out_stride(int64_t row_bytes) { return (row_bytes + 63) / 64 * 64; }
+
 // The results of `tokens` rows from `first` on, [token][block][lane] in packed order.
 struct TileResults {
   const PackedWeights& w;

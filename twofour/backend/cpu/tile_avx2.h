@@ -3,7 +3,9 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "twofour/backend/cpu/vector16.h"
 
@@ -11,6 +13,32 @@ namespace twofour {
 namespace {
 
 constexpr int kLanes = 8;
+
+// Registers of the kernels in tile_matmul_impl.h and tile_spmm24_impl.h.
+struct Avx2 {
+  using Vector = __m256i;
+
+  // What fits 16 registers: 2 blocks x 5 tokens are 10 accumulators, 2 weights and 1 activation.
+  static constexpr int kDenseBlocks = 2, kDenseTokens = 5;
+  static constexpr int kSparseTokens = 4;  // 2 blocks
+  static constexpr int kQuadTokens = 2;    // 4 blocks
+
+  static Vector load(const std::byte* p) {
+    return _mm256_load_si256(reinterpret_cast<const Vector*>(p));
+  }
+  static Vector broadcast4(const std::byte* p) {
+    int32_t word;
+    std::memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi32(word);
+  }
+  static Vector broadcast8(const std::byte* p) {
+    int64_t word;
+    std::memcpy(&word, p, sizeof word);
+    return _mm256_set1_epi64x(word);
+  }
+  static Vector select(Vector x, Vector control) { return _mm256_shuffle_epi8(x, control); }
+  static void store(float* p, __m256 x) { _mm256_store_ps(p, x); }
+};
 
 template <class T, class Vector>
 inline void store_lanes16(T* p, int64_t lanes, const Vector& x) {

@@ -4,7 +4,9 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "twofour/backend/cpu/vector16.h"
 
@@ -13,8 +15,29 @@ namespace {
 
 constexpr int kLanes = 16;
 
-// From row to row of activations that a kernel has laid out anew, in bytes.
-inline int64_t laid_out_stride(int64_t row_bytes) { return (row_bytes + 63) / 64 * 64; }
+// Registers of the kernels in tile_matmul_impl.h and tile_spmm24_impl.h.
+struct Avx512 {
+  using Vector = __m512i;
+
+  // What fits 32 registers: 3 blocks x 8 tokens are 24 accumulators, 3 weights and 1 activation.
+  static constexpr int kDenseBlocks = 3, kDenseTokens = 8;
+  static constexpr int kSparseTokens = 8;  // 2 blocks
+  static constexpr int kQuadTokens = 6;    // 4 blocks
+
+  static Vector load(const std::byte* p) { return _mm512_load_si512(p); }
+  static Vector broadcast4(const std::byte* p) {
+    int32_t word;
+    std::memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi32(word);
+  }
+  static Vector broadcast8(const std::byte* p) {
+    int64_t word;
+    std::memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi64(word);
+  }
+  static Vector select(Vector x, Vector control) { return _mm512_shuffle_epi8(x, control); }
+  static void store(float* p, __m512 x) { _mm512_store_ps(p, x); }
+};
 
 inline __mmask16 lane_mask(int64_t lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
 inline void store_lanes16(float* p, int64_t lanes, const F32x16& x) {
