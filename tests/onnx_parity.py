@@ -12,6 +12,10 @@ The goal is 99.5 % within 1 %. Float models must reach it. int8 models do not: e
 value at the border of two int8 steps may be rounded the other way, and later layers spread the step (docs/onnx.md). They
 must keep a mean difference of 1 % of the range, which only catches gross faults; a share below the goal is marked "<".
 Exit code 1 if a check fails, a bound is passed, or the target leaves an int8 product in float.
+
+With --gemm-as-conv each file is exported in that form too and compared with the form of MatMul, in the same engine: float
+models may differ by 1e-5 of the range, int8 ones as above. Whether an engine makes int8 products of the convolutions is
+counted, not demanded.
 """
 
 import argparse
@@ -32,6 +36,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 GOAL = 99.5  # % of outputs within 1 % of the range
 INT8_BOUND = 1  # mean difference in % of the range
+FORM_BOUND = 1e-3  # largest difference between the two forms of a float model, in % of the range
 
 
 def zstd_lines(path):
@@ -140,7 +145,7 @@ def run_onnxruntime(path, rows, size):
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         kinds = collections.Counter(node.op_type for node in onnx.load(optimized, load_external_data=False).graph.node)
     outputs = [session.run(None, padded(batch))[0] for batch in batches(rows, size)]
-    int8 = kinds["MatMulIntegerToFloat"] + kinds["QLinearMatMul"] + kinds["QGemm"]
+    int8 = sum(kinds[kind] for kind in ("MatMulIntegerToFloat", "QLinearMatMul", "QGemm", "QLinearConv", "ConvInteger"))
     return np.concatenate(outputs), int8, kinds
 
 
@@ -151,7 +156,7 @@ def run_openvino(path, rows, size):
     for node in compiled.get_runtime_model().get_ops():
         info = node.get_rt_info()
         kind = info["layerType"].astype(str)
-        if kind in ("FullyConnected", "MatMul"):
+        if kind in ("FullyConnected", "MatMul", "Convolution"):
             kind += ":" + info["runtimePrecision"].astype(str)
         kinds[kind] += 1
     outputs = [compiled(padded(batch))[0] for batch in batches(rows, size)]
@@ -167,17 +172,20 @@ def check(path):
     onnx.checker.check_model(path, full_check=True)
     model = onnx.load(path)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 2]
+    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1]
     return len(weights)
 
 
 def compare(name, target, opset, path, ours, rows, groups, arguments):
+    """True if all is as it should be, and the outputs by engine."""
     good = True
+    outputs = {}
     products = check(path)
     for engine, execute in ENGINES.items():
         if target not in (engine, "tensorrt"):
             continue
         theirs, int8, kinds = execute(path, rows, arguments.batch)
+        outputs[engine] = theirs
         difference = np.abs(theirs - ours)
         percent = 100 * difference / (ours.max() - ours.min())
         share = 100 * np.mean(percent <= 1)
@@ -188,7 +196,28 @@ def compare(name, target, opset, path, ours, rows, groups, arguments):
             print("    " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
         good = good and (percent.mean() <= INT8_BOUND if products else share >= GOAL)
         good = good and (int8 == products or target != engine)
+    return good, outputs
+
+
+def compare_forms(name, target, opset, path, matmul, rows, arguments):
+    """The same for the form of 1x1 convolutions, beside the outputs of that of MatMul."""
+    good = True
+    products = check(path)
+    for engine, expected in matmul.items():
+        outputs, int8, kinds = ENGINES[engine](path, rows, arguments.batch)
+        percent = 100 * np.abs(outputs - expected) / (expected.max() - expected.min())
+        print(f"{name + ', conv':24} {target:12} {opset:5} {engine:12} {np.abs(outputs - expected).max():10.2e} "
+              f"{np.abs(outputs - expected).mean():10.2e} {percent.mean():8.4f} {100 * np.mean(percent <= 1):8.2f} "
+              f"{int8:4d} of {products:2d}", flush=True)
+        if arguments.verbose:
+            print("    " + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())))
+        good = good and (percent.mean() <= INT8_BOUND if products else percent.max() <= FORM_BOUND)
     return good
+
+
+def export(model, path, target, opset, options, build):
+    subprocess.run([build / "bin/twofour", "-q", "export", model, "--out", path, "--target", target, "--opset", str(opset),
+                    *options], check=True)
 
 
 def main():
@@ -201,6 +230,7 @@ def main():
     parser.add_argument("--target", action="append", help="default: all")
     parser.add_argument("--opset", type=int, action="append", help="default: 17")
     parser.add_argument("--option", action="append", default=[], help="passed to twofour export")
+    parser.add_argument("--gemm-as-conv", action="store_true", help="that form beside the form of MatMul")
     parser.add_argument("--verbose", action="store_true", help="count the operations that each engine runs")
     arguments = parser.parse_args()
 
@@ -223,9 +253,13 @@ def main():
             for opset in arguments.opset or (17,):
                 with tempfile.TemporaryDirectory() as folder:
                     path = f"{folder}/model.onnx"
-                    subprocess.run([arguments.build / "bin/twofour", "-q", "export", model, "--out", path, "--target",
-                                    target, "--opset", str(opset), *arguments.option], check=True)
-                    good = compare(name, target, opset, path, ours, rows, labelled, arguments) and good
+                    export(model, path, target, opset, arguments.option, arguments.build)
+                    same, outputs = compare(name, target, opset, path, ours, rows, labelled, arguments)
+                    good = good and same
+                    if not arguments.gemm_as_conv:
+                        continue
+                    export(model, path, target, opset, [*arguments.option, "--gemm-as-conv"], arguments.build)
+                    good = compare_forms(name, target, opset, path, outputs, rows, arguments) and good
     return 0 if good else 1
 
 

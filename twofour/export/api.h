@@ -16,6 +16,8 @@ struct ExportRequest {
   int64_t opset = 17;
   // Keep quantized values at -127 and above, as the engine does; ONNX's own range goes to -128.
   bool clip = true;
+  // The encoder's linear layers as 1x1 convolutions.
+  bool gemm_as_conv = false;
   // Weights in FILE.onnx.data; a model beyond protobuf's 2 GB has them there anyway.
   bool external_data = false;
 };
@@ -23,6 +25,7 @@ struct ExportRequest {
 struct ExportSummary {
   int64_t nodes = 0;
   int64_t linear_layers = 0, int8_layers = 0, sparse_layers = 0;
+  int64_t convolutions = 0;  // linear layers that became one
   int64_t quant_points = 0,
           clipped_points = 0;  // clipped: where values below -127 cannot be ruled out
   uint64_t bytes = 0;          // of all files
@@ -44,7 +47,7 @@ class ExportApi {
 ExportApi& export_api();
 
 // The symbol that the library exports.
-inline constexpr const char* kExportApiSymbol = "twofour_export_api_v1";
+inline constexpr const char* kExportApiSymbol = "twofour_export_api_v2";
 using ExportApiFunction = ExportApi* (*)();
 
 }  // namespace twofour

@@ -14,14 +14,16 @@ struct ExportOptions {
   const ExportTarget& target;
   int64_t opset = 17;
   bool clip = true;
+  bool gemm_as_conv = false;
 };
 
 inline constexpr int64_t kMinOpset = 17, kMaxOpset = 21;
 
 // Inputs input_ids, attention_mask, token_type_ids: int64 [batch, sequence]; the mask holds 0
 // and 1. Output "logits" [batch, labels], "embeddings" [batch, width] or "last_hidden_state"
-// [batch, sequence, width]. Fills the counts of `summary`. Throws Error as check_parameters does,
-// and for a head that the file lacks or an unknown opset.
+// [batch, sequence, width]. With gemm_as_conv the encoder's linear layers are 1x1 convolutions over
+// [batch, width, sequence, 1], weights [n, k, 1, 1]. Fills the counts of `summary`. Throws Error as
+// check_parameters does, and for a head that the file lacks or an unknown opset.
 onnx::ModelProto convert_to_onnx(const ModelDirectory& model, const ExportOptions& options,
                                  ExportSummary& summary);
 

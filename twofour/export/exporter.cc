@@ -6,7 +6,8 @@
 namespace twofour {
 
 ExportSummary run_export(const ExportRequest& request) {
-  const ExportOptions options{export_target(request.target), request.opset, request.clip};
+  const ExportOptions options{export_target(request.target), request.opset, request.clip,
+                              request.gemm_as_conv};
   const ModelDirectory model = ModelDirectory::open(request.model);
   ExportSummary summary;
   onnx::ModelProto proto = convert_to_onnx(model, options, summary);

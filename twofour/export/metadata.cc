@@ -11,6 +11,7 @@ std::string export_metadata(const ModelDirectory& model, const Network& network,
   nlohmann::ordered_json json;
   json["version"] = TWOFOUR_VERSION;
   json["target"] = options.target.name;
+  if (options.gemm_as_conv) json["gemm_as_conv"] = true;
   const auto origin = nlohmann::ordered_json::parse(model.twofour_json(), nullptr, false);
   for (const char* key : {"recipe", "pruning"}) {
     if (origin.is_object() && origin.contains(key)) json[key] = origin[key];
