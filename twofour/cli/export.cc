@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/export_report.h"
 #include "twofour/cli/format.h"
+#include "twofour/io/file.h"
 
 namespace twofour::cli {
 namespace {
@@ -21,10 +25,20 @@ Examples:
   twofour export model-int8 --out model-int8.onnx --target tensorrt --opset 20
   twofour export model-int8 --out model-int8.onnx --target tensorrt --gemm-as-conv)";
 
+struct Options {
+  ExportRequest request;
+  std::filesystem::path report;  // empty: none
+};
+
 void print_summary(const ExportRequest& request, const ExportSummary& summary, Console& console) {
   console.info(fmt::format("wrote {} ({}): {} nodes, {} linear layers, {} of them int8, {} 2:4",
                            request.out.string(), format_bytes(summary.bytes), summary.nodes,
                            summary.linear_layers, summary.int8_layers, summary.sparse_layers));
+  if (summary.sparse_layers > 0) {
+    console.info(fmt::format("2:4 kernels of TensorRT can take {} layers, those of cuSPARSELt {}",
+                             count_eligible(summary, "tensorrt"),
+                             count_eligible(summary, "cusparselt")));
+  }
   if (summary.convolutions > 0) {
     console.info(fmt::format("{} linear layers are 1x1 convolutions", summary.convolutions));
   }
@@ -35,15 +49,33 @@ void print_summary(const ExportRequest& request, const ExportSummary& summary, C
   }
 }
 
-int run_export(const ExportRequest& request, Console& console) {
-  print_summary(request, export_api().export_onnx(request), console);
+// Before anything is written.
+void check_report(const Options& options) {
+  const std::string name = options.report.string();
+  if (std::filesystem::is_directory(options.report)) {
+    throw Error(name, "cannot be written: it is a folder");
+  }
+  if (options.report.lexically_normal() == options.request.out.lexically_normal()) {
+    throw Error(name, "is the name of the exported file too");
+  }
+}
+
+int run_export(const Options& options, Console& console) {
+  const ExportRequest& request = options.request;
+  check_report(options);
+  const ExportSummary summary = export_api().export_onnx(request);
+  print_summary(request, summary, console);
+  if (options.report.empty()) return kOk;
+  write_file_atomically(options.report, export_report(request, summary).dump(2) + "\n");
+  console.info(fmt::format("wrote {}", options.report.string()));
   return kOk;
 }
 
 }  // namespace
 
 Command add_export(CLI::App& root, Console& console) {
-  auto request = std::make_shared<ExportRequest>();
+  auto options = std::make_shared<Options>();
+  ExportRequest* request = &options->request;
   CLI::App* app = root.add_subcommand("export", "Write a model as ONNX for other engines");
   app->footer(kExamples);
   app->add_option("model", request->model, "Model directory: float or int8, dense or 2:4")
@@ -59,7 +91,10 @@ Command add_export(CLI::App& root, Console& console) {
                 "The encoder's linear layers as 1x1 convolutions, weights [n, k, 1, 1]");
   app->add_flag("--external-data", request->external_data,
                 "Weights in FILE.onnx.data, whatever the size");
-  return {app, [request, &console] { return run_export(*request, console); }};
+  app->add_option("--report", options->report,
+                  "JSON to write: each layer's groups of four, and which 2:4 kernels can take it")
+      ->type_name("FILE.json");
+  return {app, [options, &console] { return run_export(*options, console); }};
 }
 
 }  // namespace twofour::cli

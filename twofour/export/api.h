@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "twofour/base/dtype.h"
+#include "twofour/graph/inspect.h"
+
 namespace twofour {
 
 struct ExportRequest {
@@ -22,12 +25,25 @@ struct ExportRequest {
   bool external_data = false;
 };
 
+// A linear layer as it stands in the file.
+struct WrittenLayer {
+  std::string name;
+  int64_t n = 0, k = 0;
+  DType dtype = DType::kF32;
+  bool convolution = false;
+  int64_t zeros = 0;                   // of n * k values
+  int64_t groups = 0, groups_2_4 = 0;  // groups of four along k; none where k % 4 != 0
+  bool sparse = false;                 // may be 2:4, and every group is
+  std::vector<Eligibility> engines;    // "cusparselt", "tensorrt"
+};
+
 struct ExportSummary {
   int64_t nodes = 0;
   int64_t linear_layers = 0, int8_layers = 0, sparse_layers = 0;
   int64_t convolutions = 0;  // linear layers that became one
   int64_t quant_points = 0,
           clipped_points = 0;  // clipped: where values below -127 cannot be ruled out
+  std::vector<WrittenLayer> layers;
   uint64_t bytes = 0;          // of all files
   std::filesystem::path data;  // FILE.onnx.data; empty: weights are in FILE.onnx
 };

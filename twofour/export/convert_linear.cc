@@ -1,5 +1,4 @@
 #include "twofour/export/graph_converter.h"
-#include "twofour/sparse/sparse24.h"
 
 namespace twofour {
 namespace {
@@ -56,7 +55,6 @@ std::string GraphConverter::float_weight(const Op& op) {
   const Parameter& parameter = network_.parameter(op, 0);
   const int64_t n = parameter.shape[0], k = parameter.shape[1];
   const Tensor weight = load(op, 0);
-  count_sparse(op, weight);
   const auto values = weight.as<const float>();
   if (output_layout(op) == Layout::kChannels) {
     return graph_.floats(parameter.name, {n, k, 1, 1}, values);
@@ -68,7 +66,6 @@ std::string GraphConverter::int8_weight(const Op& op) {
   const Parameter& parameter = network_.parameter(op, 0);
   const int64_t n = parameter.shape[0], k = parameter.shape[1];
   const TensorView weight = model_.tensor(parameter.name);
-  count_sparse(op, weight);
   ++summary_.int8_layers;
   const bool convolves = output_layout(op) == Layout::kChannels;
   const auto values = weight.as<int8_t>();
@@ -82,12 +79,6 @@ std::string GraphConverter::int8_weight(const Op& op) {
   return node(op, "DequantizeWeight", "DequantizeLinear",
               {stored, graph_.floats(scale_name, {n}, scales.as<float>()), zeros},
               {{"axis", int64_t{convolves ? 0 : 1}}});
-}
-
-void GraphConverter::count_sparse(const Op& op, const TensorView& weight) {
-  if (op.prunable && weight.shape[1] % 4 == 0 && !find_violation(weight)) {
-    ++summary_.sparse_layers;
-  }
 }
 
 // The op's input after quantization with the file's scale.

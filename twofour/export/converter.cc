@@ -6,6 +6,7 @@
 #include "twofour/base/error.h"
 #include "twofour/export/graph_converter.h"
 #include "twofour/export/metadata.h"
+#include "twofour/export/written_layers.h"
 
 namespace twofour {
 namespace {
@@ -41,9 +42,11 @@ onnx::ModelProto convert_to_onnx(const ModelDirectory& model, const ExportOption
   onnx::GraphProto& graph = *proto.mutable_graph();
   graph.set_name(network.architecture);
   GraphConverter(model, network, options, graph, summary).convert();
+  summary.layers = written_layers(network, graph);
+  for (const WrittenLayer& layer : summary.layers) summary.sparse_layers += layer.sparse;
   onnx::StringStringEntryProto& property = *proto.add_metadata_props();
   property.set_key("twofour");
-  property.set_value(export_metadata(model, network, options));
+  property.set_value(export_metadata(model, options, summary.layers));
   return proto;
 }
 

@@ -204,8 +204,10 @@ TEST(Export, PropertyTellsTheOrigin) {
   EXPECT_EQ(json["recipe"]["name"], "a-recipe");
   const auto& weight = json["tensors"][std::string(kQuery) + ".weight"];
   EXPECT_EQ(weight["dtype"], "I8");
-  EXPECT_EQ(weight["groups_2_4"], 1.0);
-  EXPECT_GE(weight["zeros"], 0.5);
+  EXPECT_EQ(weight["values"], 32 * 32);
+  EXPECT_EQ(weight["groups"], 32 * 32 / 4);
+  EXPECT_EQ(weight["groups_2_4"], weight["groups"]);
+  EXPECT_GE(weight["zeros"], 32 * 32 / 2);
 }
 
 TEST(Export, RefusesBadRequests) {

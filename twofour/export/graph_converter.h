@@ -62,7 +62,6 @@ class GraphConverter {
   std::string convolution(const Op& op, const std::string& x, const std::string& weight);
   std::string float_weight(const Op& op);
   std::string int8_weight(const Op& op);
-  void count_sparse(const Op& op, const TensorView& weight);
   std::string dequantized(const Op& op);
   std::string zero_point();
   void quantize(ValueId value, std::string x, const std::string& q, const std::string& scale);

@@ -2,12 +2,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "twofour/graph/inspect.h"
-
 namespace twofour {
 
-std::string export_metadata(const ModelDirectory& model, const Network& network,
-                            const ExportOptions& options) {
+std::string export_metadata(const ModelDirectory& model, const ExportOptions& options,
+                            const std::vector<WrittenLayer>& layers) {
   nlohmann::ordered_json json;
   json["version"] = TWOFOUR_VERSION;
   json["target"] = options.target.name;
@@ -17,10 +15,12 @@ std::string export_metadata(const ModelDirectory& model, const Network& network,
     if (origin.is_object() && origin.contains(key)) json[key] = origin[key];
   }
   auto& tensors = json["tensors"] = nlohmann::ordered_json::object();
-  for (const LayerReport& layer : inspect_model(network, model).layers) {
+  for (const WrittenLayer& layer : layers) {
     tensors[layer.name + ".weight"] = {{"dtype", dtype_name(layer.dtype)},
-                                       {"zeros", layer.sparsity.zeros},
-                                       {"groups_2_4", layer.sparsity.groups_2_4}};
+                                       {"values", layer.n * layer.k},
+                                       {"zeros", layer.zeros},
+                                       {"groups", layer.groups},
+                                       {"groups_2_4", layer.groups_2_4}};
   }
   return json.dump();
 }

@@ -2,15 +2,16 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "twofour/export/converter.h"
 
 namespace twofour {
 
 // One JSON object: version, target, recipe and pruning as in twofour.json, and "tensors": for each
-// weight of a linear layer its type, share of zeros and share of groups of four that are 2:4,
-// counted in the values that are exported.
-std::string export_metadata(const ModelDirectory& model, const Network& network,
-                            const ExportOptions& options);
+// weight of a linear layer its type and, as integers, its values, how many are zero, its groups of
+// four along k and how many of them are 2:4.
+std::string export_metadata(const ModelDirectory& model, const ExportOptions& options,
+                            const std::vector<WrittenLayer>& layers);
 
 }  // namespace twofour

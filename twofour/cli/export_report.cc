@@ -1,0 +1,52 @@
+#include "twofour/cli/export_report.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace twofour::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json layer_json(const WrittenLayer& layer) {
+  Json eligible = Json::object();
+  for (const Eligibility& engine : layer.engines) {
+    eligible[engine.engine] = engine.reason.empty() ? Json(true) : Json(engine.reason);
+  }
+  return {{"name", layer.name},
+          {"n", layer.n},
+          {"k", layer.k},
+          {"type", dtype_name(layer.dtype)},
+          {"form", layer.convolution ? "convolution" : "matmul"},
+          {"zeros", layer.zeros},
+          {"groups", layer.groups},
+          {"groups_2_4", layer.groups_2_4},
+          {"sparse", layer.sparse},
+          {"eligible", std::move(eligible)}};
+}
+
+}  // namespace
+
+int64_t count_eligible(const ExportSummary& summary, std::string_view engine) {
+  return std::count_if(
+      summary.layers.begin(), summary.layers.end(), [&](const WrittenLayer& layer) {
+        return std::any_of(layer.engines.begin(), layer.engines.end(), [&](const Eligibility& e) {
+          return e.engine == engine && e.reason.empty();
+        });
+      });
+}
+
+Json export_report(const ExportRequest& request, const ExportSummary& summary) {
+  Json layers = Json::array();
+  for (const WrittenLayer& layer : summary.layers) layers.push_back(layer_json(layer));
+  return {{"model", request.model.string()},
+          {"file", request.out.string()},
+          {"target", request.target},
+          {"sparse_layers", summary.sparse_layers},
+          {"eligible_layers",
+           {{"cusparselt", count_eligible(summary, "cusparselt")},
+            {"tensorrt", count_eligible(summary, "tensorrt")}}},
+          {"layers", std::move(layers)}};
+}
+
+}  // namespace twofour::cli

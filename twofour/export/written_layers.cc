@@ -1,0 +1,127 @@
+#include "twofour/export/written_layers.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <map>
+
+#include "twofour/base/error.h"
+
+namespace twofour {
+namespace {
+
+constexpr int64_t kGroup = 4;
+
+using Weights = std::map<std::string, const onnx::TensorProto*>;
+
+struct Counts {
+  int64_t zeros = 0, groups = 0, groups_2_4 = 0;
+};
+
+// Element (i, j) of the [n, k] matrix is at i * row + j * step.
+struct Strides {
+  int64_t row, step;
+};
+
+DType dtype_of(const onnx::TensorProto& tensor) {
+  if (tensor.data_type() == onnx::TensorProto::INT8) return DType::kI8;
+  if (tensor.data_type() == onnx::TensorProto::FLOAT) return DType::kF32;
+  throw Error(tensor.name(), fmt::format("ONNX type {} is not one of a weight's",
+                                         static_cast<int>(tensor.data_type())));
+}
+
+Strides strides_of(const onnx::TensorProto& tensor, int64_t n, int64_t k, DType dtype) {
+  const std::vector<int64_t> dims(tensor.dims().begin(), tensor.dims().end());
+  const bool complete = tensor.raw_data().size() == static_cast<size_t>(n * k) * dtype_bytes(dtype);
+  if (complete && dims == std::vector<int64_t>{k, n}) return {1, n};
+  if (complete && dims == std::vector<int64_t>{n, k, 1, 1}) return {k, 1};
+  throw Error(tensor.name(), fmt::format("expected {} values, [k, n] or [n, k, 1, 1] of n = {} and "
+                                         "k = {}",
+                                         n * k, n, k));
+}
+
+template <class T>
+Counts count(const std::string& bytes, int64_t n, int64_t k, Strides strides) {
+  std::vector<T> values(bytes.size() / sizeof(T));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  Counts counts;
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t nonzero = 0;
+    for (int64_t j = 0; j < k; ++j) {
+      if (k % kGroup == 0 && j % kGroup == 0) {
+        nonzero = 0;
+        ++counts.groups;
+      }
+      const bool zero = values[i * strides.row + j * strides.step] == 0;
+      counts.zeros += zero;
+      nonzero += !zero;
+      if (k % kGroup == 0 && j % kGroup == kGroup - 1) counts.groups_2_4 += nonzero <= 2;
+    }
+  }
+  return counts;
+}
+
+std::string why_not_2_4(const WrittenLayer& layer) {
+  if (layer.k % kGroup != 0) {
+    return fmt::format("k = {} is not a multiple of {}", layer.k, kGroup);
+  }
+  if (layer.groups == layer.groups_2_4) return {};
+  return fmt::format("{} of {} groups of four have more than two non-zero values",
+                     layer.groups - layer.groups_2_4, layer.groups);
+}
+
+std::string why_dense(const Network& network, const Op& op, const WrittenLayer& layer) {
+  const std::string fixed = why_not_prunable(network, op);
+  return fixed.empty() ? why_not_2_4(layer) : fixed;
+}
+
+std::vector<Eligibility> gpu_engines(const WrittenLayer& layer, const std::string& dense) {
+  std::vector<Eligibility> engines;
+  for (Eligibility& engine : sparse_int8_engines(layer.n, layer.k)) {
+    if (engine.engine == "cpu") continue;
+    if (layer.dtype == DType::kF32) {
+      engine.reason = "F32: sparse tensor cores multiply 16-bit and 8-bit types as 2:4";
+    }
+    if (!dense.empty()) engine.reason = dense;
+    engines.push_back(std::move(engine));
+  }
+  return engines;
+}
+
+WrittenLayer written_layer(const Network& network, const Op& op, const Weights& weights) {
+  const Parameter& parameter = network.parameter(op, 0);
+  const auto found = weights.find(parameter.name);
+  if (found == weights.end()) throw Error(parameter.name, "is not in the graph");
+  const onnx::TensorProto& tensor = *found->second;
+  WrittenLayer layer;
+  layer.name = op.name;
+  layer.n = parameter.shape[0];
+  layer.k = parameter.shape[1];
+  layer.dtype = dtype_of(tensor);
+  layer.convolution = tensor.dims_size() == 4;
+  const Strides strides = strides_of(tensor, layer.n, layer.k, layer.dtype);
+  const Counts counts = layer.dtype == DType::kI8
+                            ? count<int8_t>(tensor.raw_data(), layer.n, layer.k, strides)
+                            : count<float>(tensor.raw_data(), layer.n, layer.k, strides);
+  layer.zeros = counts.zeros;
+  layer.groups = counts.groups;
+  layer.groups_2_4 = counts.groups_2_4;
+  const std::string dense = why_dense(network, op, layer);
+  layer.sparse = dense.empty();
+  layer.engines = gpu_engines(layer, dense);
+  return layer;
+}
+
+}  // namespace
+
+std::vector<WrittenLayer> written_layers(const Network& network, const onnx::GraphProto& graph) {
+  Weights weights;
+  for (const onnx::TensorProto& tensor : graph.initializer()) weights[tensor.name()] = &tensor;
+  std::vector<WrittenLayer> layers;
+  for (const Op& op : network.ops) {
+    if (op.kind == OpKind::kLinear) layers.push_back(written_layer(network, op, weights));
+  }
+  return layers;
+}
+
+}  // namespace twofour
