@@ -2,17 +2,21 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/compressed_tensors.h"
 #include "twofour/cli/export_report.h"
 #include "twofour/cli/format.h"
 #include "twofour/io/file.h"
 
 namespace twofour::cli {
 namespace {
+
+constexpr const char* kCompressedTensors = "compressed-tensors";
 
 constexpr const char* kExamples =
     R"(Writes the model as ONNX for other engines. An int8 model becomes Q/DQ with the scales of its file, placed where
@@ -23,10 +27,12 @@ Examples:
   twofour export model --out model.onnx
   twofour export model-int8 --out model-int8.onnx --target openvino
   twofour export model-int8 --out model-int8.onnx --target tensorrt --opset 20
-  twofour export model-int8 --out model-int8.onnx --target tensorrt --gemm-as-conv)";
+  twofour export model-int8 --out model-int8.onnx --target tensorrt --gemm-as-conv
+  twofour export model-int8 --out folder --format compressed-tensors)";
 
 struct Options {
   ExportRequest request;
+  std::string format = "onnx";
   std::filesystem::path report;  // empty: none
 };
 
@@ -60,8 +66,24 @@ void check_report(const Options& options) {
   }
 }
 
+int write_compressed_tensors(const ExportRequest& request, Console& console) {
+  const ModelReport report = export_compressed_tensors(request.model, request.out);
+  const auto count = [&](auto&& which) {
+    return std::count_if(report.layers.begin(), report.layers.end(), which);
+  };
+  console.info(
+      fmt::format("wrote {} ({}): {} linear layers, {} of them int8, {} 2:4", request.out.string(),
+                  format_bytes(report.weight_file_bytes), report.layers.size(),
+                  count([](const LayerReport& layer) { return layer.dtype == DType::kI8; }),
+                  count([](const LayerReport& layer) {
+                    return layer.not_prunable.empty() && layer.sparsity.groups_2_4 == 1;
+                  })));
+  return kOk;
+}
+
 int run_export(const Options& options, Console& console) {
   const ExportRequest& request = options.request;
+  if (options.format == kCompressedTensors) return write_compressed_tensors(request, console);
   check_report(options);
   const ExportSummary summary = export_api().export_onnx(request);
   print_summary(request, summary, console);
@@ -71,17 +93,35 @@ int run_export(const Options& options, Console& console) {
   return kOk;
 }
 
+// All but MODEL, --out and --format are for ONNX.
+void check_format(const CLI::App& app, const Options& options) {
+  if (options.format != kCompressedTensors) return;
+  for (const char* name :
+       {"--target", "--opset", "--clip", "--gemm-as-conv", "--external-data", "--report"}) {
+    if (app.count(name) == 0) continue;
+    throw CLI::ValidationError(
+        fmt::format("{} goes with --format onnx, not {}", name, options.format));
+  }
+}
+
 }  // namespace
 
 Command add_export(CLI::App& root, Console& console) {
   auto options = std::make_shared<Options>();
   ExportRequest* request = &options->request;
-  CLI::App* app = root.add_subcommand("export", "Write a model as ONNX for other engines");
+  CLI::App* app = root.add_subcommand(
+      "export", "Write a model as ONNX or compressed-tensors for other engines");
   app->footer(kExamples);
   app->add_option("model", request->model, "Model directory: float or int8, dense or 2:4")
       ->required()
       ->type_name("MODEL");
-  app->add_option("--out", request->out, "ONNX file to write")->required()->type_name("FILE.onnx");
+  app->add_option("--out", request->out, "ONNX file to write, or a model directory")
+      ->required()
+      ->type_name("FILE.onnx|DIR");
+  app->add_option("--format", options->format,
+                  "onnx, or compressed-tensors: int8 weights, zeros in place")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"onnx", kCompressedTensors}));
   app->add_option("--target", request->target, "Engine: onnxruntime, openvino or tensorrt")
       ->capture_default_str();
   app->add_option("--opset", request->opset, "ONNX operator set, 17 to 21")->capture_default_str();
@@ -94,6 +134,7 @@ Command add_export(CLI::App& root, Console& console) {
   app->add_option("--report", options->report,
                   "JSON to write: each layer's groups of four, and which 2:4 kernels can take it")
       ->type_name("FILE.json");
+  app->callback([app, options] { check_format(*app, *options); });
   return {app, [options, &console] { return run_export(*options, console); }};
 }
 

@@ -5,9 +5,11 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/base/error.h"
+#include "twofour/cli/pruning.h"
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/export/api.h"
-#include "twofour/io/file.h"
+#include "twofour/io/safetensors.h"
+#include "twofour/quant/quantize.h"
 
 namespace twofour::cli {
 namespace {
@@ -48,7 +50,7 @@ TEST(ExportCommand, ReportSaysWhichKernelsCanTakeALayer) {
       {"export", pruned, "--out", folder / "model.onnx", "--report", folder / "report.json"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("2:4 kernels of TensorRT can take 0 layers"));
-  const auto report = nlohmann::json::parse(read_file(folder / "report.json"));
+  const auto report = nlohmann::json::parse(slurp(folder / "report.json"));
   EXPECT_EQ(report["sparse_layers"], report["layers"].size());
   for (const auto& layer : report["layers"]) {
     EXPECT_EQ(layer["groups_2_4"], layer["groups"]);
@@ -68,6 +70,156 @@ TEST(ExportCommand, ReportThatCannotBeWrittenIsRefusedFirst) {
   EXPECT_EQ(onto_file.code, 1);
   EXPECT_THAT(onto_file.err, HasSubstr("name of the exported file"));
   EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+// The golden model `layout`, 2:4 and int8.
+std::filesystem::path int8_model(const std::string& layout) {
+  const ModelDirectory source = ModelDirectory::open(model(layout));
+  const Network network = build_network(source.config());
+  std::map<std::string, Tensor> tensors;
+  for (const std::string& name : source.tensor_names()) tensors[name] = Tensor(source.tensor(name));
+  for (const Op& op : network.ops) {
+    if (!op.prunable) continue;
+    const std::string& name = network.parameter(op, 0).name;
+    Tensor weight = prune_layer({}, source, network, op).values;
+    QuantizedWeight quantized = quantize_weight(weight);
+    tensors[name] = std::move(quantized.values);
+    tensors[name + "_scale"] = std::move(quantized.scales);
+    tensors[op.name + ".input_scale"] = Tensor(DType::kF32, {1});
+    tensors[op.name + ".input_scale"].as<float>()[0] = 0.01f;
+  }
+  ModelToSave save{source.path(), source.config(), {}, R"({"version": "test"})"};
+  save.config.int8 = true;
+  for (const auto& [name, tensor] : tensors) save.tensors.push_back({name, tensor.view()});
+  const auto path = scratch("int8-" + layout) / "model";
+  save_model_directory(path, save);
+  return path;
+}
+
+uint16_t narrow(float value, DType dtype) {
+  return dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+}
+
+// The golden cross-encoder as apex leaves it: 2:4 weights in half precision, masks beside them.
+std::filesystem::path pruned_elsewhere(DType dtype) {
+  const ModelDirectory source = ModelDirectory::open(model("cross-encoder"));
+  const Network network = build_network(source.config());
+  std::map<std::string, Tensor> tensors;
+  for (const std::string& name : source.tensor_names()) {
+    tensors[name] = to_f32(source.tensor(name), name);
+  }
+  for (const Op& op : network.ops) {
+    if (!op.prunable) continue;
+    PrunedLayer layer = prune_layer({}, source, network, op);
+    Tensor mask(DType::kBool, layer.values.shape());
+    for (int64_t i = 0; i < mask.numel(); ++i) {
+      mask.data()[i] = std::byte(layer.values.as<float>()[i] != 0);
+    }
+    tensors[op.name + ".__weight_mma_mask"] = std::move(mask);
+    tensors[layer.weight] = std::move(layer.values);
+  }
+  const auto folder = scratch(std::string("elsewhere-") + std::string(dtype_name(dtype)));
+  for (const char* name : {"config.json", "tokenizer.json", "vocab.txt"}) {
+    spill(folder / name, slurp(std::filesystem::path(model("cross-encoder")) / name));
+  }
+  std::vector<NamedTensor> named;
+  for (auto& [name, tensor] : tensors) {
+    if (tensor.dtype() == DType::kF32) {
+      Tensor half(dtype, tensor.shape());
+      for (int64_t i = 0; i < half.numel(); ++i) {
+        half.as<uint16_t>()[i] = narrow(tensor.as<float>()[i], dtype);
+      }
+      tensor = std::move(half);
+    }
+    named.push_back({name, tensor.view()});
+  }
+  write_safetensors(folder / "model.safetensors", named);
+  return folder;
+}
+
+TEST(ExportCommand, ModelsPrunedElsewhereAreTaken) {
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    const auto folder = pruned_elsewhere(dtype);
+    const Outcome inspected = run_command({"inspect", folder, "--json"});
+    ASSERT_EQ(inspected.code, 0) << inspected.err;
+    const auto report = nlohmann::json::parse(inspected.out);
+    EXPECT_TRUE(report.contains("memory_bytes")) << inspected.err;  // the engine runs it
+    int sparse = 0;
+    for (const auto& layer : report["layers"]) {
+      EXPECT_EQ(layer["type"], dtype_name(dtype));
+      sparse += layer["groups_2_4"] == 1;
+    }
+    EXPECT_EQ(sparse, 12);
+    const Outcome exported = run_command({"export", folder, "--out", folder / "model.onnx"});
+    EXPECT_THAT(exported.err, HasSubstr("0 of them int8, 12 2:4"));
+  }
+}
+
+TEST(ExportCommand, CompressedTensorsKeepEveryByte) {
+  for (const std::string layout : {"cross-encoder", "minilm"}) {
+    const auto source = int8_model(layout);
+    const auto out = scratch("ct") / "model";
+    const Outcome outcome =
+        run_command({"export", source, "--out", out, "--format", "compressed-tensors"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr("12 of them int8, 12 2:4"));
+    for (const char* name : {"model.safetensors", "tokenizer.json", "twofour.json"}) {
+      EXPECT_TRUE(slurp(out / name) == slurp(source / name)) << name;
+    }
+    EXPECT_EQ(nlohmann::json::parse(slurp(out / "config.json")),
+              nlohmann::json::parse(slurp(source / "config.json")));
+  }
+}
+
+TEST(ExportCommand, CompressedTensorsLeaveOutMasks) {
+  const auto source = int8_model("minilm");
+  const ModelDirectory model = ModelDirectory::open(source);
+  const std::string expected = slurp(source / "model.safetensors");
+  std::vector<NamedTensor> tensors;
+  for (const std::string& name : model.tensor_names())
+    tensors.push_back({name, model.tensor(name)});
+  const std::string layer = "encoder.layer.0.attention.self.query";
+  tensors.push_back({layer + ".__weight_mma_mask", model.tensor(layer + ".weight")});
+  write_safetensors(source / "model.safetensors", tensors);
+  const auto out = scratch("ct") / "model";
+  EXPECT_EQ(run_command({"export", source, "--out", out, "--format", "compressed-tensors"}).code,
+            0);
+  EXPECT_TRUE(slurp(out / "model.safetensors") == expected);
+}
+
+TEST(ExportCommand, CompressedTensorsRefuse) {
+  const auto source = int8_model("minilm");
+  const auto out = scratch("ct") / "model";
+  const auto refusal = [&](const std::string& model, const std::string& out, int code,
+                           std::vector<std::string> more = {}) {
+    std::vector<std::string> line{"export", model, "--out", out, "--format", "compressed-tensors"};
+    line.insert(line.end(), more.begin(), more.end());
+    const Outcome outcome = run_command(line);
+    EXPECT_EQ(outcome.code, code) << outcome.err;
+    return outcome.err;
+  };
+  EXPECT_THAT(refusal(model("minilm"), out, 1), HasSubstr("twofour calibrate makes it int8"));
+  EXPECT_THAT(refusal(source, source, 1), HasSubstr("is the model itself"));
+  for (const std::string option : {"--gemm-as-conv", "--external-data", "--no-clip"}) {
+    refusal(source, out, 2, {option});
+  }
+  EXPECT_THAT(refusal(source, out, 2, {"--target", "openvino"}),
+              HasSubstr("--target goes with --format onnx"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+  const auto foreign = scratch("foreign");
+  spill(foreign / "thesis.txt", "years of work");
+  EXPECT_THAT(refusal(source, foreign, 1), HasSubstr("something other than a model: thesis.txt"));
+  EXPECT_THAT(refusal(source, foreign / "thesis.txt", 1), HasSubstr("is a file"));
+  EXPECT_EQ(slurp(foreign / "thesis.txt"), "years of work");
+  EXPECT_THAT(refusal(foreign, out, 1), HasSubstr("config.json"));
+}
+
+TEST(ExportCommand, UnknownFormatIsRefused) {
+  const auto out = scratch("onnx") / "model.onnx";
+  const Outcome outcome =
+      run_command({"export", model("minilm"), "--out", out, "--format", "gguf"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("gguf"));
 }
 
 TEST(ExportCommand, UnknownTargetIsRefused) {

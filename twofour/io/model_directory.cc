@@ -9,6 +9,7 @@
 #include "twofour/base/error.h"
 #include "twofour/io/json.h"
 #include "twofour/io/model_files.h"
+#include "twofour/io/weight_masks.h"
 
 namespace twofour {
 namespace {
@@ -25,6 +26,7 @@ void replace_suffix(std::string& name, std::string_view old_suffix, std::string_
 std::string canonical_name(std::string name) {
   if (name.starts_with(kHeadPrefix)) name.erase(0, kHeadPrefix.size());
   if (name.starts_with("cls.") || name == "embeddings.position_ids") return {};
+  if (is_left_by_pruning(name)) return {};
   replace_suffix(name, "LayerNorm.gamma", "LayerNorm.weight");
   replace_suffix(name, "LayerNorm.beta", "LayerNorm.bias");
   return name;
@@ -107,6 +109,7 @@ ModelDirectory ModelDirectory::load(const ModelFiles& files) {
     JsonObject::parse(model.twofour_json_, files.where("twofour.json"));
   }
   model.tensors_ = open_weights(files, modules);
+  check_weight_masks(model.tensors_, files.origin());
   for (const std::string& name : model.tensors_.names()) {
     const std::string canonical = canonical_name(name);
     if (canonical.empty()) continue;

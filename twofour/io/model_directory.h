@@ -10,7 +10,8 @@
 // clang-format on
 //
 // Tensor names here are canonical: without the prefix that a head brings ("bert."), LayerNorm's
-// gamma and beta as weight and bias; position ids and pre-training heads ("cls.") are left out.
+// gamma and beta as weight and bias; position ids, pre-training heads ("cls.") and the masks that
+// pruning tools leave beside weights are left out.
 // Linear layers that are int8 hold
 // clang-format off
 //   X.weight        I8  [n, k]

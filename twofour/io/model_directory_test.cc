@@ -131,6 +131,19 @@ class ModelDirectoryTest : public testing::Test {
               {"pooler.dense.weight", pooler}};
     }
   };
+  // x.weight [1, 4], the last two values zero, with the masks of three tools.
+  std::vector<NamedTensor> masked_layer(DType dtype) {
+    const size_t size = dtype_bytes(dtype);
+    weight_ = filled(dtype, {1, 4}, 0);
+    std::memset(weight_.data(), 0x3c, 2 * size);
+    mask_ = filled(DType::kBool, {1, 4}, 0);
+    std::memset(mask_.data(), 1, 2);
+    return {{"x.weight", weight_},
+            {"x.weight_mask", mask_},
+            {"x._weight_mask", mask_},
+            {"x.__weight_mma_mask", mask_},
+            {"x.__weight_mma_pruned_p", weight_}};
+  }
   void put_int8(const std::vector<NamedTensor>& tensors) const {
     json config = bert_config();
     config["quantization_config"] = quantization();
@@ -151,6 +164,7 @@ class ModelDirectoryTest : public testing::Test {
   }
 
   fs::path folder_;
+  Tensor weight_, mask_;
 };
 
 TEST_F(ModelDirectoryTest, ReadsAnEncoder) {
@@ -402,6 +416,56 @@ TEST_F(ModelDirectoryTest, OtherQuantizationIsRefused) {
   }
   EXPECT_THAT(config_error("quantization_config", {{"load_in_8bit", true}}),
               AllOf(HasSubstr("config.json, quantization_config]"), HasSubstr("Supported is")));
+}
+
+TEST_F(ModelDirectoryTest, ConfigOfAModelThatWasOnlyPruned) {
+  for (const json& sparsity : {json::object(), json{{"format", "dense"}}, json(nullptr)}) {
+    EXPECT_EQ(config_error("quantization_config", {{"quant_method", "compressed-tensors"},
+                                                   {"transform_config", json::object()},
+                                                   {"sparsity_config", sparsity}}),
+              "no error");
+  }
+  EXPECT_FALSE(open().config().int8);
+  EXPECT_THAT(
+      config_error("quantization_config", {{"quant_method", "compressed-tensors"},
+                                           {"sparsity_config", {{"format", "sparse-24-bitmask"}}}}),
+      HasSubstr("sparse-24-bitmask"));
+  EXPECT_THAT(config_error("quantization_config", {{"quant_method", "compressed-tensors"},
+                                                   {"transform_config", {{"R1", {}}}}}),
+              HasSubstr("a transform_config is not supported"));
+}
+
+// A weight with its last two values zero, in each type that pruning tools save.
+TEST_F(ModelDirectoryTest, MasksOfOtherToolsAreLeftOut) {
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
+    const std::vector<NamedTensor> tensors = masked_layer(dtype);
+    write_safetensors(folder_ / "model.safetensors", tensors);
+    EXPECT_THAT(open().tensor_names(), ElementsAre("x.weight"));
+    EXPECT_EQ(open().tensor("x.weight").dtype, dtype);
+  }
+}
+
+TEST_F(ModelDirectoryTest, MasksMustHaveBeenApplied) {
+  const auto refusal = [&](std::vector<NamedTensor> tensors) {
+    write_safetensors(folder_ / "model.safetensors", tensors);
+    return error();
+  };
+  Tensor full = filled(DType::kF32, {1, 4}, 1);
+  Tensor mask = filled(DType::kBool, {1, 4}, 0);
+  for (const char* name : {"x._weight_mask", "x.__weight_mma_mask", "x.weight_mask"}) {
+    EXPECT_THAT(refusal({{"x.weight", full}, {name, mask}}),
+                AllOf(HasSubstr(name), HasSubstr("4 values of the weight are not zero"),
+                      HasSubstr("squash_mask")));
+  }
+  full.as<float>()[3] = -0.0f;  // zero all the same
+  EXPECT_THAT(refusal({{"x.weight", full}, {"x.weight_mask", mask}}), HasSubstr("3 values"));
+  EXPECT_THAT(refusal({{"x.weight", full}, {"x.weight_mask", filled(DType::kBool, {4}, 0)}}),
+              HasSubstr("the mask is [4], its weight [1, 4]"));
+  EXPECT_THAT(refusal({{"x.weight_mask", mask}}), HasSubstr("mask of a weight that is missing"));
+  EXPECT_THAT(refusal({{"x.weight_orig", full}, {"x.weight_mask", mask}}),
+              AllOf(HasSubstr("x.weight_orig"), HasSubstr("an original and a mask")));
+  EXPECT_THAT(refusal({{"x.parametrizations.weight.original", full}}),
+              HasSubstr("an original and a mask"));
 }
 
 TEST_F(ModelDirectoryTest, WithHead) {

@@ -82,7 +82,7 @@ ModelConfig parse_model_config(const SmallFiles& files, const Modules& modules,
                                const std::string& origin);
 
 // True if config.json's "quantization_config" describes int8 as this library reads it, false
-// without one; throws Error for any other.
+// without one or with one that quantizes nothing; throws Error for any other.
 bool parse_quantization(std::string_view config_json, const std::string& where);
 
 }  // namespace twofour

@@ -57,10 +57,22 @@ void check_groups(const JsonObject& config) {
   }
 }
 
-// llm-compressor writes the object in any case.
+bool is_empty(const nlohmann::json* object) { return object == nullptr || object->empty(); }
+
+// llm-compressor writes the object in any case; newer versions leave it empty.
 void check_sparsity(const JsonObject& config) {
   const auto sparsity = config.object("sparsity_config");
-  if (sparsity) check_string(*sparsity, "format", "dense");
+  if (sparsity && !sparsity->members().empty()) check_string(*sparsity, "format", "dense");
+}
+
+// Rotations before and after layers, which no network here computes.
+void check_transforms(const JsonObject& config) {
+  if (!is_empty(config.find("transform_config"))) refuse(config.where(), "a transform_config");
+}
+
+// Of a model that llm-compressor pruned only: float weights with their zeros in place.
+bool quantizes_nothing(const JsonObject& config) {
+  return is_empty(config.find("config_groups")) && config.string_or("format", "dense") == "dense";
 }
 
 }  // namespace
@@ -69,10 +81,12 @@ bool parse_quantization(std::string_view config_json, const std::string& where) 
   const auto config = JsonObject::parse(config_json, where).object("quantization_config");
   if (!config) return false;
   check_string(*config, "quant_method", "compressed-tensors");
+  check_sparsity(*config);
+  check_transforms(*config);
+  if (quantizes_nothing(*config)) return false;
   check_string(*config, "format", "int-quantized");
   check_groups(*config);
   if (config->has("kv_cache_scheme")) refuse(config->where(), "a kv_cache_scheme");
-  check_sparsity(*config);
   return true;
 }
 

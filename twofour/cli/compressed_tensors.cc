@@ -1,0 +1,52 @@
+#include "twofour/cli/compressed_tensors.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "twofour/base/error.h"
+
+namespace twofour::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+void check(const ModelDirectory& model, const Network& network, const fs::path& out) {
+  std::error_code error;
+  if (fs::equivalent(model.path(), out, error)) {
+    throw Error(out.string(), "is the model itself", "Name another folder");
+  }
+  if (fs::exists(out) && !fs::is_directory(out)) {
+    throw Error(out.string(), "is a file, expected a folder or nothing");
+  }
+  if (!model.config().int8) {
+    throw Error(model.origin(), "is a float model; format compressed-tensors is for int8 ones",
+                "twofour calibrate makes it int8");
+  }
+  const std::vector<std::string> absent = check_parameters(network, model);
+  if (absent.empty()) return;
+  throw Error(model.origin(),
+              fmt::format("the head's tensors are missing: {}", fmt::join(absent, ", ")),
+              "Train the model first; training initializes its head");
+}
+
+// A pooler that this network does not read is part of transformers' model all the same.
+std::vector<NamedTensor> tensors_of(const ModelDirectory& model) {
+  std::vector<NamedTensor> tensors;
+  for (const std::string& name : model.tensor_names()) {
+    tensors.push_back({name, model.tensor(name)});
+  }
+  return tensors;
+}
+
+}  // namespace
+
+ModelReport export_compressed_tensors(const fs::path& path, const fs::path& out) {
+  const ModelDirectory model = ModelDirectory::open(path);
+  const Network network = build_network(model.config());
+  check(model, network, out);
+  save_model_directory(out,
+                       ModelToSave{path, model.config(), tensors_of(model), model.twofour_json()});
+  return inspect_model(network, ModelDirectory::open(out));
+}
+
+}  // namespace twofour::cli
