@@ -96,8 +96,8 @@ int run_export(const Options& options, Console& console) {
 // All but MODEL, --out and --format are for ONNX.
 void check_format(const CLI::App& app, const Options& options) {
   if (options.format != kCompressedTensors) return;
-  for (const char* name :
-       {"--target", "--opset", "--clip", "--gemm-as-conv", "--external-data", "--report"}) {
+  for (const char* name : {"--target", "--opset", "--clip", "--precision", "--gemm-as-conv",
+                           "--external-data", "--report"}) {
     if (app.count(name) == 0) continue;
     throw CLI::ValidationError(
         fmt::format("{} goes with --format onnx, not {}", name, options.format));
@@ -127,6 +127,10 @@ Command add_export(CLI::App& root, Console& console) {
   app->add_option("--opset", request->opset, "ONNX operator set, 17 to 21")->capture_default_str();
   app->add_flag("--clip,!--no-clip", request->clip,
                 "Keep quantized values at -127 and above, as twofour does [on]");
+  app->add_option("--precision", request->precision,
+                  "Of a float model's embeddings and encoder: f32 or fp16")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "fp16"}));
   app->add_flag("--gemm-as-conv", request->gemm_as_conv,
                 "The encoder's linear layers as 1x1 convolutions, weights [n, k, 1, 1]");
   app->add_flag("--external-data", request->external_data,

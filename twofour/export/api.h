@@ -19,6 +19,8 @@ struct ExportRequest {
   int64_t opset = 17;
   // Keep quantized values at -127 and above, as the engine does; ONNX's own range goes to -128.
   bool clip = true;
+  // "f32" or "fp16": of a float model's embeddings and encoder.
+  std::string precision = "f32";
   // The encoder's linear layers as 1x1 convolutions.
   bool gemm_as_conv = false;
   // Weights in FILE.onnx.data; a model beyond protobuf's 2 GB has them there anyway.

@@ -57,9 +57,11 @@ std::string GraphConverter::split_channels(const Op& op, size_t index, const std
 std::string GraphConverter::attention_weights(const Op& op, const std::string& product,
                                               int64_t axis) {
   const auto root = static_cast<float>(std::sqrt(static_cast<double>(op.head_dim)));
-  const std::string scores = node(op, "Scale", "Div", {product, graph_.scalar(root)});
-  const std::string masked = node(op, "Mask", "Add", {scores, additive_mask(output_layout(op))});
-  return node(op, "Softmax", "Softmax", {masked}, {{"axis", axis}});
+  const std::string scores = node(op, "Scale", "Div", {product, scalar(op, root)});
+  const std::string masked =
+      node(op, "Mask", "Add", {widened(op, "Widened", scores), additive_mask(output_layout(op))});
+  const std::string weights = node(op, "Softmax", "Softmax", {masked}, {{"axis", axis}});
+  return narrowed(op, "Narrowed", weights);
 }
 
 // 0 for tokens, kMasked for padding: [batch, 1, 1, sequence], of channels [batch, 1, sequence, 1].

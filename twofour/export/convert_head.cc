@@ -13,6 +13,7 @@ std::string GraphConverter::pool(const Op& op) {
     x = node(op, "Squeeze", "Squeeze", {channels(value), graph_.indices({3})});
     axis = 2;
   }
+  if (options_.half) x = as_float(x, op.name + "/Widened");
   switch (op.pooling) {
     case Pooling::kCls:
       return first(op, x, axis);

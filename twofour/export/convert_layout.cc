@@ -27,7 +27,7 @@ const std::string& GraphConverter::channels(ValueId value) {
 
 // LayerNormalization of ONNX reaches from its axis to the last one, which is not that of channels.
 std::string GraphConverter::channel_layer_norm(const Op& op) {
-  const std::string& x = input(op);
+  const std::string x = widened(op, "Widened", input(op));
   const std::string centered = node(op, "Centered", "Sub", {x, channel_mean(op, "Mean", x)});
   const std::string squares = node(op, "Squares", "Mul", {centered, centered});
   const std::string variance = channel_mean(op, "Variance", squares);
@@ -36,7 +36,8 @@ std::string GraphConverter::channel_layer_norm(const Op& op) {
   const std::string deviation = node(op, "Deviation", "Sqrt", {safe});
   const std::string unit = node(op, "Unit", "Div", {centered, deviation});
   const std::string scaled = node(op, "Scaled", "Mul", {unit, channel_parameter(op, 0)});
-  return node(op, "Shifted", "Add", {scaled, channel_parameter(op, 1)});
+  const std::string y = node(op, "Shifted", "Add", {scaled, channel_parameter(op, 1)});
+  return narrowed(op, "Narrowed", y);
 }
 
 std::string GraphConverter::channel_mean(const Op& op, const std::string& suffix,

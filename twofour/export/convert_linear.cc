@@ -25,13 +25,20 @@ std::string GraphConverter::parameter(const Op& op, size_t index) {
   std::vector<int64_t> dims;
   for (size_t i = 0; i < parameter.shape.rank(); ++i) dims.push_back(parameter.shape[i]);
   const Tensor tensor = load(op, index);
-  return graph_.floats(parameter.name, dims, tensor.as<float>());
+  return floats(op, parameter.name, dims, tensor.as<float>());
 }
 
 std::string GraphConverter::channel_parameter(const Op& op, size_t index) {
   const Parameter& parameter = network_.parameter(op, index);
   const Tensor tensor = load(op, index);
-  return graph_.floats(parameter.name, {tensor.numel(), 1, 1}, tensor.as<float>());
+  return floats(op, parameter.name, {tensor.numel(), 1, 1}, tensor.as<float>());
+}
+
+std::string GraphConverter::floats(const Op& op, const std::string& name,
+                                   const std::vector<int64_t>& dims,
+                                   std::span<const float> values) {
+  const bool narrow = half(op) && op.kind != OpKind::kLayerNorm;
+  return narrow ? graph_.halves(name, dims, values) : graph_.floats(name, dims, values);
 }
 
 std::string GraphConverter::linear(const Op& op) {
@@ -57,9 +64,9 @@ std::string GraphConverter::float_weight(const Op& op) {
   const Tensor weight = load(op, 0);
   const auto values = weight.as<const float>();
   if (output_layout(op) == Layout::kChannels) {
-    return graph_.floats(parameter.name, {n, k, 1, 1}, values);
+    return floats(op, parameter.name, {n, k, 1, 1}, values);
   }
-  return graph_.floats(parameter.name, {k, n}, transposed(values, n, k));
+  return floats(op, parameter.name, {k, n}, transposed(values, n, k));
 }
 
 std::string GraphConverter::int8_weight(const Op& op) {

@@ -19,6 +19,9 @@ void check(const ModelDirectory& model, const Network& network, const ExportOpti
     throw Error("export", fmt::format("opset is {}: must be in [{}, {}]", options.opset, kMinOpset,
                                       kMaxOpset));
   }
+  if (options.half && model.config().int8) {
+    throw Error(model.origin(), "is int8: precision fp16 is for float models");
+  }
   const std::vector<std::string> absent = check_parameters(network, model);
   if (absent.empty()) return;
   throw Error(model.origin(),

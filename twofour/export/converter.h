@@ -15,6 +15,7 @@ struct ExportOptions {
   int64_t opset = 17;
   bool clip = true;
   bool gemm_as_conv = false;
+  bool half = false;  // embeddings and encoder of a float model in fp16
 };
 
 inline constexpr int64_t kMinOpset = 17, kMaxOpset = 21;

@@ -3,6 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
+
+#include "twofour/base/dtype.h"
+#include "twofour/base/error.h"
+
 namespace twofour {
 namespace {
 
@@ -63,6 +68,20 @@ std::string OnnxGraphBuilder::floats(const std::string& name, const std::vector<
   return name;
 }
 
+std::string OnnxGraphBuilder::halves(const std::string& name, const std::vector<int64_t>& dims,
+                                     std::span<const float> values) {
+  std::vector<uint16_t> narrow(values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    narrow[i] = f32_to_f16(values[i]);
+    if (std::isinf(f16_to_f32(narrow[i]))) {
+      throw Error(name, fmt::format("element {} is {}: beyond the range of fp16", i, values[i]));
+    }
+  }
+  initializer(name, onnx::TensorProto::FLOAT16, dims)
+      .set_raw_data(bytes_of(std::span<const uint16_t>(narrow)));
+  return name;
+}
+
 std::string OnnxGraphBuilder::int8s(const std::string& name, const std::vector<int64_t>& dims,
                                     std::span<const int8_t> values) {
   initializer(name, onnx::TensorProto::INT8, dims).set_raw_data(bytes_of(values));
@@ -72,6 +91,12 @@ std::string OnnxGraphBuilder::int8s(const std::string& name, const std::vector<i
 std::string OnnxGraphBuilder::scalar(float value) {
   return shared(fmt::format("constant/f32/{}", value), onnx::TensorProto::FLOAT, {},
                 bytes_of(std::span<const float>(&value, 1)));
+}
+
+std::string OnnxGraphBuilder::half(float value) {
+  const uint16_t narrow = f32_to_f16(value);
+  return shared(fmt::format("constant/f16/{}", value), onnx::TensorProto::FLOAT16, {},
+                bytes_of(std::span<const uint16_t>(&narrow, 1)));
 }
 
 std::string OnnxGraphBuilder::int8(int8_t value) {

@@ -35,11 +35,15 @@ class OnnxGraphBuilder {
   // Each returns `name`.
   std::string floats(const std::string& name, const std::vector<int64_t>& dims,
                      std::span<const float> values);
+  // As fp16. Throws Error(name) for a value beyond its range.
+  std::string halves(const std::string& name, const std::vector<int64_t>& dims,
+                     std::span<const float> values);
   std::string int8s(const std::string& name, const std::vector<int64_t>& dims,
                     std::span<const int8_t> values);
 
   // Small constants, shared by all that ask for the same value.
   std::string scalar(float value);
+  std::string half(float value);  // rounded to fp16
   std::string int8(int8_t value);
   std::string uint8(uint8_t value);
   std::string index(int64_t value);                         // a scalar

@@ -92,6 +92,24 @@ std::string GraphConverter::node(const Op& op, const std::string& suffix, const 
   return graph_.node(type, op.name + "/" + suffix, inputs, attributes);
 }
 
+bool GraphConverter::half(const Op& op) const {
+  return options_.half && network_.values[op.output].rows == Rows::kTokens;
+}
+
+std::string GraphConverter::scalar(const Op& op, float value) {
+  return half(op) ? graph_.half(value) : graph_.scalar(value);
+}
+
+std::string GraphConverter::widened(const Op& op, const std::string& suffix, const std::string& x) {
+  return half(op) ? as_float(x, op.name + "/" + suffix) : x;
+}
+
+std::string GraphConverter::narrowed(const Op& op, const std::string& suffix,
+                                     const std::string& x) {
+  if (!half(op)) return x;
+  return node(op, suffix, "Cast", {x}, {{"to", int64_t{onnx::TensorProto::FLOAT16}}});
+}
+
 std::string GraphConverter::embedding(const Op& op) {
   const std::string word = node(op, "Word", "Gather", {parameter(op, 0), kIds});
   const std::string type = node(op, "Type", "Gather", {parameter(op, 2), kTypeIds});
@@ -106,9 +124,11 @@ std::string GraphConverter::embedding(const Op& op) {
 
 std::string GraphConverter::layer_norm(const Op& op) {
   if (output_layout(op) == Layout::kChannels) return channel_layer_norm(op);
-  return node(op, "LayerNormalization", "LayerNormalization",
-              {input(op), parameter(op, 0), parameter(op, 1)},
-              {{"axis", int64_t{-1}}, {"epsilon", static_cast<float>(op.epsilon)}});
+  const std::string x = widened(op, "Widened", input(op));
+  const std::string y =
+      node(op, "LayerNormalization", "LayerNormalization", {x, parameter(op, 0), parameter(op, 1)},
+           {{"axis", int64_t{-1}}, {"epsilon", static_cast<float>(op.epsilon)}});
+  return narrowed(op, "Narrowed", y);
 }
 
 std::string GraphConverter::activation(const Op& op) {
@@ -127,24 +147,24 @@ std::string GraphConverter::activation(const Op& op) {
 
 // 0.5 * (x * (1 + y)) in the order that engines look for.
 std::string GraphConverter::gelu(const Op& op, const std::string& y) {
-  const std::string plus_one = node(op, "PlusOne", "Add", {y, graph_.scalar(1)});
+  const std::string plus_one = node(op, "PlusOne", "Add", {y, scalar(op, 1)});
   const std::string product = node(op, "Product", "Mul", {input(op), plus_one});
-  return node(op, "Half", "Mul", {product, graph_.scalar(0.5f)});
+  return node(op, "Half", "Mul", {product, scalar(op, 0.5f)});
 }
 
 std::string GraphConverter::gelu_erf(const Op& op) {
   const auto root = static_cast<float>(std::sqrt(2.0));
-  const std::string scaled = node(op, "Scaled", "Div", {input(op), graph_.scalar(root)});
+  const std::string scaled = node(op, "Scaled", "Div", {input(op), scalar(op, root)});
   return node(op, "Erf", "Erf", {scaled});
 }
 
 // tanh(sqrt(2 / pi) * (x + 0.044715 x^3))
 std::string GraphConverter::gelu_tanh(const Op& op) {
-  const std::string cube = node(op, "Cube", "Pow", {input(op), graph_.scalar(3)});
-  const std::string part = node(op, "Part", "Mul", {cube, graph_.scalar(0.044715f)});
+  const std::string cube = node(op, "Cube", "Pow", {input(op), scalar(op, 3)});
+  const std::string part = node(op, "Part", "Mul", {cube, scalar(op, 0.044715f)});
   const std::string sum = node(op, "Inner", "Add", {input(op), part});
   const auto factor = static_cast<float>(std::sqrt(2 / M_PI));
-  return node(op, "Tanh", "Tanh", {node(op, "Scaled", "Mul", {sum, graph_.scalar(factor)})});
+  return node(op, "Tanh", "Tanh", {node(op, "Scaled", "Mul", {sum, scalar(op, factor)})});
 }
 
 void GraphConverter::describe_output() {
@@ -153,7 +173,8 @@ void GraphConverter::describe_output() {
   if (value.rows == Rows::kTokens) dims.push_back(OnnxGraphBuilder::kSequence);
   dims.push_back(value.width);
   const std::string name = output_name(model_.config().head);
-  const std::string given = rows(network_.output);
+  std::string given = rows(network_.output);
+  if (options_.half && value.rows == Rows::kTokens) given = as_float(given, given + "/Widened");
   onnx::NodeProto& last = *proto_.mutable_node(proto_.node_size() - 1);
   if (last.output(0) != given) throw Error(given, "is not what the network computes last");
   last.set_output(0, name);

@@ -37,6 +37,12 @@ class GraphConverter {
   Layout output_layout(const Op& op) const;
   std::string node(const Op& op, const std::string& suffix, const std::string& type,
                    const Names& inputs, const std::vector<OnnxAttribute>& attributes = {});
+  // Of tokens, everything is fp16 with ExportOptions::half, save LayerNorm and softmax.
+  bool half(const Op& op) const;
+  std::string scalar(const Op& op, float value);
+  // `x` of a half operation as f32, and back; unchanged in others.
+  std::string widened(const Op& op, const std::string& suffix, const std::string& x);
+  std::string narrowed(const Op& op, const std::string& suffix, const std::string& x);
   std::string embedding(const Op& op);
   std::string layer_norm(const Op& op);
   std::string activation(const Op& op);
@@ -58,6 +64,9 @@ class GraphConverter {
   std::string parameter(const Op& op, size_t index);
   // A vector [width] as [width, 1, 1], beside channels.
   std::string channel_parameter(const Op& op, size_t index);
+  // A weight or vector in the precision of the op's parameters.
+  std::string floats(const Op& op, const std::string& name, const std::vector<int64_t>& dims,
+                     std::span<const float> values);
   std::string linear(const Op& op);
   std::string convolution(const Op& op, const std::string& x, const std::string& weight);
   std::string float_weight(const Op& op);

@@ -9,6 +9,7 @@ std::string export_metadata(const ModelDirectory& model, const ExportOptions& op
   nlohmann::ordered_json json;
   json["version"] = TWOFOUR_VERSION;
   json["target"] = options.target.name;
+  if (options.half) json["precision"] = "fp16";
   if (options.gemm_as_conv) json["gemm_as_conv"] = true;
   const auto origin = nlohmann::ordered_json::parse(model.twofour_json(), nullptr, false);
   for (const char* key : {"recipe", "pruning"}) {

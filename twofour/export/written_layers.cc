@@ -25,6 +25,7 @@ struct Strides {
 
 DType dtype_of(const onnx::TensorProto& tensor) {
   if (tensor.data_type() == onnx::TensorProto::INT8) return DType::kI8;
+  if (tensor.data_type() == onnx::TensorProto::FLOAT16) return DType::kF16;
   if (tensor.data_type() == onnx::TensorProto::FLOAT) return DType::kF32;
   throw Error(tensor.name(), fmt::format("ONNX type {} is not one of a weight's",
                                          static_cast<int>(tensor.data_type())));
@@ -40,6 +41,10 @@ Strides strides_of(const onnx::TensorProto& tensor, int64_t n, int64_t k, DType 
                                          n * k, n, k));
 }
 
+bool is_zero(int8_t value) { return value == 0; }
+bool is_zero(float value) { return value == 0; }
+bool is_zero(uint16_t half) { return (half & 0x7fff) == 0; }
+
 template <class T>
 Counts count(const std::string& bytes, int64_t n, int64_t k, Strides strides) {
   std::vector<T> values(bytes.size() / sizeof(T));
@@ -52,13 +57,25 @@ Counts count(const std::string& bytes, int64_t n, int64_t k, Strides strides) {
         nonzero = 0;
         ++counts.groups;
       }
-      const bool zero = values[i * strides.row + j * strides.step] == 0;
+      const bool zero = is_zero(values[i * strides.row + j * strides.step]);
       counts.zeros += zero;
       nonzero += !zero;
       if (k % kGroup == 0 && j % kGroup == kGroup - 1) counts.groups_2_4 += nonzero <= 2;
     }
   }
   return counts;
+}
+
+Counts count(const onnx::TensorProto& tensor, const WrittenLayer& layer, Strides strides) {
+  const std::string& bytes = tensor.raw_data();
+  switch (layer.dtype) {
+    case DType::kI8:
+      return count<int8_t>(bytes, layer.n, layer.k, strides);
+    case DType::kF16:
+      return count<uint16_t>(bytes, layer.n, layer.k, strides);
+    default:
+      return count<float>(bytes, layer.n, layer.k, strides);
+  }
 }
 
 std::string why_not_2_4(const WrittenLayer& layer) {
@@ -75,9 +92,23 @@ std::string why_dense(const Network& network, const Op& op, const WrittenLayer& 
   return fixed.empty() ? why_not_2_4(layer) : fixed;
 }
 
+// For 16-bit weights half the elements of int8's fill the same bytes.
+std::vector<Eligibility> engines_by_shape(const WrittenLayer& layer) {
+  const int64_t scale = layer.dtype == DType::kF16 ? 2 : 1;
+  std::vector<Eligibility> engines = sparse_int8_engines(scale * layer.n, scale * layer.k);
+  if (scale == 1) return engines;
+  for (Eligibility& engine : engines) {
+    if (engine.reason.empty()) continue;
+    const int64_t multiple = engine.engine == "cusparselt" ? 16 : 8;
+    engine.reason =
+        fmt::format("n = {} and k = {} are not both multiples of {}", layer.n, layer.k, multiple);
+  }
+  return engines;
+}
+
 std::vector<Eligibility> gpu_engines(const WrittenLayer& layer, const std::string& dense) {
   std::vector<Eligibility> engines;
-  for (Eligibility& engine : sparse_int8_engines(layer.n, layer.k)) {
+  for (Eligibility& engine : engines_by_shape(layer)) {
     if (engine.engine == "cpu") continue;
     if (layer.dtype == DType::kF32) {
       engine.reason = "F32: sparse tensor cores multiply 16-bit and 8-bit types as 2:4";
@@ -100,9 +131,7 @@ WrittenLayer written_layer(const Network& network, const Op& op, const Weights& 
   layer.dtype = dtype_of(tensor);
   layer.convolution = tensor.dims_size() == 4;
   const Strides strides = strides_of(tensor, layer.n, layer.k, layer.dtype);
-  const Counts counts = layer.dtype == DType::kI8
-                            ? count<int8_t>(tensor.raw_data(), layer.n, layer.k, strides)
-                            : count<float>(tensor.raw_data(), layer.n, layer.k, strides);
+  const Counts counts = count(tensor, layer, strides);
   layer.zeros = counts.zeros;
   layer.groups = counts.groups;
   layer.groups_2_4 = counts.groups_2_4;
