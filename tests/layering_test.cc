@@ -55,8 +55,20 @@ bool is_protobuf(const std::string& header) {
   return header.rfind("google/protobuf/", 0) == 0 || header.rfind("onnx/", 0) == 0;
 }
 
-bool is_out_of_place(const std::string& folder, const std::string& header) {
-  return (is_torch(header) && folder != "train") || (is_protobuf(header) && folder != "export");
+bool is_cuda(const std::string& header) {
+  return header.rfind("cu", 0) == 0 && header.find('/') == std::string::npos;
+}
+
+// `path` below twofour/.
+bool is_out_of_place(const std::string& path, const std::string& header) {
+  return (is_torch(header) && path.rfind("train/", 0) != 0) ||
+         (is_protobuf(header) && path.rfind("export/", 0) != 0) ||
+         (is_cuda(header) && path.rfind("backend/cuda/", 0) != 0);
+}
+
+bool is_source(const fs::path& path) {
+  static const std::set<std::string> extensions = {".h", ".cc", ".inc", ".cu", ".cuh"};
+  return extensions.count(path.extension().string()) != 0;
 }
 
 std::vector<std::string> violations(const fs::path& root) {
@@ -64,9 +76,9 @@ std::vector<std::string> violations(const fs::path& root) {
   std::vector<std::string> found;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
     const fs::path& path = entry.path();
-    if (path.extension() != ".h" && path.extension() != ".cc" && path.extension() != ".inc")
-      continue;
-    const std::string folder = path.lexically_relative(root).begin()->string();
+    if (!is_source(path)) continue;
+    const fs::path relative = path.lexically_relative(root);
+    const std::string folder = relative.begin()->string();
     std::ifstream file(path);
     std::string line;
     std::smatch match;
@@ -75,8 +87,8 @@ std::vector<std::string> violations(const fs::path& root) {
       const std::string header = match[1];
       const bool own = header.rfind("twofour/", 0) == 0;
       const bool bad =
-          own ? !may_include(folder, header.substr(8)) : is_out_of_place(folder, header);
-      if (bad) found.push_back(path.lexically_relative(root).string() + " includes " + header);
+          own ? !may_include(folder, header.substr(8)) : is_out_of_place(relative.string(), header);
+      if (bad) found.push_back(relative.string() + " includes " + header);
     }
   }
   return found;
@@ -100,8 +112,12 @@ TEST(Layering, FindsAViolation) {
   const fs::path root = fs::path(testing::TempDir()) / "layering";
   fs::create_directories(root / "sparse");
   std::ofstream(root / "sparse/a.cc") << "#include \"twofour/graph/network.h\"\n#include "
-                                         "<torch/torch.h>\n#include <onnx/onnx.pb.h>\n";
-  EXPECT_EQ(violations(root).size(), 3u);
+                                         "<torch/torch.h>\n#include <onnx/onnx.pb.h>\n#include "
+                                         "<cuda_fp16.h>\n";
+  fs::create_directories(root / "backend/cuda");
+  std::ofstream(root / "backend/cuda/a.cu") << "#include <cuda_fp16.h>\n#include "
+                                               "\"twofour/runtime/engine.h\"\n";
+  EXPECT_EQ(violations(root).size(), 5u);
 }
 
 std::string text_of(const fs::path& path) {

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/backend/backends.h"
+#include "twofour/backend/cuda/diagnosis.h"
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/setting.h"
 #include "twofour/cli/command.h"
@@ -73,7 +74,16 @@ Json training_json() {
   }
 }
 
+Json cuda_json(const cuda::Diagnosis& found) {
+  if (!found.built) return {{"built", false}};
+  return {
+      {"built", true},           {"toolkit", found.toolkit}, {"architectures", found.architectures},
+      {"driver", found.driver},  {"runtime", found.runtime}, {"cusparselt", found.cusparselt},
+      {"devices", found.devices}};
+}
+
 Json diagnose() {
+  const cuda::Diagnosis gpu = cuda::diagnose();
   return {
       {"version", TWOFOUR_VERSION},
       {"cpu", cpu_name()},
@@ -82,7 +92,8 @@ Json diagnose() {
       {"cores", available_cores()},
       {"memory_bytes", memory_bytes()},
       {"disk_free_bytes", disk_free_bytes()},
-      {"gpu", "none: built without CUDA"},
+      {"gpu", gpu.summary()},
+      {"cuda", cuda_json(gpu)},
       {"kernels", kernels_json()},
       {"forced_kernel", forced_kernel_json()},
       {"training", training_json()},
@@ -98,7 +109,7 @@ Json diagnose() {
 
 void print_text(const Json& json, std::ostream& out) {
   const auto line = [&](std::string_view name, const std::string& value) {
-    out << fmt::format("{:<10}{}\n", name, value);
+    out << fmt::format("{:<12}{}\n", name, value);
   };
   line("twofour", json["version"]);
   line("cpu", json["cpu"]);
@@ -109,6 +120,12 @@ void print_text(const Json& json, std::ostream& out) {
   line("memory", format_bytes(json["memory_bytes"]));
   line("disk", format_bytes(json["disk_free_bytes"]) + " free here");
   line("gpu", json["gpu"]);
+  if (json["cuda"]["built"]) {
+    const auto of = [&](const char* key) { return json["cuda"][key].get<std::string>(); };
+    line("cuda", fmt::format("{} for {}; runtime {}, driver {}", of("toolkit"), of("architectures"),
+                             of("runtime"), of("driver")));
+    line("cusparselt", of("cusparselt"));
+  }
   const Json& training = json["training"];
   line("training", training["available"]
                        ? "LibTorch " + training["libtorch"].get<std::string>()

@@ -1,0 +1,33 @@
+# CUDA for backend/cuda/: nvcc, its runtime (linked statically, so that the command starts without a driver) and the
+# headers of cuSPARSELt, which is opened at run time. Each from the system or from PyPI's wheels in .venv
+# (scripts/setup --cuda).
+#
+#   CMAKE_CUDA_COMPILER        another nvcc
+#   CMAKE_CUDA_ARCHITECTURES   fewer architectures for a shorter build, e.g. 80
+#   TWOFOUR_CUSPARSELT_INCLUDE folder of cusparseLt.h
+file(GLOB wheels ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia)
+
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(TWOFOUR_NVCC nvcc PATHS /usr/local/cuda/bin ${wheels}/cu13/bin DOC "The CUDA compiler")
+  if(NOT TWOFOUR_NVCC)
+    message(FATAL_ERROR "TWOFOUR_CUDA is ON, but nvcc was found neither on the path, in /usr/local/cuda/bin nor in .venv. "
+                        "Run scripts/setup --cuda, install the CUDA toolkit (12 or 13), set CMAKE_CUDA_COMPILER, "
+                        "or build without CUDA (preset release).")
+  endif()
+  set(CMAKE_CUDA_COMPILER ${TWOFOUR_NVCC})
+endif()
+
+# 90a: Hopper's own instructions; they do not run on later devices, for which the code of 100 is kept in PTX too.
+set(CMAKE_CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real;100" CACHE STRING "GPU architectures to compile for")
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+
+find_path(TWOFOUR_CUSPARSELT_INCLUDE cusparseLt.h
+          PATHS ${wheels}/cu13/include ${wheels}/cusparselt/include ${CUDAToolkit_INCLUDE_DIRS}
+          DOC "Folder of cusparseLt.h")
+if(NOT TWOFOUR_CUSPARSELT_INCLUDE)
+  message(FATAL_ERROR "TWOFOUR_CUDA is ON, but cusparseLt.h was not found. Run scripts/setup --cuda, "
+                      "or set TWOFOUR_CUSPARSELT_INCLUDE to its folder.")
+endif()

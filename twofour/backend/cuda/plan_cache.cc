@@ -1,0 +1,168 @@
+#include "twofour/backend/cuda/plan_cache.h"
+
+#include <fmt/format.h>
+
+#include "twofour/base/error.h"
+
+namespace twofour::cuda {
+namespace {
+
+constexpr std::string_view kInitDense = "cusparseLtDenseDescriptorInit";
+
+}  // namespace
+
+MatmulPlan::MatmulPlan(CusparseLt& library, std::shared_ptr<Owned<Handle>> handle,
+                       const ProductDesc& product, int64_t bucket, const Algorithm* algorithm)
+    : library_(library),
+      handle_(std::move(handle)),
+      product_(product),
+      bucket_(bucket),
+      weight_(library, "cusparseLtStructuredDescriptorInit",
+              [&](MatrixDescriptor& matrix) {
+                return library.init_structured(handle_->get(), matrix, weight_layout(product));
+              }),
+      input_(library, kInitDense,
+             [&](MatrixDescriptor& matrix) {
+               return library.init_dense(handle_->get(), matrix, input_layout(product, bucket));
+             }),
+      output_(library, kInitDense, [&](MatrixDescriptor& matrix) {
+        return library.init_dense(handle_->get(), matrix, output_layout(product, bucket));
+      }) {
+  const Handle& lt = handle_->get();
+  const MatmulOperands operands{&weight_.get(), &input_.get(), &output_.get(),
+                                &output_.get(), true,          product.sum()};
+  check(library, library.init_matmul(lt, matmul_, operands), "cusparseLtMatmulDescriptorInit");
+  if (product.bias != nullptr)
+    check(library, library.set_bias(lt, matmul_, product.bias), "setting the bias");
+  if (product.activation) {
+    check(library, library.set_activation(lt, matmul_, *product.activation),
+          "setting the activation");
+  }
+  if (product.channel_scales)
+    check(library, library.set_channel_scales(lt, matmul_), "setting scales by channel");
+  choose(algorithm);
+  check(library, library.workspace_bytes(lt, plan_->get(), workspace_bytes_),
+        "cusparseLtMatmulGetWorkspace");
+}
+
+void MatmulPlan::choose(const Algorithm* algorithm) {
+  make_selection();
+  if (algorithm != nullptr) {
+    if (try_algorithm(*algorithm)) return;
+    algorithm_refused_ = true;
+    make_selection();
+  }
+  make_plan();
+}
+
+void MatmulPlan::make_selection() {
+  selection_.reset();
+  selection_ = std::make_unique<Owned<AlgSelection>>(
+      library_, "cusparseLtMatmulAlgSelectionInit", [&](AlgSelection& selection) {
+        return library_.init_selection(handle_->get(), selection, matmul_);
+      });
+}
+
+void MatmulPlan::make_plan() {
+  plan_ = std::make_unique<Owned<Plan>>(library_, "cusparseLtMatmulPlanInit", [&](Plan& plan) {
+    return library_.init_plan(handle_->get(), plan, matmul_, selection_->get());
+  });
+}
+
+// A saved algorithm may be one that the library does not take any more: no error.
+bool MatmulPlan::try_algorithm(const Algorithm& algorithm) {
+  if (library_.set_algorithm(handle_->get(), selection_->get(), algorithm) !=
+      SparseStatus::kSuccess) {
+    return false;
+  }
+  try {
+    make_plan();
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
+}
+
+void MatmulPlan::run(const MatmulPointers& pointers, StreamHandle stream) const {
+  check(library_, library_.matmul(handle_->get(), plan_->get(), pointers, stream),
+        "cusparseLtMatmul");
+}
+
+PlanCache::PlanCache(CusparseLt& library, Runtime& runtime, PlanCacheOptions options)
+    : library_(library), runtime_(runtime), options_(std::move(options)) {
+  if (options_.max_plans == 0) throw Error("PlanCache", "max_plans is 0, expected 1 or more");
+}
+
+std::shared_ptr<const MatmulPlan> PlanCache::plan(const ProductDesc& product, int64_t m,
+                                                  int device) {
+  const Key key{product, options_.buckets.rows(options_.buckets.index_for(m))};
+  ThreadPlans& plans = of_this_thread(device);
+  if (const auto found = plans.index.find(key); found != plans.index.end()) {
+    plans.recent.splice(plans.recent.begin(), plans.recent, found->second);
+    return found->second->second;
+  }
+  auto made = make(plans, key, device);
+  if (plans.recent.size() == options_.max_plans) {
+    plans.index.erase(plans.recent.back().first);
+    plans.recent.pop_back();
+  }
+  plans.recent.emplace_front(key, made);
+  plans.index.emplace(key, plans.recent.begin());
+  return made;
+}
+
+void PlanCache::prepare(const ProductDesc& product, int64_t max_m, int device) {
+  const size_t last = options_.buckets.index_for(max_m);
+  for (size_t i = 0; i <= last; ++i) plan(product, options_.buckets.rows(i), device);
+}
+
+const Handle& PlanCache::handle(int device) { return of_this_thread(device).handle->get(); }
+
+size_t PlanCache::size(int device) { return of_this_thread(device).recent.size(); }
+
+void PlanCache::release_thread() {
+  std::vector<std::unique_ptr<ThreadPlans>> dropped;  // destroyed outside the lock
+  const std::lock_guard lock(mutex_);
+  for (auto it = threads_.begin(); it != threads_.end();) {
+    if (it->first.first != std::this_thread::get_id()) {
+      ++it;
+      continue;
+    }
+    dropped.push_back(std::move(it->second));
+    it = threads_.erase(it);
+  }
+}
+
+PlanCache::ThreadPlans& PlanCache::of_this_thread(int device) {
+  const std::pair key(std::this_thread::get_id(), device);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = threads_.find(key); found != threads_.end()) return *found->second;
+  }
+  auto made = make_thread_plans(device);
+  const std::lock_guard lock(mutex_);
+  return *threads_.emplace(key, std::move(made)).first->second;
+}
+
+std::unique_ptr<PlanCache::ThreadPlans> PlanCache::make_thread_plans(int device) {
+  const DeviceGuard guard(runtime_, device);
+  auto plans = std::make_unique<ThreadPlans>();
+  check(runtime_, runtime_.properties(device, plans->properties), "cudaGetDeviceProperties");
+  plans->handle = std::make_shared<Owned<Handle>>(
+      library_, "cusparseLtInit", [&](Handle& handle) { return library_.init(handle); });
+  return plans;
+}
+
+std::shared_ptr<const MatmulPlan> PlanCache::make(ThreadPlans& plans, const Key& key, int device) {
+  if (const auto reason = rejects(key.product, plans.properties)) {
+    throw Error("PlanCache", fmt::format("{}: {}", key.product.to_string(), *reason),
+                "Run this layer dense");
+  }
+  const DeviceGuard guard(runtime_, device);
+  const PlanChoice* choice = options_.table.find(key.product, key.bucket);
+  const bool searched = choice != nullptr && choice->sparse;
+  return std::make_shared<MatmulPlan>(library_, plans.handle, key.product, key.bucket,
+                                      searched ? &choice->algorithm : nullptr);
+}
+
+}  // namespace twofour::cuda

@@ -1,0 +1,97 @@
+#include "twofour/backend/cuda/runtime.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "twofour/base/error.h"
+
+namespace twofour::cuda {
+namespace {
+
+[[noreturn]] void throw_out_of_memory(Runtime& runtime, size_t bytes, std::string_view what) {
+  size_t free = 0, total = 0;
+  int device = 0;
+  runtime.current_device(device);
+  const bool known = runtime.memory(free, total) == Status::kSuccess;
+  throw Error(what,
+              known
+                  ? fmt::format("needs {} bytes on cuda:{}, of whose {} bytes {} are free", bytes,
+                                device, total, free)
+                  : fmt::format("needs {} bytes on cuda:{}, which is out of memory", bytes, device),
+              "Use a smaller batch or model, or free memory of the device");
+}
+
+}  // namespace
+
+void check(const Runtime& runtime, Status status, std::string_view call) {
+  if (status == Status::kSuccess) return;
+  throw Error("cuda", fmt::format("{} failed: {}", call, runtime.status_text(status)));
+}
+
+DeviceGuard::DeviceGuard(Runtime& runtime, int device) : runtime_(runtime) {
+  check(runtime, runtime.current_device(previous_), "cudaGetDevice");
+  if (previous_ == device) return;
+  check(runtime, runtime.set_device(device), "cudaSetDevice");
+  changed_ = true;
+}
+
+DeviceGuard::~DeviceGuard() {
+  if (changed_) runtime_.set_device(previous_);
+}
+
+DeviceBuffer::DeviceBuffer(Runtime& runtime, size_t bytes, std::string_view what)
+    : runtime_(&runtime) {
+  if (bytes == 0) return;
+  void* memory = nullptr;
+  const Status status = runtime.allocate(memory, bytes);
+  if (status == Status::kOutOfMemory) throw_out_of_memory(runtime, bytes, what);
+  check(runtime, status, "cudaMalloc");
+  data_ = static_cast<std::byte*>(memory);
+  size_ = bytes;
+}
+
+DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept { *this = std::move(other); }
+
+DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
+  if (this == &other) return *this;
+  reset();
+  runtime_ = other.runtime_;
+  data_ = std::exchange(other.data_, nullptr);
+  size_ = std::exchange(other.size_, 0);
+  return *this;
+}
+
+void DeviceBuffer::reset() {
+  if (data_ != nullptr) runtime_->release(data_);
+  data_ = nullptr;
+  size_ = 0;
+}
+
+Stream::Stream(Runtime& runtime) : runtime_(runtime) {
+  check(runtime, runtime.create_stream(handle_), "cudaStreamCreate");
+}
+
+Stream::~Stream() { runtime_.destroy_stream(handle_); }
+
+void Stream::synchronize() {
+  check(runtime_, runtime_.synchronize(handle_), "cudaStreamSynchronize");
+}
+
+Event::Event(Runtime& runtime) : runtime_(runtime) {
+  check(runtime, runtime.create_event(handle_), "cudaEventCreate");
+}
+
+Event::~Event() { runtime_.destroy_event(handle_); }
+
+void Event::record(StreamHandle stream) {
+  check(runtime_, runtime_.record(handle_, stream), "cudaEventRecord");
+}
+
+float Event::ms_since(const Event& begin) const {
+  float ms = 0;
+  check(runtime_, runtime_.elapsed(ms, begin.handle_, handle_), "cudaEventElapsedTime");
+  return ms;
+}
+
+}  // namespace twofour::cuda

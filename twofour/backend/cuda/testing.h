@@ -1,0 +1,454 @@
+// Stand-ins for the CUDA runtime and cuSPARSELt, for tests without a GPU: device memory is the
+// host's, products are computed plainly, and everything is recorded. They prove logic, not speed,
+// and they know of the real libraries only what their documentation says.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "twofour/backend/cuda/cusparselt.h"
+#include "twofour/backend/cuda/runtime.h"
+
+namespace twofour::cuda {
+
+// Which calls fail, and how: the next one of a name.
+template <class StatusType>
+class Failures {
+ public:
+  void next(const std::string& call, StatusType status) { planned_[call] = status; }
+  StatusType take(const std::string& call) {
+    const auto found = planned_.find(call);
+    if (found == planned_.end()) return StatusType::kSuccess;
+    const StatusType status = found->second;
+    planned_.erase(found);
+    return status;
+  }
+
+ private:
+  std::map<std::string, StatusType> planned_;
+};
+
+class FakeRuntime final : public Runtime {
+ public:
+  struct Copy {
+    const void* to = nullptr;
+    const void* from = nullptr;
+    size_t bytes = 0;
+    StreamHandle stream = nullptr;
+  };
+
+  std::vector<DeviceProperties> devices = {{"Fake H100", 9, 0, size_t{80} << 30, 132},
+                                           {"Fake A100", 8, 0, size_t{40} << 30, 108}};
+  size_t free_bytes = size_t{1} << 30;
+  int driver = 13000;
+  Failures<Status> failures;
+  std::vector<Copy> copies;
+  int streams = 0, events = 0;  // alive
+  std::string violations;
+
+  size_t allocations() const { return memory_.size(); }
+
+  std::string status_text(Status status) const override {
+    return "status " + std::to_string(static_cast<int>(status));
+  }
+  Status driver_version(int& version) override {
+    version = driver;
+    return failures.take("driver_version");
+  }
+  Status runtime_version(int& version) override {
+    version = 13000;
+    return Status::kSuccess;
+  }
+  Status device_count(int& count) override {
+    count = static_cast<int>(devices.size());
+    return failures.take("device_count");
+  }
+  Status current_device(int& device) override {
+    const std::lock_guard lock(mutex_);
+    device = current_[std::this_thread::get_id()];
+    return Status::kSuccess;
+  }
+  Status set_device(int device) override {
+    const std::lock_guard lock(mutex_);
+    if (device < 0 || device >= static_cast<int>(devices.size())) return Status::kInvalidValue;
+    current_[std::this_thread::get_id()] = device;
+    return Status::kSuccess;
+  }
+  Status properties(int device, DeviceProperties& out) override {
+    if (device < 0 || device >= static_cast<int>(devices.size())) return Status::kInvalidValue;
+    out = devices[device];
+    return Status::kSuccess;
+  }
+  Status memory(size_t& free, size_t& total) override {
+    free = free_bytes;
+    total = devices[0].memory_bytes;
+    return Status::kSuccess;
+  }
+
+  Status allocate(void*& memory, size_t bytes) override {
+    const std::lock_guard lock(mutex_);
+    if (bytes > free_bytes) return Status::kOutOfMemory;
+    free_bytes -= bytes;
+    auto block = std::make_unique<Block>(bytes);
+    memory = block->data();
+    memory_[memory] = std::move(block);
+    return Status::kSuccess;
+  }
+  Status release(void* memory) override {
+    const std::lock_guard lock(mutex_);
+    const auto found = memory_.find(memory);
+    if (found == memory_.end()) {
+      violations += "released what was not allocated; ";
+      return Status::kInvalidValue;
+    }
+    free_bytes += found->second->bytes;
+    memory_.erase(found);
+    return Status::kSuccess;
+  }
+  Status copy(void* to, const void* from, size_t bytes, StreamHandle stream) override {
+    const std::lock_guard lock(mutex_);
+    copies.push_back({to, from, bytes, stream});
+    std::memcpy(to, from, bytes);
+    return Status::kSuccess;
+  }
+  Status fill(void* to, int value, size_t bytes, StreamHandle) override {
+    std::memset(to, value, bytes);
+    return Status::kSuccess;
+  }
+
+  Status create_stream(StreamHandle& stream) override { return create(stream, streams, "stream"); }
+  Status destroy_stream(StreamHandle) override {
+    --streams;
+    return Status::kSuccess;
+  }
+  Status synchronize(StreamHandle) override { return failures.take("synchronize"); }
+  Status create_event(EventHandle& event) override { return create(event, events, "event"); }
+  Status destroy_event(EventHandle) override {
+    --events;
+    return Status::kSuccess;
+  }
+  Status record(EventHandle, StreamHandle) override { return Status::kSuccess; }
+  Status elapsed(float& ms, EventHandle, EventHandle) override {
+    ms = 1.5f;
+    return Status::kSuccess;
+  }
+
+ private:
+  // Aligned as the runtime's memory is.
+  struct Block {
+    explicit Block(size_t size) : bytes(size), storage(size + 256) {}
+    std::byte* data() {
+      const auto address = reinterpret_cast<uintptr_t>(storage.data());
+      return storage.data() + (256 - address % 256) % 256;
+    }
+    size_t bytes;
+    std::vector<std::byte> storage;
+  };
+
+  Status create(void*& handle, int& alive, const char* what) {
+    const Status status = failures.take(what);
+    if (status != Status::kSuccess) return status;
+    handle = reinterpret_cast<void*>(static_cast<uintptr_t>(++alive));
+    return Status::kSuccess;
+  }
+
+  std::mutex mutex_;
+  std::map<std::thread::id, int> current_;
+  std::map<void*, std::unique_ptr<Block>> memory_;
+};
+
+// Keeps count of every object, and complains of one that is made or destroyed twice, used while it
+// does not live, destroyed before what points to it, or used by a thread other than its handle's.
+class FakeCusparseLt final : public CusparseLt {
+ public:
+  struct PlanRecord {
+    MatrixLayout weight, input, output;
+    const void* bias = nullptr;
+    std::optional<ActivationKind> activation;
+    bool channel_scales = false;
+    Algorithm algorithm;
+    std::thread::id thread;
+    int device = 0;
+  };
+
+  explicit FakeCusparseLt(Runtime& runtime) : runtime_(runtime) {}
+
+  int library_version = 1000;
+  size_t workspace = 0;
+  int known_algorithms = 8;
+  Failures<SparseStatus> failures;
+  std::vector<PlanRecord> plans_made;          // in order
+  std::vector<PlanRecord> plans_destroyed;     // in order
+  std::vector<int64_t> products;               // rows, in order
+  std::vector<const void*> workspaces;         // given to products
+  std::map<std::string, int> made, destroyed;  // objects by kind
+  std::string violations;
+
+  // Objects that live now.
+  size_t alive() const { return kinds_.size(); }
+
+  int version() const override { return library_version; }
+  std::string origin() const override { return "stand-in"; }
+  std::string status_text(SparseStatus status) const override {
+    return "status " + std::to_string(static_cast<int>(status));
+  }
+
+  SparseStatus init(Handle& handle) override {
+    const std::lock_guard lock(mutex_);
+    const SparseStatus status = make(&handle, "handle");
+    if (status != SparseStatus::kSuccess) return status;
+    int device = 0;
+    runtime_.current_device(device);
+    owners_[&handle] = {std::this_thread::get_id(), device};
+    return status;
+  }
+  SparseStatus destroy(Handle& handle) override {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [object, owner] : handle_of_) {
+      if (owner == &handle) violations += "a handle went before its " + kinds_[object] + "; ";
+    }
+    owners_.erase(&handle);
+    return drop(&handle, "handle");
+  }
+
+  SparseStatus init_dense(const Handle& handle, MatrixDescriptor& matrix,
+                          const MatrixLayout& layout) override {
+    return init_matrix(handle, matrix, layout, "dense matrix");
+  }
+  SparseStatus init_structured(const Handle& handle, MatrixDescriptor& matrix,
+                               const MatrixLayout& layout) override {
+    return init_matrix(handle, matrix, layout, "structured matrix");
+  }
+  SparseStatus destroy(MatrixDescriptor& matrix) override {
+    const std::lock_guard lock(mutex_);
+    check_unused(&matrix);
+    return drop(&matrix, "matrix");
+  }
+
+  SparseStatus init_matmul(const Handle& handle, MatmulDescriptor& matmul,
+                           const MatmulOperands& operands) override {
+    const std::lock_guard lock(mutex_);
+    use(handle);
+    const SparseStatus status = failures.take("init_matmul");
+    if (status != SparseStatus::kSuccess) return status;
+    Matmul made;
+    made.record.weight = layouts_.at(operands.a);
+    made.record.input = layouts_.at(operands.b);
+    made.record.output = layouts_.at(operands.d);
+    made.parts = {operands.a, operands.b, operands.c, operands.d};
+    matmuls_[&matmul] = made;
+    return status;
+  }
+  SparseStatus set_bias(const Handle&, MatmulDescriptor& matmul, const void* bias) override {
+    const std::lock_guard lock(mutex_);
+    matmuls_.at(&matmul).record.bias = bias;
+    return SparseStatus::kSuccess;
+  }
+  SparseStatus set_activation(const Handle&, MatmulDescriptor& matmul,
+                              ActivationKind activation) override {
+    const std::lock_guard lock(mutex_);
+    matmuls_.at(&matmul).record.activation = activation;
+    return failures.take("set_activation");
+  }
+  SparseStatus set_channel_scales(const Handle&, MatmulDescriptor& matmul) override {
+    const std::lock_guard lock(mutex_);
+    matmuls_.at(&matmul).record.channel_scales = true;
+    return SparseStatus::kSuccess;
+  }
+
+  SparseStatus init_selection(const Handle& handle, AlgSelection& selection,
+                              const MatmulDescriptor& matmul) override {
+    const std::lock_guard lock(mutex_);
+    const SparseStatus status = make(&selection, "selection");
+    if (status != SparseStatus::kSuccess) return status;
+    handle_of_[&selection] = &handle;
+    algorithms_[&selection] = {};
+    return status;
+  }
+  SparseStatus set_algorithm(const Handle&, AlgSelection& selection,
+                             const Algorithm& algorithm) override {
+    const std::lock_guard lock(mutex_);
+    if (algorithm.id >= known_algorithms) return SparseStatus::kInvalidValue;
+    algorithms_.at(&selection) = algorithm;
+    return SparseStatus::kSuccess;
+  }
+  SparseStatus get_algorithm(const Handle&, const AlgSelection& selection,
+                             Algorithm& algorithm) override {
+    const std::lock_guard lock(mutex_);
+    algorithm = algorithms_.at(&selection);
+    return SparseStatus::kSuccess;
+  }
+  SparseStatus destroy(AlgSelection& selection) override {
+    const std::lock_guard lock(mutex_);
+    check_unused(&selection);
+    return drop(&selection, "selection");
+  }
+
+  SparseStatus init_plan(const Handle& handle, Plan& plan, const MatmulDescriptor& matmul,
+                         const AlgSelection& selection) override {
+    const std::lock_guard lock(mutex_);
+    use(handle);
+    const SparseStatus status = make(&plan, "plan");
+    if (status != SparseStatus::kSuccess) return status;
+    PlanRecord record = matmuls_.at(&matmul).record;
+    record.algorithm = algorithms_.at(&selection);
+    record.thread = std::this_thread::get_id();
+    record.device = owners_.at(&handle).device;
+    plans_made.push_back(record);
+    plans_[&plan] = record;
+    plan_parts_[&plan] = matmuls_.at(&matmul).parts;
+    plan_parts_[&plan].push_back(&selection);
+    handle_of_[&plan] = &handle;
+    return status;
+  }
+  SparseStatus destroy(Plan& plan) override {
+    const std::lock_guard lock(mutex_);
+    plan_parts_.erase(&plan);
+    if (plans_.contains(&plan)) plans_destroyed.push_back(plans_.at(&plan));
+    plans_.erase(&plan);
+    return drop(&plan, "plan");
+  }
+  SparseStatus workspace_bytes(const Handle&, const Plan&, size_t& bytes) override {
+    bytes = workspace;
+    return SparseStatus::kSuccess;
+  }
+
+  SparseStatus check_pruned(const Handle&, const MatrixDescriptor& weight, const void* d_weight,
+                            int* d_valid, StreamHandle) override {
+    const std::lock_guard lock(mutex_);
+    const MatrixLayout& layout = layouts_.at(&weight);
+    const auto* bytes = static_cast<const std::byte*>(d_weight);
+    const size_t size = dtype_bytes(layout.type);
+    *d_valid = 0;
+    for (int64_t group = 0; group < layout.rows * layout.cols / 4; ++group) {
+      int nonzero = 0;
+      for (int64_t i = 4 * group; i < 4 * group + 4; ++i) {
+        const auto* element = bytes + i * size;
+        nonzero +=
+            std::any_of(element, element + size, [](std::byte b) { return b != std::byte{}; });
+      }
+      if (nonzero > 2) *d_valid = 1;
+    }
+    return failures.take("check_pruned");
+  }
+  // "Compressed" weights are a copy, so that products can be computed.
+  SparseStatus compressed_bytes(const Handle&, const MatrixDescriptor& weight, size_t& bytes,
+                                size_t& buffer_bytes) override {
+    const std::lock_guard lock(mutex_);
+    bytes = size_of(layouts_.at(&weight));
+    buffer_bytes = 64;
+    return SparseStatus::kSuccess;
+  }
+  SparseStatus compress(const Handle&, const MatrixDescriptor& weight, const void* d_weight,
+                        void* compressed, void*, StreamHandle) override {
+    const std::lock_guard lock(mutex_);
+    const SparseStatus status = failures.take("compress");
+    if (status == SparseStatus::kSuccess)
+      std::memcpy(compressed, d_weight, size_of(layouts_.at(&weight)));
+    return status;
+  }
+
+  // int8 to int32 is computed; other types only recorded.
+  SparseStatus matmul(const Handle& handle, const Plan& plan, const MatmulPointers& pointers,
+                      StreamHandle) override {
+    const std::lock_guard lock(mutex_);
+    use(handle);
+    if (!plans_.contains(&plan)) violations += "a plan that does not live was run; ";
+    const PlanRecord& record = plans_.at(&plan);
+    products.push_back(record.input.rows);
+    workspaces.push_back(pointers.workspace);
+    const SparseStatus status = failures.take("matmul");
+    if (status == SparseStatus::kSuccess && record.output.type == DType::kI32)
+      multiply(record, pointers);
+    return status;
+  }
+  SparseStatus search(const Handle&, Plan&, const MatmulPointers&, StreamHandle) override {
+    return SparseStatus::kNotSupported;
+  }
+
+ private:
+  struct Owner {
+    std::thread::id thread;
+    int device = 0;
+  };
+  struct Matmul {
+    PlanRecord record;
+    std::vector<const void*> parts;
+  };
+
+  static size_t size_of(const MatrixLayout& layout) {
+    return static_cast<size_t>(layout.rows * layout.cols) * dtype_bytes(layout.type);
+  }
+
+  static void multiply(const PlanRecord& record, const MatmulPointers& p) {
+    const auto* w = static_cast<const int8_t*>(p.a);
+    const auto* x = static_cast<const int8_t*>(p.b);
+    auto* y = static_cast<int32_t*>(p.d);
+    const int64_t m = record.input.rows, n = record.weight.rows, k = record.weight.cols;
+    for (int64_t row = 0; row < m; ++row) {
+      for (int64_t column = 0; column < n; ++column) {
+        int32_t sum = 0;
+        for (int64_t i = 0; i < k; ++i) sum += x[row * k + i] * w[column * k + i];
+        y[row * n + column] = sum;
+      }
+    }
+  }
+
+  SparseStatus init_matrix(const Handle& handle, MatrixDescriptor& matrix,
+                           const MatrixLayout& layout, const std::string& kind) {
+    const std::lock_guard lock(mutex_);
+    use(handle);
+    const SparseStatus status = failures.take(kind);
+    if (status != SparseStatus::kSuccess) return status;
+    layouts_[&matrix] = layout;
+    handle_of_[&matrix] = &handle;
+    return make(&matrix, "matrix");
+  }
+
+  SparseStatus make(const void* object, const std::string& kind) {
+    const SparseStatus status = failures.take(kind);
+    if (status != SparseStatus::kSuccess) return status;
+    if (!kinds_.emplace(object, kind).second) violations += "a " + kind + " was made twice; ";
+    ++made[kind];
+    return status;
+  }
+  SparseStatus drop(const void* object, const std::string& kind) {
+    handle_of_.erase(object);
+    if (kinds_.erase(object) == 0) violations += "a " + kind + " was destroyed twice; ";
+    ++destroyed[kind];
+    return SparseStatus::kSuccess;
+  }
+  void check_unused(const void* object) {
+    for (const auto& [plan, parts] : plan_parts_) {
+      if (std::find(parts.begin(), parts.end(), object) != parts.end())
+        violations += "a " + kinds_[object] + " went before its plan; ";
+    }
+  }
+  void use(const Handle& handle) {
+    const auto found = owners_.find(&handle);
+    if (found == owners_.end())
+      violations += "a handle that does not live was used; ";
+    else if (found->second.thread != std::this_thread::get_id())
+      violations += "a handle was used by another thread; ";
+  }
+
+  Runtime& runtime_;
+  std::mutex mutex_;
+  std::map<const void*, std::string> kinds_;  // of all that lives
+  std::map<const void*, const Handle*> handle_of_;
+  std::map<const Handle*, Owner> owners_;
+  std::map<const void*, MatrixLayout> layouts_;
+  std::map<const MatmulDescriptor*, Matmul> matmuls_;
+  std::map<const AlgSelection*, Algorithm> algorithms_;
+  std::map<const Plan*, PlanRecord> plans_;
+  std::map<const Plan*, std::vector<const void*>> plan_parts_;
+};
+
+}  // namespace twofour::cuda
