@@ -24,19 +24,15 @@ endif()
 
 # -ffp-contract=off: masks, metrics and scales must be the same on every machine, whether it has FMA or not.
 # -Wrestrict: GCC 12 sees overlaps inside std::string that are not there (GCC bug 105651).
-# nvcc passes the same on to the host compiler.
-set(common -Wall -Wextra -Wno-unused-parameter -ffp-contract=off)
-string(REPLACE ";" "," common_of_host "${common}")
-add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:${common}>" "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${common_of_host}>")
+add_compile_options(-Wall -Wextra -Wno-unused-parameter -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:-Wno-restrict>)
+  add_compile_options(-Wno-restrict)
 endif()
 if(CCACHE_PROGRAM AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
 endif()
 if(TWOFOUR_SANITIZE)
-  set(sanitize -fsanitize=${TWOFOUR_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
-  add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:${sanitize}>")
+  add_compile_options(-fsanitize=${TWOFOUR_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${TWOFOUR_SANITIZE})
 endif()
 include_directories(${PROJECT_SOURCE_DIR})

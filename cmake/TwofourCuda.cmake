@@ -19,9 +19,13 @@ endif()
 
 # 90a: Hopper's own instructions; they do not run on later devices, for which the code of 100 is kept in PTX too.
 set(CMAKE_CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real;100" CACHE STRING "GPU architectures to compile for")
+enable_language(CUDA)
+if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc 12 takes it
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 
 find_path(TWOFOUR_CUSPARSELT_INCLUDE cusparseLt.h
