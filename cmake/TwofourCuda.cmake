@@ -17,6 +17,15 @@ if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   set(CMAKE_CUDA_COMPILER ${TWOFOUR_NVCC})
 endif()
 
+# nvcc links its first trials against lib64 beside it; the wheels have a folder lib. Nothing else is linked by nvcc.
+if(TWOFOUR_NVCC)
+  cmake_path(GET TWOFOUR_NVCC PARENT_PATH cuda_root)
+  cmake_path(GET cuda_root PARENT_PATH cuda_root)
+  if(EXISTS ${cuda_root}/lib/libcudart_static.a AND NOT EXISTS ${cuda_root}/lib64)
+    set(ENV{NVCC_APPEND_FLAGS} -L${cuda_root}/lib)
+  endif()
+endif()
+
 # 90a: Hopper's own instructions; they do not run on later devices, for which the code of 100 is kept in PTX too.
 set(CMAKE_CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real;100" CACHE STRING "GPU architectures to compile for")
 enable_language(CUDA)
@@ -26,10 +35,17 @@ if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know
 endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-find_package(CUDAToolkit REQUIRED)
+
+# FindCUDAToolkit asks for more than the wheels hold.
+find_path(TWOFOUR_CUDA_INCLUDE cuda_runtime_api.h HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${cuda_root}/include
+          REQUIRED DOC "Folder of cuda_runtime_api.h")
+find_library(TWOFOUR_CUDART_STATIC libcudart_static.a HINTS ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES} ${cuda_root}/lib
+             REQUIRED DOC "The static CUDA runtime")
+add_library(twofour_cudart INTERFACE)
+target_link_libraries(twofour_cudart INTERFACE ${TWOFOUR_CUDART_STATIC} Threads::Threads ${CMAKE_DL_LIBS} rt)
 
 find_path(TWOFOUR_CUSPARSELT_INCLUDE cusparseLt.h
-          PATHS ${wheels}/cu13/include ${wheels}/cusparselt/include ${CUDAToolkit_INCLUDE_DIRS}
+          PATHS ${wheels}/cu13/include ${wheels}/cusparselt/include ${TWOFOUR_CUDA_INCLUDE}
           DOC "Folder of cusparseLt.h")
 if(NOT TWOFOUR_CUSPARSELT_INCLUDE)
   message(FATAL_ERROR "TWOFOUR_CUDA is ON, but cusparseLt.h was not found. Run scripts/setup --cuda, "

@@ -69,69 +69,107 @@ cusparseOrder_t order_of(Order order) {
 
 constexpr uint32_t kAlignment = 16;  // of device pointers, in bytes
 
-// The symbols by name, typed by the header. A name that the library lacks stays null.
-struct Symbols {
-#define TWOFOUR_CUSPARSELT_SYMBOLS(X)                                                      \
-  X(Init)                                                                                  \
-  X(Destroy) X(GetProperty) X(GetErrorName) X(GetErrorString) X(DenseDescriptorInit)       \
-      X(StructuredDescriptorInit) X(MatDescriptorDestroy) X(MatmulDescriptorInit)          \
-          X(MatmulDescSetAttribute) X(MatmulAlgSelectionInit) X(MatmulAlgSelectionDestroy) \
-              X(MatmulAlgSetAttribute) X(MatmulAlgGetAttribute) X(MatmulPlanInit)          \
-                  X(MatmulPlanDestroy) X(MatmulGetWorkspace) X(SpMMAPruneCheck2)           \
-                      X(SpMMACompressedSize2) X(SpMMACompress2) X(Matmul) X(MatmulSearch)
-#define TWOFOUR_DECLARE(name) decltype(&cusparseLt##name) name = nullptr;
-  TWOFOUR_CUSPARSELT_SYMBOLS(TWOFOUR_DECLARE)
-#undef TWOFOUR_DECLARE
-};
-
-// The first name that is missing, but for the one that 0.8 brought; nothing when all are there.
-std::string load_symbols(void* library, Symbols& symbols) {
-  std::string missing;
-#define TWOFOUR_LOAD(name)                                                                     \
-  symbols.name = reinterpret_cast<decltype(symbols.name)>(dlsym(library, "cusparseLt" #name)); \
-  if (symbols.name == nullptr && missing.empty() &&                                            \
-      std::string_view(#name) != "MatmulAlgSelectionDestroy") {                                \
-    missing = "cusparseLt" #name;                                                              \
+// The library's functions, typed by its header.
+struct Functions {
+  explicit Functions(void* library) {
+    load(library, "cusparseLtInit", init);
+    load(library, "cusparseLtDestroy", destroy);
+    load(library, "cusparseLtGetProperty", get_property);
+    load(library, "cusparseLtDenseDescriptorInit", dense_descriptor_init);
+    load(library, "cusparseLtStructuredDescriptorInit", structured_descriptor_init);
+    load(library, "cusparseLtMatDescriptorDestroy", mat_descriptor_destroy);
+    load(library, "cusparseLtMatmulDescriptorInit", matmul_descriptor_init);
+    load(library, "cusparseLtMatmulDescSetAttribute", matmul_desc_set_attribute);
+    load(library, "cusparseLtMatmulAlgSelectionInit", matmul_alg_selection_init);
+    load(library, "cusparseLtMatmulAlgSetAttribute", matmul_alg_set_attribute);
+    load(library, "cusparseLtMatmulAlgGetAttribute", matmul_alg_get_attribute);
+    load(library, "cusparseLtMatmulPlanInit", matmul_plan_init);
+    load(library, "cusparseLtMatmulPlanDestroy", matmul_plan_destroy);
+    load(library, "cusparseLtMatmulGetWorkspace", matmul_get_workspace);
+    load(library, "cusparseLtSpMMAPruneCheck2", spmma_prune_check2);
+    load(library, "cusparseLtSpMMACompressedSize2", spmma_compressed_size2);
+    load(library, "cusparseLtSpMMACompress2", spmma_compress2);
+    load(library, "cusparseLtMatmul", matmul);
+    load(library, "cusparseLtMatmulSearch", matmul_search);
+    // 0.7.1 does not export these.
+    load_optional(library, "cusparseLtGetErrorName", get_error_name);
+    load_optional(library, "cusparseLtGetErrorString", get_error_string);
+    load_optional(library, "cusparseLtMatmulAlgSelectionDestroy", matmul_alg_selection_destroy);
   }
-  TWOFOUR_CUSPARSELT_SYMBOLS(TWOFOUR_LOAD)
-#undef TWOFOUR_LOAD
-  return missing;
-}
+
+  decltype(&cusparseLtInit) init = nullptr;
+  decltype(&cusparseLtDestroy) destroy = nullptr;
+  decltype(&cusparseLtGetProperty) get_property = nullptr;
+  decltype(&cusparseLtGetErrorName) get_error_name = nullptr;
+  decltype(&cusparseLtGetErrorString) get_error_string = nullptr;
+  decltype(&cusparseLtDenseDescriptorInit) dense_descriptor_init = nullptr;
+  decltype(&cusparseLtStructuredDescriptorInit) structured_descriptor_init = nullptr;
+  decltype(&cusparseLtMatDescriptorDestroy) mat_descriptor_destroy = nullptr;
+  decltype(&cusparseLtMatmulDescriptorInit) matmul_descriptor_init = nullptr;
+  decltype(&cusparseLtMatmulDescSetAttribute) matmul_desc_set_attribute = nullptr;
+  decltype(&cusparseLtMatmulAlgSelectionInit) matmul_alg_selection_init = nullptr;
+  decltype(&cusparseLtMatmulAlgSelectionDestroy) matmul_alg_selection_destroy = nullptr;
+  decltype(&cusparseLtMatmulAlgSetAttribute) matmul_alg_set_attribute = nullptr;
+  decltype(&cusparseLtMatmulAlgGetAttribute) matmul_alg_get_attribute = nullptr;
+  decltype(&cusparseLtMatmulPlanInit) matmul_plan_init = nullptr;
+  decltype(&cusparseLtMatmulPlanDestroy) matmul_plan_destroy = nullptr;
+  decltype(&cusparseLtMatmulGetWorkspace) matmul_get_workspace = nullptr;
+  decltype(&cusparseLtSpMMAPruneCheck2) spmma_prune_check2 = nullptr;
+  decltype(&cusparseLtSpMMACompressedSize2) spmma_compressed_size2 = nullptr;
+  decltype(&cusparseLtSpMMACompress2) spmma_compress2 = nullptr;
+  decltype(&cusparseLtMatmul) matmul = nullptr;
+  decltype(&cusparseLtMatmulSearch) matmul_search = nullptr;
+
+  std::string missing;  // the first name that the library lacks; empty when it has all
+
+ private:
+  template <class Function>
+  static void load_optional(void* library, const char* name, Function& function) {
+    function = reinterpret_cast<Function>(dlsym(library, name));
+  }
+  template <class Function>
+  void load(void* library, const char* name, Function& function) {
+    load_optional(library, name, function);
+    if (function == nullptr && missing.empty()) missing = name;
+  }
+};
 
 class NvidiaCusparseLt final : public CusparseLt {
  public:
   // The library stays open for as long as the process lives: it registers code with the driver.
-  NvidiaCusparseLt(const Symbols& symbols, int version, std::string origin)
-      : lt_(symbols), version_(version), origin_(std::move(origin)) {}
+  NvidiaCusparseLt(const Functions& functions, int version, std::string origin)
+      : lt_(functions), version_(version), origin_(std::move(origin)) {}
 
   int version() const override { return version_; }
   std::string origin() const override { return origin_; }
   std::string status_text(SparseStatus status) const override {
     const auto value = static_cast<cusparseStatus_t>(status);
-    return fmt::format("{} ({})", lt_.GetErrorString(value), lt_.GetErrorName(value));
+    if (lt_.get_error_string == nullptr || lt_.get_error_name == nullptr)
+      return fmt::format("status {}", static_cast<int>(status));
+    return fmt::format("{} ({})", lt_.get_error_string(value), lt_.get_error_name(value));
   }
 
-  SparseStatus init(Handle& handle) override { return status_of(lt_.Init(native(handle))); }
-  SparseStatus destroy(Handle& handle) override { return status_of(lt_.Destroy(native(handle))); }
+  SparseStatus init(Handle& handle) override { return status_of(lt_.init(native(handle))); }
+  SparseStatus destroy(Handle& handle) override { return status_of(lt_.destroy(native(handle))); }
 
   SparseStatus init_dense(const Handle& handle, MatrixDescriptor& matrix,
                           const MatrixLayout& l) override {
-    return status_of(lt_.DenseDescriptorInit(native(handle), native(matrix), l.rows, l.cols, l.ld,
-                                             kAlignment, data_type(l.type), order_of(l.order)));
+    return status_of(lt_.dense_descriptor_init(native(handle), native(matrix), l.rows, l.cols, l.ld,
+                                               kAlignment, data_type(l.type), order_of(l.order)));
   }
   SparseStatus init_structured(const Handle& handle, MatrixDescriptor& matrix,
                                const MatrixLayout& l) override {
-    return status_of(lt_.StructuredDescriptorInit(
+    return status_of(lt_.structured_descriptor_init(
         native(handle), native(matrix), l.rows, l.cols, l.ld, kAlignment, data_type(l.type),
         order_of(l.order), CUSPARSELT_SPARSITY_50_PERCENT));
   }
   SparseStatus destroy(MatrixDescriptor& matrix) override {
-    return status_of(lt_.MatDescriptorDestroy(native(matrix)));
+    return status_of(lt_.mat_descriptor_destroy(native(matrix)));
   }
 
   SparseStatus init_matmul(const Handle& handle, MatmulDescriptor& matmul,
                            const MatmulOperands& o) override {
-    return status_of(lt_.MatmulDescriptorInit(
+    return status_of(lt_.matmul_descriptor_init(
         native(handle), native(matmul), CUSPARSE_OPERATION_NON_TRANSPOSE,
         o.transpose_b ? CUSPARSE_OPERATION_TRANSPOSE : CUSPARSE_OPERATION_NON_TRANSPOSE,
         native(*o.a), native(*o.b), native(*o.c), native(*o.d),
@@ -154,8 +192,8 @@ class NvidiaCusparseLt final : public CusparseLt {
 
   SparseStatus init_selection(const Handle& handle, AlgSelection& selection,
                               const MatmulDescriptor& matmul) override {
-    return status_of(lt_.MatmulAlgSelectionInit(native(handle), native(selection), native(matmul),
-                                                CUSPARSELT_MATMUL_ALG_DEFAULT));
+    return status_of(lt_.matmul_alg_selection_init(native(handle), native(selection),
+                                                   native(matmul), CUSPARSELT_MATMUL_ALG_DEFAULT));
   }
   SparseStatus set_algorithm(const Handle& handle, AlgSelection& selection,
                              const Algorithm& algorithm) override {
@@ -184,51 +222,51 @@ class NvidiaCusparseLt final : public CusparseLt {
     return status;
   }
   SparseStatus destroy(AlgSelection& selection) override {
-    if (lt_.MatmulAlgSelectionDestroy == nullptr) return SparseStatus::kSuccess;
-    return status_of(lt_.MatmulAlgSelectionDestroy(native(selection)));
+    if (lt_.matmul_alg_selection_destroy == nullptr) return SparseStatus::kSuccess;
+    return status_of(lt_.matmul_alg_selection_destroy(native(selection)));
   }
 
   SparseStatus init_plan(const Handle& handle, Plan& plan, const MatmulDescriptor& matmul,
                          const AlgSelection& selection) override {
     return status_of(
-        lt_.MatmulPlanInit(native(handle), native(plan), native(matmul), native(selection)));
+        lt_.matmul_plan_init(native(handle), native(plan), native(matmul), native(selection)));
   }
   SparseStatus destroy(Plan& plan) override {
-    return status_of(lt_.MatmulPlanDestroy(native(plan)));
+    return status_of(lt_.matmul_plan_destroy(native(plan)));
   }
   SparseStatus workspace_bytes(const Handle& handle, const Plan& plan, size_t& bytes) override {
-    return status_of(lt_.MatmulGetWorkspace(native(handle), native(plan), &bytes));
+    return status_of(lt_.matmul_get_workspace(native(handle), native(plan), &bytes));
   }
 
   SparseStatus check_pruned(const Handle& handle, const MatrixDescriptor& weight,
                             const void* d_weight, int* d_valid, StreamHandle stream) override {
-    return status_of(lt_.SpMMAPruneCheck2(native(handle), native(weight), kSparseA,
-                                          CUSPARSE_OPERATION_NON_TRANSPOSE, d_weight, d_valid,
-                                          static_cast<cudaStream_t>(stream)));
+    return status_of(lt_.spmma_prune_check2(native(handle), native(weight), kSparseA,
+                                            CUSPARSE_OPERATION_NON_TRANSPOSE, d_weight, d_valid,
+                                            static_cast<cudaStream_t>(stream)));
   }
   SparseStatus compressed_bytes(const Handle& handle, const MatrixDescriptor& weight, size_t& bytes,
                                 size_t& buffer_bytes) override {
     return status_of(
-        lt_.SpMMACompressedSize2(native(handle), native(weight), &bytes, &buffer_bytes));
+        lt_.spmma_compressed_size2(native(handle), native(weight), &bytes, &buffer_bytes));
   }
   SparseStatus compress(const Handle& handle, const MatrixDescriptor& weight, const void* d_weight,
                         void* compressed, void* buffer, StreamHandle stream) override {
-    return status_of(lt_.SpMMACompress2(native(handle), native(weight), kSparseA,
-                                        CUSPARSE_OPERATION_NON_TRANSPOSE, d_weight, compressed,
-                                        buffer, static_cast<cudaStream_t>(stream)));
+    return status_of(lt_.spmma_compress2(native(handle), native(weight), kSparseA,
+                                         CUSPARSE_OPERATION_NON_TRANSPOSE, d_weight, compressed,
+                                         buffer, static_cast<cudaStream_t>(stream)));
   }
 
   SparseStatus matmul(const Handle& handle, const Plan& plan, const MatmulPointers& p,
                       StreamHandle stream) override {
     auto on = static_cast<cudaStream_t>(stream);
-    return status_of(lt_.Matmul(native(handle), native(plan), p.alpha, p.a, p.b, p.beta, p.c, p.d,
+    return status_of(lt_.matmul(native(handle), native(plan), p.alpha, p.a, p.b, p.beta, p.c, p.d,
                                 p.workspace, &on, 1));
   }
   SparseStatus search(const Handle& handle, Plan& plan, const MatmulPointers& p,
                       StreamHandle stream) override {
     auto on = static_cast<cudaStream_t>(stream);
-    return status_of(lt_.MatmulSearch(native(handle), native(plan), p.alpha, p.a, p.b, p.beta, p.c,
-                                      p.d, p.workspace, &on, 1));
+    return status_of(lt_.matmul_search(native(handle), native(plan), p.alpha, p.a, p.b, p.beta, p.c,
+                                       p.d, p.workspace, &on, 1));
   }
 
  private:
@@ -237,33 +275,33 @@ class NvidiaCusparseLt final : public CusparseLt {
   template <class Value>
   SparseStatus set(const Handle& handle, MatmulDescriptor& matmul,
                    cusparseLtMatmulDescAttribute_t attribute, const Value& value) {
-    return status_of(lt_.MatmulDescSetAttribute(native(handle), native(matmul), attribute, &value,
-                                                sizeof value));
+    return status_of(lt_.matmul_desc_set_attribute(native(handle), native(matmul), attribute,
+                                                   &value, sizeof value));
   }
   template <class Value>
   SparseStatus set(const Handle& handle, AlgSelection& selection,
                    cusparseLtMatmulAlgAttribute_t attribute, const Value& value) {
-    return status_of(lt_.MatmulAlgSetAttribute(native(handle), native(selection), attribute, &value,
-                                               sizeof value));
+    return status_of(lt_.matmul_alg_set_attribute(native(handle), native(selection), attribute,
+                                                  &value, sizeof value));
   }
   template <class Value>
   SparseStatus get(const Handle& handle, const AlgSelection& selection,
                    cusparseLtMatmulAlgAttribute_t attribute, Value& value) {
-    return status_of(lt_.MatmulAlgGetAttribute(native(handle), native(selection), attribute, &value,
-                                               sizeof value));
+    return status_of(lt_.matmul_alg_get_attribute(native(handle), native(selection), attribute,
+                                                  &value, sizeof value));
   }
 
-  Symbols lt_;
+  Functions lt_;
   int version_;
   std::string origin_;
 };
 
 // Needs neither a handle nor a driver.
-int version_of(const Symbols& symbols) {
+int version_of(const Functions& lt) {
   int major = 0, minor = 0, patch = 0;
-  symbols.GetProperty(MAJOR_VERSION, &major);
-  symbols.GetProperty(MINOR_VERSION, &minor);
-  symbols.GetProperty(PATCH_LEVEL, &patch);
+  lt.get_property(MAJOR_VERSION, &major);
+  lt.get_property(MINOR_VERSION, &minor);
+  lt.get_property(PATCH_LEVEL, &patch);
   return major * 1000000 + minor * 100 + patch;
 }
 
@@ -274,21 +312,23 @@ std::unique_ptr<CusparseLt> open_file(const std::string& path, std::string& reas
     reason = dlerror();
     return nullptr;
   }
-  Symbols symbols;
-  const std::string missing = load_symbols(library, symbols);
-  if (symbols.GetProperty == nullptr) {
-    reason = "it does not export cusparseLtGetProperty: no cuSPARSELt, or one before 0.3";
+  const Functions functions(library);
+  if (functions.get_property == nullptr) {
+    reason = "it does not export cusparseLtGetProperty: no cuSPARSELt, or a very old one";
     return nullptr;
   }
-  const int version = version_of(symbols);
-  const auto rejected = rejects_cusparselt_version(version);
-  if (rejected || !missing.empty()) {
-    reason = rejected ? *rejected : fmt::format("it does not export {}", missing);
+  const int version = version_of(functions);
+  if (const auto rejected = rejects_cusparselt_version(version)) {
+    reason = *rejected;
+    return nullptr;
+  }
+  if (!functions.missing.empty()) {
+    reason = fmt::format("it does not export {}", functions.missing);
     return nullptr;
   }
   Dl_info info{};
-  const bool located = dladdr(reinterpret_cast<void*>(symbols.Init), &info) != 0;
-  return std::make_unique<NvidiaCusparseLt>(symbols, version, located ? info.dli_fname : path);
+  const bool located = dladdr(reinterpret_cast<void*>(functions.init), &info) != 0;
+  return std::make_unique<NvidiaCusparseLt>(functions, version, located ? info.dli_fname : path);
 }
 
 }  // namespace
