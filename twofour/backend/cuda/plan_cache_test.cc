@@ -248,6 +248,9 @@ TEST_F(PlanCacheTest, AThreadMayLeave) {
   EXPECT_EQ(library_.made["handle"], 3);
   EXPECT_EQ(library_.destroyed["handle"], 2);
   EXPECT_EQ(cache.size(0), 1u);
+  cache.release_thread();
+  EXPECT_EQ(cache.size(0), 0u);  // and it may come back
+  EXPECT_EQ(library_.made["handle"], 4);
 }
 
 TEST_F(PlanCacheTest, TheCallersDeviceStaysCurrent) {

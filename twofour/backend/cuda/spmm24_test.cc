@@ -160,6 +160,23 @@ TEST_F(Spmm24Test, ScratchGrowsAndIsKept) {
   EXPECT_EQ(runtime_.allocations(), allocations);
 }
 
+TEST_F(Spmm24Test, AllMemoryIsOnTheProductsDevice) {
+  library_.workspace = 64;
+  const CompressedWeight weight(cache_, kProduct, dense_.data(), 1, nullptr, "w");
+  std::vector<int32_t> y(5 * kN);
+  const auto x = random_values(5 * kK, 3);
+  spmm24(cache_, kProduct, {5, 5, x.data(), weight.data(), y.data(), &alpha_}, 1, nullptr,
+         scratch_);
+  for (const void* memory : {weight.data(), static_cast<const void*>(scratch_.workspace.data()),
+                             static_cast<const void*>(scratch_.x_tail.data()),
+                             static_cast<const void*>(scratch_.y_tail.data())}) {
+    EXPECT_EQ(runtime_.device_of(memory), 1);
+  }
+  int current = -1;
+  runtime_.current_device(current);
+  EXPECT_EQ(current, 0);
+}
+
 TEST_F(Spmm24Test, AFailedProductIsAnError) {
   library_.failures.next("matmul", SparseStatus::kExecutionFailed);
   EXPECT_THROW(run(16, 16), Error);

@@ -54,6 +54,8 @@ class FakeRuntime final : public Runtime {
   std::string violations;
 
   size_t allocations() const { return memory_.size(); }
+  // That was current when `memory` was allocated.
+  int device_of(const void* memory) const { return memory_.at(const_cast<void*>(memory))->device; }
 
   std::string status_text(Status status) const override {
     return "status " + std::to_string(static_cast<int>(status));
@@ -96,7 +98,7 @@ class FakeRuntime final : public Runtime {
     const std::lock_guard lock(mutex_);
     if (bytes > free_bytes) return Status::kOutOfMemory;
     free_bytes -= bytes;
-    auto block = std::make_unique<Block>(bytes);
+    auto block = std::make_unique<Block>(bytes, current_[std::this_thread::get_id()]);
     memory = block->data();
     memory_[memory] = std::move(block);
     return Status::kSuccess;
@@ -143,12 +145,13 @@ class FakeRuntime final : public Runtime {
  private:
   // Aligned as the runtime's memory is.
   struct Block {
-    explicit Block(size_t size) : bytes(size), storage(size + 256) {}
+    Block(size_t size, int on) : bytes(size), device(on), storage(size + 256) {}
     std::byte* data() {
       const auto address = reinterpret_cast<uintptr_t>(storage.data());
       return storage.data() + (256 - address % 256) % 256;
     }
     size_t bytes;
+    int device;
     std::vector<std::byte> storage;
   };
 
