@@ -95,7 +95,7 @@ class PlanCache {
   struct Key {
     ProductDesc product;
     int64_t bucket = 0;
-    auto operator<=>(const Key&) const = default;
+    auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr)
   };
   using Entry = std::pair<Key, std::shared_ptr<const MatmulPlan>>;
 

@@ -53,7 +53,7 @@ class PlanTable {
     int64_t n = 0, k = 0;
     DType input = DType::kF16, output = DType::kF16;
     int64_t bucket = 0;
-    auto operator<=>(const Key&) const = default;
+    auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr)
   };
 
   void set(const ProductDesc& product, int64_t bucket, const PlanChoice& choice);

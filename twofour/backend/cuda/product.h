@@ -22,7 +22,7 @@ struct ProductDesc {
   const void* bias = nullptr;   // [n] on the device, or null; a plan is bound to it
   bool channel_scales = false;  // scale is a vector [n] on the device, not one number
 
-  auto operator<=>(const ProductDesc&) const = default;
+  auto operator<=>(const ProductDesc&) const = default;  // NOLINT(modernize-use-nullptr)
 
   DType sum() const { return input == DType::kI8 ? DType::kI32 : DType::kF32; }
   std::string to_string() const;  // "I8 [3072, 768] -> F16"
