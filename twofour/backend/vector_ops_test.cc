@@ -43,6 +43,13 @@ class EveryTable : public testing::TestWithParam<const VectorOps*> {
   const VectorOps& ops() const { return *GetParam(); }
 };
 
+// The programs that run at each level would prove nothing if the variable were not read.
+TEST(CpuFeatures, AreNoBetterThanTheVariableSays) {
+  const char* level = std::getenv("TWOFOUR_MAX_ISA");
+  if (level == nullptr) GTEST_SKIP() << "TWOFOUR_MAX_ISA is not set";
+  EXPECT_EQ(cpu_features().names(), limit_features(cpu_features(), level).names());
+}
+
 TEST_P(EveryTable, ActivationsAreExactToAMillionth) {
   for (ActivationKind kind : {ActivationKind::kGelu, ActivationKind::kGeluTanh,
                               ActivationKind::kRelu, ActivationKind::kTanh}) {

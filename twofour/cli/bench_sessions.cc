@@ -51,12 +51,12 @@ std::vector<SessionsResult> measure_sessions(const BenchCase& shape, const std::
                                              int rounds,
                                              const std::shared_ptr<const Engine>& engine) {
   std::deque<ModelRunner> runners;
-  double slowest = 0;
+  double last_ms = 0;
   for (int i = 0; i < counts.back(); ++i) {
     ModelRunner& runner = runners.emplace_back(engine, shape);
-    for (int warm = 0; warm < kWarmUps; ++warm) slowest = runner.run_ms();
+    for (int warm = 0; warm < kWarmUps; ++warm) last_ms = runner.run_ms();
   }
-  const int runs = std::max(2, static_cast<int>(std::ceil(kRoundMs / slowest)));
+  const int runs = std::max(2, static_cast<int>(std::ceil(kRoundMs / last_ms)));
 
   struct Samples {
     std::vector<double> run_ms, sequences_per_second, times_alone;

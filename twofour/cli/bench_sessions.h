@@ -21,7 +21,8 @@ struct SessionsResult {
 };
 
 // For each of `counts`, ascending and without repeats. In a round one session runs alone, then each
-// number of sessions at once, each session on a thread of its own. Throws what Session throws.
+// number of sessions at once, each session on a thread of its own. Throws what Session throws at
+// the warm-up, before there are threads.
 std::vector<SessionsResult> measure_sessions(const BenchCase& shape, const std::vector<int>& counts,
                                              int rounds,
                                              const std::shared_ptr<const Engine>& engine);

@@ -48,22 +48,12 @@ void run_tile(const Tile& tile) {
   finish_tile<B>({tile.w, tile.panel, tile.args, tile.first, T, values});
 }
 
-template <int B>
+template <int B, int T = kTokens>
 void run_tokens(const Tile& tile, int64_t tokens) {
-  switch (tokens) {
-    case 1:
-      return run_tile<B, 1>(tile);
-    case 2:
-      return run_tile<B, 2>(tile);
-    case 3:
-      return run_tile<B, 3>(tile);
-    case 4:
-      return run_tile<B, 4>(tile);
-    case 5:
-      return run_tile<B, 5>(tile);
-    default:
-      return run_tile<B, 6>(tile);
+  if constexpr (T > 1) {
+    if (tokens < T) return run_tokens<B, T - 1>(tile, tokens);
   }
+  run_tile<B, T>(tile);
 }
 
 }  // namespace

@@ -2,9 +2,8 @@
 // internal linkage.
 //
 // Activations and weights meet as 16-bit numbers (vpmaddwd). vpmaddubsw would take half as many
-// multiplications, but it saturates at 255 x 127 unless a vpsignb moves the sign, and on Zen 3 and
-// 4 all three share two pipes: 1.84 cycles for what takes 1.1 this way. Weights stay bytes in
-// memory.
+// multiplications, but it saturates at 255 x 127 unless a vpsignb moves the sign, and on Zen 4 was
+// the slower way (docs/kernels.md). Weights stay bytes in memory.
 #pragma once
 
 #include <immintrin.h>

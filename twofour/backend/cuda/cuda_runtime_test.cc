@@ -114,7 +114,7 @@ TEST(Diagnosis, NamesVersionsThatWereNotTried) {
   FakeRuntime runtime;
   FakeCusparseLt library(runtime);
   EXPECT_EQ(describe_cusparselt(library), "0.10.0 (stand-in)");
-  library.library_version = 900;
+  library.version_number = 900;
   EXPECT_EQ(describe_cusparselt(library), "0.9.0, a version that was not tried (stand-in)");
 }
 

@@ -71,7 +71,7 @@ class PlanCache {
   PlanCache(CusparseLt& library, Runtime& runtime, PlanCacheOptions options);
 
   const Buckets& buckets() const { return options_.buckets; }
-  CusparseLt& library() const { return library_; }
+  CusparseLt& cusparselt() const { return library_; }
   Runtime& runtime() const { return runtime_; }
 
   // The plan for the bucket that holds m rows, made now if need be. It is the calling thread's, and

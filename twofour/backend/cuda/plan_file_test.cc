@@ -132,7 +132,7 @@ TEST(PlanFile, AMissingFileIsAnError) {
 TEST(PlanEnvironment, NamesWhatPlansDependOn) {
   FakeRuntime runtime;
   FakeCusparseLt library(runtime);
-  library.library_version = 801;
+  library.version_number = 801;
   runtime.driver = 12080;
   EXPECT_EQ(plan_environment(runtime, library, 1),
             (PlanEnvironment{"Fake A100", "12.8", "13.0", "0.8.1"}));

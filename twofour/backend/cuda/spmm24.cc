@@ -25,8 +25,8 @@ void check_pattern(PlanCache& cache, const Handle& handle, const Weight& weight,
   Runtime& runtime = cache.runtime();
   const DeviceBuffer verdict(runtime, sizeof(int), name);
   int* d_valid = reinterpret_cast<int*>(verdict.data());
-  check(cache.library(),
-        cache.library().check_pruned(handle, weight.get(), dense.data(), d_valid, stream),
+  check(cache.cusparselt(),
+        cache.cusparselt().check_pruned(handle, weight.get(), dense.data(), d_valid, stream),
         "cusparseLtSpMMAPruneCheck2");
   int valid = 1;
   check(runtime, runtime.copy(&valid, d_valid, sizeof valid, stream), "cudaMemcpyAsync");
@@ -116,7 +116,7 @@ class Run {
 CompressedWeight::CompressedWeight(PlanCache& cache, const ProductDesc& product, const void* weight,
                                    int device, StreamHandle stream, std::string_view name) {
   if (const auto reason = rejects(product)) throw Error(name, *reason, "Run this layer dense");
-  CusparseLt& library = cache.library();
+  CusparseLt& library = cache.cusparselt();
   Runtime& runtime = cache.runtime();
   const DeviceGuard guard(runtime, device);
   const Handle& handle = cache.handle(device);

@@ -183,7 +183,7 @@ class FakeCusparseLt final : public CusparseLt {
 
   explicit FakeCusparseLt(Runtime& runtime) : runtime_(runtime) {}
 
-  int library_version = 1000;
+  int version_number = 1000;
   size_t workspace = 0;
   int known_algorithms = 8;
   Failures<SparseStatus> failures;
@@ -197,7 +197,7 @@ class FakeCusparseLt final : public CusparseLt {
   // Objects that live now.
   size_t alive() const { return kinds_.size(); }
 
-  int version() const override { return library_version; }
+  int version() const override { return version_number; }
   std::string origin() const override { return "stand-in"; }
   std::string status_text(SparseStatus status) const override {
     return "status " + std::to_string(static_cast<int>(status));
