@@ -34,6 +34,7 @@ void spmm24_s8_avx2(const PackedWeights& w, const MatmulArgs& args);
 size_t spmm24_s8_avx2_scratch(const PackedWeights& w, int64_t m);
 void matmul_s8_avx2(const PackedWeights& w, const MatmulArgs& args);
 size_t matmul_s8_avx2_scratch(const PackedWeights& w, int64_t m);
+void spmm24_f32_avx2(const PackedWeights& w, const MatmulArgs& args);
 void matmul_f32_avx2(const PackedWeights& w, const MatmulArgs& args);
 
 }  // namespace twofour

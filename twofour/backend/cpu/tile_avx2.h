@@ -74,3 +74,28 @@ inline F32x16 in_order(const float* packed, const int32_t* store_map, int i) {
 }  // namespace twofour
 
 #include "twofour/backend/cpu/tile.h"
+
+namespace twofour {
+namespace {
+
+// [token][8 lanes], tokens `stride` apart.
+struct TileColumn {
+  float* values;
+  int stride;
+};
+
+// dequantize_sum of a block's sums, sum(t) for each of T tokens; `position`: of its first row.
+template <int T, class Sum>
+TWOFOUR_INLINE void dequantize(Sum sum, const PackedWeights& w, int64_t position, float input_scale,
+                               const TileColumn& out) {
+  const __m256 scale =
+      _mm256_mul_ps(_mm256_set1_ps(input_scale), _mm256_load_ps(w.scales.as<float>() + position));
+  const __m256 bias = _mm256_load_ps(w.bias.as<float>() + position);
+  for_each_index<T>([&](int t) TWOFOUR_LAMBDA {
+    const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sum(t)), scale);
+    _mm256_store_ps(out.values + t * out.stride, _mm256_add_ps(scaled, bias));
+  });
+}
+
+}  // namespace
+}  // namespace twofour
