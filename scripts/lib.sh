@@ -24,3 +24,11 @@ python_packages() {
     "${arguments[@]}"
   echo "$wanted" >"$installed"
 }
+
+# engines_to_compare FILE...: what bench-peers and bench-bulk need: packages into .venv-peers, the command, a work folder.
+engines_to_compare() {
+  scripts/setup
+  python_packages .venv-peers "engines to compare with" onnx peers "$@"
+  scripts/build release -- --target twofour twofour_train_shared twofour_export_shared twofour_shared >/dev/null
+  mkdir -p build/peers
+}

@@ -58,6 +58,7 @@ struct PackedWeights {
     int shared = 1;    // blocks that share one pattern
     // Rows [first_row, first_row + row_count) in some order; row_count 0: scattered.
     int32_t first_row = 0, row_count = 0;
+    bool in_order = false;  // not scattered, and rows stand in their own order
   };
   std::vector<Panel> panels;
 

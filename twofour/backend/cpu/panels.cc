@@ -40,6 +40,8 @@ PackedWeights::Panel& append_panel(PackedWeights& packed, int lanes, int blocks,
   if (highest - lowest + 1 == count) {
     panel.first_row = lowest;
     panel.row_count = count;
+    const auto rows = packed.row_map.begin() + panel.rows;
+    panel.in_order = std::is_sorted(rows, rows + count) && rows[0] >= 0;
   }
   packed.panels.push_back(panel);
   return packed.panels.back();

@@ -31,10 +31,12 @@ void store_ordered(const TileResults& tile) {
   const Epilogue& epilogue = tile.args.epilogue;
   const int32_t* store_map = tile.w.store_map.as<int32_t>() + tile.panel.rows;
   const float* values = tile.values;
+  const bool as_they_are = tile.panel.in_order && B * kLanes % kVector == 0;
   for (int t = 0; t < tile.tokens; ++t, values += B * kLanes) {
     const int64_t row = (tile.first + t) * tile.w.n + tile.panel.first_row;
     for (int64_t i = 0; i < tile.panel.row_count; i += kVector) {
-      const F32x16 x = in_order<B>(values, store_map, static_cast<int>(i));
+      const F32x16 x =
+          as_they_are ? load(values + i) : in_order<B>(values, store_map, static_cast<int>(i));
       const int64_t lanes = std::min<int64_t>(kVector, tile.panel.row_count - i);
       if (tile.args.y != nullptr) store_lanes16(tile.args.y + row + i, lanes, x);
       if (epilogue.quantized != nullptr)

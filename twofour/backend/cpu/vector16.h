@@ -168,6 +168,19 @@ TWOFOUR_INLINE F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
   });
 }
 
+#if defined(__AVX2__)
+// GCC 12 takes its conversion through general registers.
+TWOFOUR_INLINE I8x16 to_bytes(const I32x16& v) {
+  const __m256i low = _mm256_set_epi32(-1, -1, -1, 0x0C080400, -1, -1, -1, 0x0C080400);
+  const __m256i high = _mm256_set_epi32(-1, -1, 0x0C080400, -1, -1, -1, 0x0C080400, -1);
+  const __m256i bytes =
+      _mm256_or_si256(_mm256_shuffle_epi8(reinterpret_cast<__m256i>(v.part[0]), low),
+                      _mm256_shuffle_epi8(reinterpret_cast<__m256i>(v.part[1]), high));
+  const __m256i order = _mm256_set_epi32(0, 0, 0, 0, 5, 1, 4, 0);
+  const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, order);
+  return reinterpret_cast<I8x16>(_mm256_castsi256_si128(ordered));
+}
+#else
 TWOFOUR_INLINE I8x16 to_bytes(const I32x16& v) {
   typedef int8_t Bytes __attribute__((vector_size(kPartLanes)));
   I8x16 out;
@@ -178,6 +191,7 @@ TWOFOUR_INLINE I8x16 to_bytes(const I32x16& v) {
   }
   return out;
 }
+#endif
 
 #endif
 
