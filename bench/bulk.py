@@ -12,7 +12,6 @@ longest of a batch.
 """
 
 import argparse
-import csv
 import datetime
 import json
 import os
@@ -50,10 +49,9 @@ def slices(work, count, size):
         if not path.exists():
             choose = random.Random(number)
             partial = path.with_suffix(".partial")
-            with open(partial, "w", newline="") as file:
-                writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE)
-                writer.writerow(["query", "document"])
-                writer.writerows((choose.choice(queries), choose.choice(documents)) for _ in range(size))
+            with open(partial, "w") as file:
+                file.write("query\tdocument\n")
+                file.writelines(f"{choose.choice(queries)}\t{choose.choice(documents)}\n" for _ in range(size))
             partial.rename(path)
         yield path
 
@@ -97,8 +95,7 @@ def peer(tokenizer_file, bind, threads):
         return bind(inputs)
 
     def score(path):
-        with open(path, newline="") as file:
-            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
+        rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
         with open(path.with_suffix(".scores"), "w") as output:
             for begin in range(0, len(rows), BLOCK):
                 for batch in batches(rows[begin:begin + BLOCK]):
