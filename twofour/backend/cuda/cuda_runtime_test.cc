@@ -81,6 +81,53 @@ TEST(DeviceGuard, RestoresTheDevice) {
   EXPECT_THAT(error_of([&] { DeviceGuard(runtime, 9); }), HasSubstr("cudaSetDevice failed"));
 }
 
+TEST(PinnedBuffer, FreesOnce) {
+  FakeRuntime runtime;
+  {
+    PinnedBuffer a(runtime, 100);
+    PinnedBuffer b = std::move(a);
+    EXPECT_EQ(b.size(), 100u);
+    EXPECT_EQ(runtime.pinned, 1);
+    b = PinnedBuffer(runtime, 50);
+    EXPECT_EQ(runtime.pinned, 1);
+  }
+  EXPECT_EQ(runtime.pinned, 0);
+}
+
+TEST(Graph, RunsWhatWasCapturedWheneverLaunched) {
+  FakeRuntime runtime;
+  Stream stream(runtime);
+  int from = 1, to = 0;
+  const auto copy = [&] {
+    check(runtime, runtime.copy(&to, &from, sizeof to, stream.handle()), "cudaMemcpyAsync");
+  };
+  {
+    const auto graph = Graph::capture(runtime, stream.handle(), copy);
+    EXPECT_EQ(to, 0);
+    graph->launch(stream.handle());
+    EXPECT_EQ(to, 1);
+    from = 2;
+    graph->launch(nullptr);
+    EXPECT_EQ(to, 2);
+    EXPECT_EQ(runtime.graphs, 1);
+  }
+  EXPECT_EQ(runtime.graphs, 0);
+}
+
+TEST(Graph, IsNoneWhereCapturingFails) {
+  FakeRuntime runtime;
+  Stream stream(runtime);
+  const auto nothing = [] {};
+  runtime.failures.next("capture", Status{900});
+  EXPECT_EQ(Graph::capture(runtime, stream.handle(), nothing), nullptr);
+  runtime.failures.next("end_capture", Status{901});
+  EXPECT_EQ(Graph::capture(runtime, stream.handle(), nothing), nullptr);
+  const auto failing = [] { throw Error("cuda", "cannot be captured"); };
+  EXPECT_EQ(Graph::capture(runtime, stream.handle(), failing), nullptr);
+  EXPECT_EQ(runtime.graphs, 0);
+  EXPECT_NE(Graph::capture(runtime, stream.handle(), nothing), nullptr);
+}
+
 Diagnosis diagnosis_of(FakeRuntime& runtime) {
   Diagnosis found;
   found.built = true;

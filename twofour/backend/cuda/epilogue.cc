@@ -24,21 +24,21 @@ void check_address(std::string_view name, const void* address, DType type) {
     fail(fmt::format("{} is at {}, expected a multiple of {}", name, address, alignment));
 }
 
-void check_types(DType input, DType output, std::optional<ActivationKind> activation) {
-  if (input != DType::kI32 && input != DType::kF16 && input != DType::kBF16)
-    fail(fmt::format("the input is {}, expected I32, F16 or BF16", dtype_name(input)));
-  if (output != DType::kI8 && output != DType::kF16 && output != DType::kBF16)
-    fail(fmt::format("the output is {}, expected I8, F16 or BF16", dtype_name(output)));
-  if (activation && *activation != ActivationKind::kRelu && *activation != ActivationKind::kGelu)
-    fail(fmt::format("the activation is {}, expected gelu, relu or none",
-                     activation_name(*activation)));
+bool is_float(DType type) {
+  return type == DType::kF16 || type == DType::kBF16 || type == DType::kF32;
+}
+
+void check_types(DType input, DType output) {
+  if (input != DType::kI32 && !is_float(input))
+    fail(fmt::format("the input is {}, expected I32, F16, BF16 or F32", dtype_name(input)));
+  if (output != DType::kI8 && !is_float(output))
+    fail(fmt::format("the output is {}, expected I8, F16, BF16 or F32", dtype_name(output)));
 }
 
 }  // namespace
 
-void check_epilogue(DType input, DType output, std::optional<ActivationKind> activation,
-                    const EpilogueArgs& args) {
-  check_types(input, output, activation);
+void check_epilogue(DType input, DType output, const EpilogueArgs& args) {
+  check_types(input, output);
   if (args.m < 0) fail(fmt::format("m is {}, expected 0 or more", args.m));
   check_multiple("n", args.n);
   check_multiple("x_stride", args.x_stride);

@@ -68,6 +68,25 @@ void DeviceBuffer::reset() {
   size_ = 0;
 }
 
+PinnedBuffer::PinnedBuffer(Runtime& runtime, size_t bytes) : runtime_(&runtime) {
+  if (bytes == 0) return;
+  void* memory = nullptr;
+  check(runtime, runtime.allocate_pinned(memory, bytes), "cudaMallocHost");
+  data_ = static_cast<std::byte*>(memory);
+  size_ = bytes;
+}
+
+PinnedBuffer::~PinnedBuffer() {
+  if (data_ != nullptr) runtime_->release_pinned(data_);
+}
+
+PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
+  std::swap(runtime_, other.runtime_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
 Stream::Stream(Runtime& runtime) : runtime_(runtime) {
   check(runtime, runtime.create_stream(handle_), "cudaStreamCreate");
 }
@@ -92,6 +111,27 @@ float Event::ms_since(const Event& begin) const {
   float ms = 0;
   check(runtime_, runtime_.elapsed(ms, begin.handle_, handle_), "cudaEventElapsedTime");
   return ms;
+}
+
+std::unique_ptr<Graph> Graph::capture(Runtime& runtime, StreamHandle stream,
+                                      const std::function<void()>& work) {
+  if (runtime.begin_capture(stream) != Status::kSuccess) return nullptr;
+  bool failed = false;
+  try {
+    work();
+  } catch (const Error&) {
+    failed = true;
+  }
+  GraphHandle handle = nullptr;
+  if (runtime.end_capture(stream, handle) != Status::kSuccess) return nullptr;
+  std::unique_ptr<Graph> graph(new Graph(runtime, handle));
+  return failed ? nullptr : std::move(graph);
+}
+
+Graph::~Graph() { runtime_.destroy_graph(handle_); }
+
+void Graph::launch(StreamHandle stream) const {
+  check(runtime_, runtime_.launch(handle_, stream), "cudaGraphLaunch");
 }
 
 }  // namespace twofour::cuda

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace twofour::cuda {
 
@@ -29,6 +31,7 @@ struct DeviceProperties {
 
 using StreamHandle = void*;  // cudaStream_t; null is the default stream
 using EventHandle = void*;   // cudaEvent_t
+using GraphHandle = void*;   // cudaGraphExec_t
 
 // Streams, events and memory belong to the device that was current when they were made. The current
 // device is a property of the calling thread.
@@ -51,6 +54,9 @@ class Runtime {
   // Either side may be host or device memory. Pageable host memory makes the call synchronous.
   virtual Status copy(void* to, const void* from, size_t bytes, StreamHandle stream) = 0;
   virtual Status fill(void* to, int value, size_t bytes, StreamHandle stream) = 0;
+  // Host memory that copies reach without the processor's help.
+  virtual Status allocate_pinned(void*& memory, size_t bytes) = 0;
+  virtual Status release_pinned(void* memory) = 0;
 
   virtual Status create_stream(StreamHandle& stream) = 0;
   virtual Status destroy_stream(StreamHandle stream) = 0;
@@ -60,6 +66,19 @@ class Runtime {
   virtual Status destroy_event(EventHandle event) = 0;
   virtual Status record(EventHandle event, StreamHandle stream) = 0;
   virtual Status elapsed(float& ms, EventHandle begin, EventHandle end) = 0;
+  // What is enqueued on `stream` from now on waits for the event.
+  virtual Status wait(StreamHandle stream, EventHandle event) = 0;
+
+  // Between the two, what the calling thread enqueues on `stream` does not run but becomes a graph,
+  // which runs whenever it is launched, on any stream. After a failure the stream captures no more.
+  virtual Status begin_capture(StreamHandle stream) = 0;
+  virtual Status end_capture(StreamHandle stream, GraphHandle& graph) = 0;
+  virtual Status launch(GraphHandle graph, StreamHandle stream) = 0;
+  virtual Status destroy_graph(GraphHandle graph) = 0;
+
+  // Named ranges of the calling thread for a profiler (NVTX). `name` is not kept.
+  virtual void begin_range(const char* name) = 0;
+  virtual void end_range() = 0;
 };
 
 // The runtime that this build is linked to. Throws Error in a build without CUDA.
@@ -104,6 +123,24 @@ class DeviceBuffer {
   size_t size_ = 0;
 };
 
+// Uninitialized pinned memory of the host.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  PinnedBuffer(Runtime& runtime, size_t bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(PinnedBuffer&& other) noexcept { *this = std::move(other); }
+  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept;
+
+  std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  Runtime* runtime_ = nullptr;
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
 class Stream {
  public:
   explicit Stream(Runtime& runtime);
@@ -129,10 +166,43 @@ class Event {
   void record(StreamHandle stream);
   // Both events must have been recorded and have happened.
   float ms_since(const Event& begin) const;
+  EventHandle handle() const { return handle_; }
 
  private:
   Runtime& runtime_;
   EventHandle handle_ = nullptr;
+};
+
+// What `work` enqueues on a stream, to be launched again and again.
+class Graph {
+ public:
+  // Null where the stream or something that was enqueued cannot be captured; `work` may have thrown
+  // Error for it.
+  static std::unique_ptr<Graph> capture(Runtime& runtime, StreamHandle stream,
+                                        const std::function<void()>& work);
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void launch(StreamHandle stream) const;
+
+ private:
+  Graph(Runtime& runtime, GraphHandle handle) : runtime_(runtime), handle_(handle) {}
+
+  Runtime& runtime_;
+  GraphHandle handle_;
+};
+
+// A range of the profiler for as long as it lives.
+class Range {
+ public:
+  Range(Runtime& runtime, const char* name) : runtime_(runtime) { runtime_.begin_range(name); }
+  ~Range() { runtime_.end_range(); }
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+ private:
+  Runtime& runtime_;
 };
 
 }  // namespace twofour::cuda

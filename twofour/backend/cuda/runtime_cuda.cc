@@ -1,6 +1,11 @@
 // The interface over NVIDIA's runtime library; compiled only in a build with CUDA.
 #include <cuda_runtime_api.h>
 
+#if __has_include(<nvtx3/nvToolsExt.h>)
+#include <nvtx3/nvToolsExt.h>
+#define TWOFOUR_NVTX 1
+#endif
+
 #include "twofour/backend/cuda/runtime.h"
 
 namespace twofour::cuda {
@@ -50,6 +55,11 @@ class NvidiaRuntime final : public Runtime {
     return status_of(cudaMemsetAsync(to, value, bytes, stream_of(stream)));
   }
 
+  Status allocate_pinned(void*& memory, size_t bytes) override {
+    return status_of(cudaMallocHost(&memory, bytes));
+  }
+  Status release_pinned(void* memory) override { return status_of(cudaFreeHost(memory)); }
+
   Status create_stream(StreamHandle& stream) override {
     cudaStream_t made = nullptr;
     const Status status = status_of(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking));
@@ -78,6 +88,37 @@ class NvidiaRuntime final : public Runtime {
   Status elapsed(float& ms, EventHandle begin, EventHandle end) override {
     return status_of(cudaEventElapsedTime(&ms, event_of(begin), event_of(end)));
   }
+  Status wait(StreamHandle stream, EventHandle event) override {
+    return status_of(cudaStreamWaitEvent(stream_of(stream), event_of(event), 0));
+  }
+
+  Status begin_capture(StreamHandle stream) override {
+    return status_of(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal));
+  }
+  Status end_capture(StreamHandle stream, GraphHandle& graph) override {
+    cudaGraph_t captured = nullptr;
+    Status status = status_of(cudaStreamEndCapture(stream_of(stream), &captured));
+    if (status != Status::kSuccess) return status;
+    cudaGraphExec_t executable = nullptr;
+    status = status_of(cudaGraphInstantiate(&executable, captured, 0));
+    graph = executable;
+    cudaGraphDestroy(captured);
+    return status;
+  }
+  Status launch(GraphHandle graph, StreamHandle stream) override {
+    return status_of(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream_of(stream)));
+  }
+  Status destroy_graph(GraphHandle graph) override {
+    return status_of(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)));
+  }
+
+#if defined(TWOFOUR_NVTX)
+  void begin_range(const char* name) override { nvtxRangePushA(name); }
+  void end_range() override { nvtxRangePop(); }
+#else
+  void begin_range(const char*) override {}
+  void end_range() override {}
+#endif
 };
 
 }  // namespace

@@ -50,7 +50,10 @@ class FakeRuntime final : public Runtime {
   int driver = 13000;
   Failures<Status> failures;
   std::vector<Copy> copies;
-  int streams = 0, events = 0;  // alive
+  int streams = 0, events = 0, graphs = 0, pinned = 0;  // alive
+  size_t allocated = 0;             // times that device or pinned memory was asked for
+  size_t launches = 0;              // of graphs
+  std::vector<std::string> ranges;  // begun
   std::string violations;
 
   size_t allocations() const { return memory_.size(); }
@@ -94,8 +97,25 @@ class FakeRuntime final : public Runtime {
     return Status::kSuccess;
   }
 
+  // What every stand-in of something asynchronous does: `work` runs now, or becomes part of the
+  // graph that `stream` captures.
+  Status enqueue(const std::string& call, StreamHandle stream, std::function<void()> work) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (const Status status = failures.take(call); status != Status::kSuccess) return status;
+      if (const auto found = captures_.find(stream); found != captures_.end()) {
+        found->second.push_back(std::move(work));
+        return Status::kSuccess;
+      }
+    }
+    work();
+    return Status::kSuccess;
+  }
+
   Status allocate(void*& memory, size_t bytes) override {
     const std::lock_guard lock(mutex_);
+    ++allocated;
+    if (!captures_.empty()) violations += "allocated during a capture; ";
     if (bytes > free_bytes) return Status::kOutOfMemory;
     free_bytes -= bytes;
     auto block = std::make_unique<Block>(bytes, current_[std::this_thread::get_id()]);
@@ -115,13 +135,27 @@ class FakeRuntime final : public Runtime {
     return Status::kSuccess;
   }
   Status copy(void* to, const void* from, size_t bytes, StreamHandle stream) override {
+    {
+      const std::lock_guard lock(mutex_);
+      copies.push_back({to, from, bytes, stream});
+    }
+    return enqueue("copy", stream, [=] { std::memcpy(to, from, bytes); });
+  }
+  Status fill(void* to, int value, size_t bytes, StreamHandle stream) override {
+    return enqueue("fill", stream, [=] { std::memset(to, value, bytes); });
+  }
+  Status allocate_pinned(void*& memory, size_t bytes) override {
     const std::lock_guard lock(mutex_);
-    copies.push_back({to, from, bytes, stream});
-    std::memcpy(to, from, bytes);
+    if (const Status status = failures.take("pinned"); status != Status::kSuccess) return status;
+    ++allocated;
+    ++pinned;
+    memory = new std::byte[bytes];
     return Status::kSuccess;
   }
-  Status fill(void* to, int value, size_t bytes, StreamHandle) override {
-    std::memset(to, value, bytes);
+  Status release_pinned(void* memory) override {
+    const std::lock_guard lock(mutex_);
+    --pinned;
+    delete[] static_cast<std::byte*>(memory);
     return Status::kSuccess;
   }
 
@@ -141,8 +175,47 @@ class FakeRuntime final : public Runtime {
     ms = 1.5f;
     return Status::kSuccess;
   }
+  Status wait(StreamHandle, EventHandle) override { return failures.take("wait"); }
+
+  Status begin_capture(StreamHandle stream) override {
+    const std::lock_guard lock(mutex_);
+    if (const Status status = failures.take("capture"); status != Status::kSuccess) return status;
+    if (!captures_.try_emplace(stream).second) return Status::kInvalidValue;
+    return Status::kSuccess;
+  }
+  Status end_capture(StreamHandle stream, GraphHandle& graph) override {
+    const std::lock_guard lock(mutex_);
+    auto found = captures_.extract(stream);
+    if (const Status status = failures.take("end_capture"); status != Status::kSuccess)
+      return status;
+    ++graphs;
+    graph = new Work(std::move(found.mapped()));
+    return Status::kSuccess;
+  }
+  Status launch(GraphHandle graph, StreamHandle stream) override {
+    ++launches;
+    return enqueue("launch", stream, [graph] {
+      for (const auto& work : *static_cast<Work*>(graph)) work();
+    });
+  }
+  Status destroy_graph(GraphHandle graph) override {
+    --graphs;
+    delete static_cast<Work*>(graph);
+    return Status::kSuccess;
+  }
+  void begin_range(const char* name) override {
+    const std::lock_guard lock(mutex_);
+    ranges.emplace_back(name);
+    ++depth_;
+  }
+  void end_range() override {
+    const std::lock_guard lock(mutex_);
+    if (--depth_ < 0) violations += "a range ended that did not begin; ";
+  }
 
  private:
+  using Work = std::vector<std::function<void()>>;
+
   // Aligned as the runtime's memory is.
   struct Block {
     Block(size_t size, int on) : bytes(size), device(on), storage(size + 256) {}
@@ -156,13 +229,18 @@ class FakeRuntime final : public Runtime {
   };
 
   Status create(void*& handle, int& alive, const char* what) {
+    const std::lock_guard lock(mutex_);
     const Status status = failures.take(what);
     if (status != Status::kSuccess) return status;
-    handle = reinterpret_cast<void*>(static_cast<uintptr_t>(++alive));
+    ++alive;
+    handle = reinterpret_cast<void*>(++handles_);
     return Status::kSuccess;
   }
 
   std::mutex mutex_;
+  int depth_ = 0;                          // of ranges
+  uintptr_t handles_ = 0;                  // streams and events made so far
+  std::map<StreamHandle, Work> captures_;  // going on
   std::map<std::thread::id, int> current_;
   std::map<void*, std::unique_ptr<Block>> memory_;
 };

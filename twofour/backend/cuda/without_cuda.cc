@@ -1,5 +1,6 @@
 // What a build without CUDA has in place of the runtime and the libraries: errors that say so.
 #include "twofour/backend/cuda/cusparselt.h"
+#include "twofour/backend/cuda/encoder_kernels.h"
 #include "twofour/backend/cuda/epilogue_launch.h"
 #include "twofour/backend/cuda/runtime.h"
 #include "twofour/base/error.h"
@@ -16,6 +17,8 @@ namespace {
 Runtime& runtime() { throw_built_without("cuda"); }
 
 std::unique_ptr<CusparseLt> open_cusparselt(std::string_view) { throw_built_without("cuSPARSELt"); }
+
+EncoderKernels& encoder_kernels() { throw_built_without("cuda"); }
 
 void run_epilogue(DType, DType, std::optional<ActivationKind>, const EpilogueArgs&, StreamHandle) {
   throw_built_without("epilogue");

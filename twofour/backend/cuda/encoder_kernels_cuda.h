@@ -1,0 +1,23 @@
+// The kernels as launched on a device; each .cu file defines some of them.
+#pragma once
+
+#include "twofour/backend/cuda/encoder_kernels.h"
+
+namespace twofour::cuda {
+
+class NvidiaKernels final : public EncoderKernels {
+ public:
+  void take_batch(const TakeBatchArgs& args, StreamHandle stream) override;
+  void embed(DType type, int64_t rows, const EmbeddingArgs& args, StreamHandle stream) override;
+  void layer_norm(DType product, DType type, int64_t rows, const LayerNormArgs& args,
+                  StreamHandle stream) override;
+  void attend(DType type, const AttentionExtent& extent, const DeviceAttentionArgs& args,
+              StreamHandle stream) override;
+  void pool(DType type, int64_t sequences, const PoolArgs& args, StreamHandle stream) override;
+  void normalize(DType type, int64_t rows, const NormalizeArgs& args, StreamHandle stream) override;
+  void head(DType type, int64_t rows, const HeadArgs& args, StreamHandle stream) override;
+  void epilogue(DType input, DType output, std::optional<ActivationKind> activation,
+                const EpilogueArgs& args, StreamHandle stream) override;
+};
+
+}  // namespace twofour::cuda
