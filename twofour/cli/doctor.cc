@@ -76,10 +76,14 @@ Json training_json() {
 
 Json cuda_json(const cuda::Diagnosis& found) {
   if (!found.built) return {{"built", false}};
-  return {
-      {"built", true},           {"toolkit", found.toolkit}, {"architectures", found.architectures},
-      {"driver", found.driver},  {"runtime", found.runtime}, {"cusparselt", found.cusparselt},
-      {"devices", found.devices}};
+  return {{"built", true},
+          {"toolkit", found.toolkit},
+          {"architectures", found.architectures},
+          {"driver", found.driver},
+          {"runtime", found.runtime},
+          {"cusparselt", found.cusparselt},
+          {"cublaslt", found.cublaslt},
+          {"devices", found.devices}};
 }
 
 Json diagnose() {
@@ -125,6 +129,7 @@ void print_text(const Json& json, std::ostream& out) {
     line("cuda", fmt::format("{} for {}; runtime {}, driver {}", of("toolkit"), of("architectures"),
                              of("runtime"), of("driver")));
     line("cusparselt", of("cusparselt"));
+    line("cublaslt", of("cublaslt"));
   }
   const Json& training = json["training"];
   line("training", training["available"]

@@ -77,7 +77,7 @@ enum class SplitKMode : int {
 // What a search finds and a plan file keeps.
 struct Algorithm {
   int id = 0;
-  int split_k = 1;  // never -1 off Hopper: the library hangs
+  int split_k = 1;  // or -1, which only Hopper takes: elsewhere the library hangs
   SplitKMode mode = SplitKMode::kDefault;
   int buffers = 0;  // of split-k; 0: not set
   bool operator==(const Algorithm&) const = default;
@@ -129,6 +129,9 @@ class CusparseLt {
                                      const Algorithm& algorithm) = 0;
   virtual SparseStatus get_algorithm(const Handle& handle, const AlgSelection& selection,
                                      Algorithm& algorithm) = 0;
+  // How many there are for the product: ids from 0 on.
+  virtual SparseStatus algorithm_count(const Handle& handle, const AlgSelection& selection,
+                                       int& count) = 0;
   virtual SparseStatus destroy(AlgSelection& selection) = 0;  // a success where there is none (0.7)
 
   virtual SparseStatus init_plan(const Handle& handle, Plan& plan, const MatmulDescriptor& matmul,

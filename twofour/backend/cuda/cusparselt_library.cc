@@ -221,6 +221,10 @@ class NvidiaCusparseLt final : public CusparseLt {
     algorithm.mode = static_cast<SplitKMode>(mode);
     return status;
   }
+  SparseStatus algorithm_count(const Handle& handle, const AlgSelection& selection,
+                               int& count) override {
+    return get(handle, selection, CUSPARSELT_MATMUL_ALG_CONFIG_MAX_ID, count);
+  }
   SparseStatus destroy(AlgSelection& selection) override {
     if (lt_.matmul_alg_selection_destroy == nullptr) return SparseStatus::kSuccess;
     return status_of(lt_.matmul_alg_selection_destroy(native(selection)));

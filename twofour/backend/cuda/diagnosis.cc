@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "twofour/backend/cuda/find_cublaslt.h"
 #include "twofour/backend/cuda/find_cusparselt.h"
 #include "twofour/backend/cuda/plan_file.h"
 
@@ -15,9 +16,11 @@ std::string describe(const DeviceProperties& device) {
 }
 
 #if defined(TWOFOUR_CUDA_TOOLKIT)
-std::string find_cusparselt() {
+// What `describe` says, or the error.
+template <class Describe>
+std::string found_or_why_not(Describe describe) {
   try {
-    return describe_cusparselt(*open_cusparselt());
+    return describe();
   } catch (const std::exception& error) {
     return error.what();
   }
@@ -59,6 +62,10 @@ std::string describe_cusparselt(const CusparseLt& library) {
                      known ? "" : ", a version that was not tried", library.origin());
 }
 
+std::string describe_cublaslt(const CublasLt& library) {
+  return fmt::format("{} ({})", cublaslt_version_text(library.version()), library.origin());
+}
+
 Diagnosis diagnose() {
   Diagnosis out;
 #if defined(TWOFOUR_CUDA_TOOLKIT)
@@ -66,7 +73,8 @@ Diagnosis diagnose() {
   out.toolkit = TWOFOUR_CUDA_TOOLKIT;
   out.architectures = TWOFOUR_CUDA_ARCHITECTURES;
   diagnose_runtime(runtime(), out);
-  out.cusparselt = find_cusparselt();
+  out.cusparselt = found_or_why_not([] { return describe_cusparselt(*open_cusparselt()); });
+  out.cublaslt = found_or_why_not([] { return describe_cublaslt(*open_cublaslt()); });
 #endif
   return out;
 }

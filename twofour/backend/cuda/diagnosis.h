@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "twofour/backend/cuda/cublaslt.h"
 #include "twofour/backend/cuda/cusparselt.h"
 #include "twofour/backend/cuda/runtime.h"
 
@@ -16,6 +17,7 @@ struct Diagnosis {
   std::string driver;                // newest CUDA that the driver serves: "13.0"; or "no driver"
   std::string runtime;               // "13.0"
   std::string cusparselt;            // "0.10.0 (<file>)"; or why it was not found
+  std::string cublaslt;              // "13.1.0 (<file>)"; or why it was not found
   std::vector<std::string> devices;  // "NVIDIA H100 80GB HBM3, sm_90, 79 GiB"
   std::string problem;               // why no device can be used; empty where one can
 
@@ -29,5 +31,6 @@ Diagnosis diagnose();
 // The parts that a stand-in can answer.
 void diagnose_runtime(Runtime& runtime, Diagnosis& out);
 std::string describe_cusparselt(const CusparseLt& library);
+std::string describe_cublaslt(const CublasLt& library);
 
 }  // namespace twofour::cuda

@@ -1,11 +1,12 @@
 // Where cuSPARSELt may lie, and which of its versions this project works with.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "twofour/backend/cuda/find_library.h"
 
 namespace twofour::cuda {
 
@@ -18,19 +19,10 @@ std::optional<std::string> rejects_cusparselt_version(int version);
 // Whether the project has been built against it: 0.8 and 0.10.
 bool is_known_cusparselt_version(int version);
 
-struct CusparseLtPlaces {
-  std::string named;                                // a file; alone, where given
-  std::vector<std::filesystem::path> environments;  // of Python, each with lib/python3*/
-  std::vector<std::filesystem::path> system_folders;
-};
+// `path` or TWOFOUR_CUSPARSELT, Python environments, /usr/local/cuda and Debian's folders.
+LibraryPlaces cusparselt_places(std::string_view path);
 
-// What this process can see: `path` or TWOFOUR_CUSPARSELT; the active virtual environment, the one
-// that holds this program and the build tree's; /usr/local/cuda.
-CusparseLtPlaces cusparselt_places(std::string_view path);
-
-// In the order in which they are tried: wheels (nvidia-cusparselt-cu13, then -cu12 and what PyTorch
-// brings), the name alone for the dynamic linker's own search, the system's folders. Files that are
-// not there are left out, unless named.
-std::vector<std::string> cusparselt_candidates(const CusparseLtPlaces& places);
+// Wheels (nvidia-cusparselt-cu13, then -cu12 and what PyTorch brings), then the system.
+std::vector<std::string> cusparselt_candidates(const LibraryPlaces& places);
 
 }  // namespace twofour::cuda

@@ -43,7 +43,7 @@ TEST(FindCusparseLt, LooksInWheelsThenAtTheSystem) {
   const fs::path cu13 = touch(packages / "nvidia/cu13/lib/libcusparseLt.so.0");
   const fs::path cu12 = touch(packages / "nvidia/cusparselt/lib/libcusparseLt.so.0");
   const fs::path system = touch(root / "system/libcusparseLt.so.0");
-  const CusparseLtPlaces places{
+  const LibraryPlaces places{
       "", {root / "nowhere", root / "venv", root / "venv"}, {root / "system", root / "nowhere"}};
   EXPECT_THAT(cusparselt_candidates(places),
               ElementsAre(cu13.string(), cu12.string(), "libcusparseLt.so.0", system.string()));

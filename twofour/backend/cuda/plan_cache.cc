@@ -8,8 +8,13 @@ namespace twofour::cuda {
 namespace {
 
 constexpr std::string_view kInitDense = "cusparseLtDenseDescriptorInit";
+constexpr int kHopper = 90;
 
 }  // namespace
+
+bool is_safe(const Algorithm& algorithm, const DeviceProperties& device) {
+  return algorithm.split_k >= 1 || device.capability() == kHopper;
+}
 
 MatmulPlan::MatmulPlan(CusparseLt& library, std::shared_ptr<Owned<Handle>> handle,
                        const ProductDesc& product, int64_t bucket, const Algorithm* algorithm)
@@ -81,6 +86,13 @@ bool MatmulPlan::try_algorithm(const Algorithm& algorithm) {
     return false;
   }
   return true;
+}
+
+int MatmulPlan::algorithm_count() const {
+  int count = 0;
+  check(library_, library_.algorithm_count(handle_->get(), selection_->get(), count),
+        "cusparseLtMatmulAlgGetAttribute");
+  return count;
 }
 
 void MatmulPlan::run(const MatmulPointers& pointers, StreamHandle stream) const {
@@ -160,7 +172,8 @@ std::shared_ptr<const MatmulPlan> PlanCache::make(ThreadPlans& plans, const Key&
   }
   const DeviceGuard guard(runtime_, device);
   const PlanChoice* choice = options_.table.find(key.product, key.bucket);
-  const bool searched = choice != nullptr && choice->sparse;
+  const bool searched = choice != nullptr && choice->use == PlanUse::kSparse &&
+                        is_safe(choice->algorithm, plans.properties);
   return std::make_shared<MatmulPlan>(library_, plans.handle, key.product, key.bucket,
                                       searched ? &choice->algorithm : nullptr);
 }

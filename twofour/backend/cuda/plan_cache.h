@@ -20,6 +20,10 @@
 
 namespace twofour::cuda {
 
+// Whether the library can be asked for it there: with a split-k of -1 it hangs on any device but
+// Hopper.
+bool is_safe(const Algorithm& algorithm, const DeviceProperties& device);
+
 // One product of `bucket` rows, ready to run on the device and in the thread of its handle.
 class MatmulPlan {
  public:
@@ -33,6 +37,7 @@ class MatmulPlan {
   size_t workspace_bytes() const { return workspace_bytes_; }
   // Whether the library turned `algorithm` down and its default stands in.
   bool algorithm_refused() const { return algorithm_refused_; }
+  int algorithm_count() const;  // of the library for this product: ids from 0 on
 
   // Enqueues the product: pointers as MatmulPointers says.
   void run(const MatmulPointers& pointers, StreamHandle stream) const;

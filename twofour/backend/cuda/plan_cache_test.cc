@@ -265,8 +265,8 @@ TEST_F(PlanCacheTest, TheCallersDeviceStaysCurrent) {
 
 TEST_F(PlanCacheTest, UsesASavedAlgorithm) {
   const Algorithm saved{3, 2, SplitKMode::kTwoKernels, 1};
-  table_.set(int8_product(), 32, {true, saved});
-  table_.set(int8_product(), 48, {false, {}});
+  table_.set(int8_product(), 32, {PlanUse::kSparse, saved, 0});
+  table_.set(int8_product(), 48, {PlanUse::kDense, {}, 0});
   PlanCache cache = make();
   EXPECT_FALSE(cache.plan(int8_product(), 32, 0)->algorithm_refused());
   cache.plan(int8_product(), 16, 0);
@@ -276,9 +276,18 @@ TEST_F(PlanCacheTest, UsesASavedAlgorithm) {
   EXPECT_EQ(library_.plans_made[2].algorithm, Algorithm{});
 }
 
+TEST_F(PlanCacheTest, SplitKOfMinusOneIsForHopperAlone) {
+  table_.set(int8_product(), 16, {PlanUse::kSparse, {2, -1, {}, 0}, 0});
+  PlanCache cache = make();
+  cache.plan(int8_product(), 16, 0);
+  cache.plan(int8_product(), 16, 1);  // an A100
+  EXPECT_EQ(library_.plans_made[0].algorithm.split_k, -1);
+  EXPECT_EQ(library_.plans_made[1].algorithm, Algorithm{});
+}
+
 TEST_F(PlanCacheTest, FallsBackToTheDefaultAlgorithm) {
-  table_.set(int8_product(), 16, {true, {library_.known_algorithms, 1, {}, 0}});
-  table_.set(int8_product(), 32, {true, {2, 1, {}, 0}});
+  table_.set(int8_product(), 16, {PlanUse::kSparse, {library_.known_algorithms, 1, {}, 0}, 0});
+  table_.set(int8_product(), 32, {PlanUse::kSparse, {2, 1, {}, 0}, 0});
   PlanCache cache = make();
   EXPECT_TRUE(cache.plan(int8_product(), 16, 0)->algorithm_refused());
   library_.failures.next("plan", SparseStatus::kNotSupported);  // taken at its word, then no plan

@@ -1,16 +1,27 @@
-// What a search found on one GPU: for each product and bucket, sparse or dense and by which
+// What a search found on one GPU: for each product and bucket the fastest kernel and by which
 // algorithm. Kept as readable JSON:
 //
 //   {
 //     "format": "twofour-plan-1",
 //     "made_on": {"gpu": "NVIDIA H100 80GB HBM3", "driver": "13.0", "runtime": "13.0",
-//                 "cusparselt": "0.10.0"},
+//                 "cusparselt": "0.10.0", "cublaslt": "13.1.0"},
 //     "plans": [
 //       {"n": 3072, "k": 768, "input": "I8", "output": "F16", "m": 64, "use": "sparse",
-//        "algorithm": 3, "split_k": 1, "split_k_mode": "one-kernel", "split_k_buffers": 0},
-//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 16, "use": "dense"}
+//        "algorithm": 3, "split_k": 1, "split_k_mode": "one-kernel", "split_k_buffers": 0,
+//        "us": 7.1, "dense_us": 9.4},
+//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 128, "use": "dense",
+//        "rank": 2},
+//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 16, "use": "own"}
+//     ],
+//     "buckets": [16, 64, 128, 1024],
+//     "failed": [
+//       {"n": 768, "k": 768, "input": "I8", "output": "I32", "m": 16, "use": "sparse",
+//        "algorithm": 4, "split_k": 8, "split_k_mode": "two-kernels", "split_k_buffers": 0,
+//        "reason": "crashed"}
 //     ]
 //   }
+//
+// The times of a choice, "buckets" and "failed" may be missing.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +29,9 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "twofour/backend/cuda/cublaslt.h"
 #include "twofour/backend/cuda/cusparselt.h"
 #include "twofour/backend/cuda/product.h"
 #include "twofour/backend/cuda/runtime.h"
@@ -30,19 +43,31 @@ struct PlanEnvironment {
   std::string gpu;         // DeviceProperties::name
   std::string driver;      // "13.0"
   std::string runtime;     // "13.0"
-  std::string cusparselt;  // "0.10.0"
+  std::string cusparselt;  // "0.10.0", or "none"
+  std::string cublaslt;    // "13.1.0", or "none": nothing was measured against it
 
   bool operator==(const PlanEnvironment&) const = default;
   std::string to_string() const;
 };
 
-PlanEnvironment plan_environment(Runtime& runtime, const CusparseLt& library, int device);
+// A library that is null is "none".
+PlanEnvironment plan_environment(Runtime& runtime, const CusparseLt* sparse, const CublasLt* dense,
+                                 int device);
 
 std::string cuda_version_text(int version);  // "13.0" for 13000
 
+// By whose kernel a product runs: cuSPARSELt's, cuBLASLt's or the 2:4 one of this project.
+enum class PlanUse { kSparse, kDense, kOwn };
+
 struct PlanChoice {
-  bool sparse = true;   // false: the dense product was the faster one
-  Algorithm algorithm;  // of the sparse product
+  PlanUse use = PlanUse::kSparse;
+  Algorithm algorithm;  // kSparse
+  int dense_rank = 0;   // kDense: in the list of algorithms that cuBLASLt proposes
+  double us = 0;        // microseconds, with the epilogue; 0: not known
+  double dense_us = 0;  // of the best dense product; 0: not known
+
+  std::string to_string() const;  // "sparse, algorithm 3, split-k 2 two-kernels"
+  bool same_kernel(const PlanChoice& other) const;
   bool operator==(const PlanChoice&) const = default;
 };
 
@@ -56,6 +81,7 @@ class PlanTable {
     auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr)
   };
 
+  static Key key(const ProductDesc& product, int64_t bucket);
   void set(const ProductDesc& product, int64_t bucket, const PlanChoice& choice);
   const PlanChoice* find(const ProductDesc& product, int64_t bucket) const;  // null if unknown
   const std::map<Key, PlanChoice>& all() const { return choices_; }
@@ -65,13 +91,27 @@ class PlanTable {
   std::map<Key, PlanChoice> choices_;
 };
 
+// A kernel that must not be tried again: it crashed or hung.
+struct PlanFailure {
+  PlanTable::Key key;
+  PlanChoice choice;
+  std::string reason;  // "crashed by signal 6", "no answer within 5 s"
+  bool operator==(const PlanFailure&) const = default;
+};
+
+struct PlanContents {
+  PlanTable table;
+  std::vector<int64_t> buckets;  // a coarser list than the table's, found by measuring; or empty
+  std::vector<PlanFailure> failed;
+  bool operator==(const PlanContents&) const = default;
+};
+
 // Written beside and renamed. Throws Error naming the file.
 void write_plan_file(const std::filesystem::path& path, const PlanEnvironment& made_on,
-                     const PlanTable& table);
+                     const PlanContents& contents);
 
-struct PlanFile {
-  PlanTable table;      // empty where the file is from elsewhere
-  std::string warning;  // says so then, else empty
+struct PlanFile : PlanContents {  // empty where the file is from elsewhere
+  std::string warning;            // says so then, else empty
 };
 
 // Throws Error naming file, entry and key unless the file is exactly of the form above. A file made

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "twofour/backend/cuda/testing.h"
+#include "twofour/backend/cuda/testing_dense.h"
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
 
@@ -12,7 +13,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const PlanEnvironment kHere{"NVIDIA H100 80GB HBM3", "13.0", "13.0", "0.10.0"};
+const PlanEnvironment kHere{"NVIDIA H100 80GB HBM3", "13.0", "13.0", "0.10.0", "13.1.0"};
 
 ProductDesc product(int64_t n, int64_t k, DType input, DType output) {
   return {n, k, input, output, std::nullopt, nullptr, false};
@@ -22,19 +23,26 @@ std::filesystem::path temporary(const std::string& name) {
   return std::filesystem::path(testing::TempDir()) / name;
 }
 
-PlanTable example() {
-  PlanTable table;
+PlanContents example() {
+  PlanContents contents;
+  PlanTable& table = contents.table;
   table.set(product(3072, 768, DType::kI8, DType::kF16), 64,
-            {true, {3, 2, SplitKMode::kTwoKernels, 1}});
-  table.set(product(3072, 768, DType::kI8, DType::kF16), 16, {false, {}});
-  table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {true, {}});
-  return table;
+            {PlanUse::kSparse, {3, 2, SplitKMode::kTwoKernels, 1}, 0, 7.25, 9.5});
+  table.set(product(3072, 768, DType::kI8, DType::kI32), 128, {PlanUse::kDense, {}, 2, 3, 3});
+  table.set(product(3072, 768, DType::kI8, DType::kF16), 16, {PlanUse::kOwn, {}, 0});
+  table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {});
+  contents.buckets = {16, 64, 128};
+  contents.failed = {{PlanTable::key(product(64, 32, DType::kI8, DType::kI32), 16),
+                      {PlanUse::kSparse, {4, -1, SplitKMode::kDefault, 0}},
+                      "crashed by signal 4"}};
+  return contents;
 }
 
 // The text of a file with one good entry.
 std::string good() {
   return R"({"format": "twofour-plan-1",
- "made_on": {"gpu": "NVIDIA H100 80GB HBM3", "driver": "13.0", "runtime": "13.0", "cusparselt": "0.10.0"},
+ "made_on": {"gpu": "NVIDIA H100 80GB HBM3", "driver": "13.0", "runtime": "13.0", "cusparselt": "0.10.0",
+             "cublaslt": "13.1.0"},
  "plans": [{"n": 64, "k": 32, "input": "I8", "output": "I32", "m": 16, "use": "sparse",
             "algorithm": 1, "split_k": 1, "split_k_mode": "one-kernel", "split_k_buffers": 0}]})";
 }
@@ -61,11 +69,11 @@ TEST(PlanFile, RoundTrip) {
   const auto path = temporary("plans/h100.json");
   write_plan_file(path, kHere, example());
   const PlanFile read = read_plan_file(path, kHere);
-  EXPECT_EQ(read.table, example());
+  EXPECT_EQ(static_cast<const PlanContents&>(read), example());
   EXPECT_EQ(read.warning, "");
   const std::string text = read_file(path);
   EXPECT_THAT(text, HasSubstr("\"split_k_mode\": \"two-kernels\""));
-  write_plan_file(path, kHere, read.table);
+  write_plan_file(path, kHere, read);
   EXPECT_EQ(read_file(path), text);
 }
 
@@ -73,7 +81,7 @@ TEST(PlanFile, IsIgnoredWithAWarningElsewhere) {
   const auto path = temporary("elsewhere.json");
   write_plan_file(path, kHere, example());
   for (auto member : {&PlanEnvironment::gpu, &PlanEnvironment::driver, &PlanEnvironment::runtime,
-                      &PlanEnvironment::cusparselt}) {
+                      &PlanEnvironment::cusparselt, &PlanEnvironment::cublaslt}) {
     PlanEnvironment other = kHere;
     other.*member = "other";
     const PlanFile read = read_plan_file(path, other);
@@ -110,11 +118,15 @@ TEST(PlanFile, EveryEntryIsChecked) {
   EXPECT_THAT(with("\"m\": 16", "\"m\": 17"), HasSubstr("\"m\" is 17, expected a multiple of 16"));
   EXPECT_THAT(with("\"I8\"", "\"INT8\""), HasSubstr("\"input\" is \"INT8\""));
   EXPECT_THAT(with("\"I32\"", "\"F32\""), HasSubstr("I8 inputs do not give F32"));
-  EXPECT_THAT(with("\"sparse\"", "\"maybe\""), HasSubstr("expected sparse or dense"));
+  EXPECT_THAT(with("\"sparse\"", "\"maybe\""),
+              HasSubstr("\"use\" is \"maybe\", expected one of sparse, dense, own"));
   EXPECT_THAT(with("\"sparse\"", "\"dense\""), HasSubstr("unknown key \"algorithm\""));
+  EXPECT_THAT(with("\"sparse\"", "\"own\""), HasSubstr("unknown key \"algorithm\""));
   EXPECT_THAT(with("one-kernel", "no-kernel"), HasSubstr("\"split_k_mode\" is \"no-kernel\""));
-  EXPECT_THAT(with("\"split_k\": 1", "\"split_k\": -1"),
+  EXPECT_THAT(with("\"split_k\": 1", "\"split_k\": -2"),
               HasSubstr("\"split_k\": expected a whole number"));
+  EXPECT_THAT(with("\"split_k\": 1", "\"split_k\": 0"), HasSubstr("\"split_k\" is 0"));
+  EXPECT_THAT(with("\"m\": 16", "\"m\": 16, \"us\": -1"), HasSubstr("\"us\" is -1"));
   EXPECT_THAT(with("\"algorithm\": 1", "\"algorithm\": 1.5"), HasSubstr("\"algorithm\": expected"));
   EXPECT_THAT(with("\"algorithm\": 1", "\"algorithm\": 1, \"speed\": 2"),
               HasSubstr("unknown key \"speed\""));
@@ -123,6 +135,20 @@ TEST(PlanFile, EveryEntryIsChecked) {
   const std::string entry = good().substr(begin, end - begin);
   EXPECT_THAT(with(entry, entry + ", " + entry),
               HasSubstr("I8 [64, 32] -> I32 with m 16 stands twice"));
+}
+
+TEST(PlanFile, BucketsAndFailuresAreChecked) {
+  const auto with = [](const std::string& more) {
+    return error_of(replaced(good(), "\"plans\"", more + ", \"plans\""));
+  };
+  EXPECT_EQ(with("\"buckets\": [16, 32]"), "no error");
+  EXPECT_THAT(with("\"buckets\": [32, 16]"), HasSubstr("16 follows 32"));
+  EXPECT_THAT(with("\"buckets\": [\"16\"]"), HasSubstr("buckets: expected a whole number"));
+  EXPECT_THAT(with("\"buckets\": 16"), HasSubstr("expected a list"));
+  const std::string own =
+      R"({"n": 64, "k": 32, "input": "I8", "output": "I32", "m": 16, "use": "own")";
+  EXPECT_EQ(with("\"failed\": [" + own + ", \"reason\": \"hung\"}]"), "no error");
+  EXPECT_THAT(with("\"failed\": [" + own + "}]"), HasSubstr("key \"reason\" is missing"));
 }
 
 TEST(PlanFile, AMissingFileIsAnError) {
@@ -134,8 +160,11 @@ TEST(PlanEnvironment, NamesWhatPlansDependOn) {
   FakeCusparseLt library(runtime);
   library.version_number = 801;
   runtime.driver = 12080;
-  EXPECT_EQ(plan_environment(runtime, library, 1),
-            (PlanEnvironment{"Fake A100", "12.8", "13.0", "0.8.1"}));
+  EXPECT_EQ(plan_environment(runtime, &library, nullptr, 1),
+            (PlanEnvironment{"Fake A100", "12.8", "13.0", "0.8.1", "none"}));
+  FakeCublasLt dense(runtime);
+  EXPECT_EQ(plan_environment(runtime, nullptr, &dense, 1),
+            (PlanEnvironment{"Fake A100", "12.8", "13.0", "none", "13.1.0"}));
 }
 
 }  // namespace

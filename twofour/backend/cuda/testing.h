@@ -366,6 +366,10 @@ class FakeCusparseLt final : public CusparseLt {
     algorithm = algorithms_.at(&selection);
     return SparseStatus::kSuccess;
   }
+  SparseStatus algorithm_count(const Handle&, const AlgSelection&, int& count) override {
+    count = known_algorithms;
+    return SparseStatus::kSuccess;
+  }
   SparseStatus destroy(AlgSelection& selection) override {
     const std::lock_guard lock(mutex_);
     check_unused(&selection);
