@@ -60,7 +60,7 @@ MatmulType float_precision(std::string_view name) {
   if (setting.value.empty() || setting.value == "f32") return MatmulType::kF32;
   if (setting.value != "bf16") {
     throw Error(setting.where, fmt::format("no precision is named '{}'", setting.value),
-                "There are: f32, bf16");
+                "On a CPU there are: f32, bf16");
   }
   if (!cpu_features().avx512_bf16)
     throw Error(setting.where, "bf16 needs AVX-512 BF16, which this machine lacks", "Use f32");

@@ -29,6 +29,9 @@ over the median. With --against, runs of both models alternate; ratio is the oth
 the median over pairs of runs with their quartiles: above 1, MODEL is faster. --precision and --attention are
 MODEL's; the other runs as it does by default, so that a model can be measured against itself.
 
+--device cuda:0 runs on a GPU, the other model too. A run is then what a caller waits for: the batch's way there, its
+work and the results' way back; a batch that comes again is one CUDA graph, so warm-up ends before runs count.
+
 --sessions runs several sessions of one loaded model at once, as a server does, each with --threads: times are of
 one batch while all are busy, scaling is the throughput over so many times that of one session alone in the same
 round.
@@ -49,6 +52,7 @@ Examples:
   twofour bench runs/sparse/model --sessions 1,2,4 --batch 8 --tokens 64
   twofour bench my-model --precision bf16 --attention bf16 --against my-model
   twofour bench my-model --as-if sparse-int8 --share-rows 2 --plot as-if.html
+  twofour bench runs/sparse/model --device cuda:0 --batch 1,8,128 --tokens 128
   twofour bench --gemm --tokens 1,64)";
 
 constexpr const char* kNoQuality =
@@ -118,9 +122,9 @@ void print_machine(std::ostream& out) {
 
 void print_model(const Options& options, const Engine& engine, std::ostream& out) {
   print_machine(out);
-  out << fmt::format("kernels  {}\nfloats   products {}, attention {}\n",
-                     fmt::join(kernels_of(engine), ", "), engine.options().precision,
-                     engine.options().attention);
+  out << fmt::format("device   {}\nkernels  {}\nfloats   products {}, attention {}\n",
+                     engine.options().device, fmt::join(kernels_of(engine), ", "),
+                     engine.options().precision, engine.options().attention);
   out << fmt::format("runs     {} each after {} to warm up\n", options.repeat, kWarmUps);
 }
 
@@ -162,7 +166,8 @@ Measured load(const Options& options, Console& console) {
   Measured measured;
   if (options.as_if.empty()) {
     measured.model = Engine::load(options.model, options.engine);
-    if (!options.against.empty()) measured.other = Engine::load(options.against);
+    if (!options.against.empty())
+      measured.other = Engine::load(options.against, {.device = options.engine.device});
     return measured;
   }
   const ModelDirectory dense = ModelDirectory::open(options.model);
@@ -271,7 +276,8 @@ Command add_bench(CLI::App& root, Console& console) {
   auto* as_if = app->add_option("--as-if", options->as_if,
                                 "What this dense float model would gain: int8 or sparse-int8")
                     ->check(CLI::IsMember({"int8", "sparse-int8"}))
-                    ->excludes(against);
+                    ->excludes(against)
+                    ->excludes(app->get_option("--device"));
   app->add_option("--share-rows", options->share_rows,
                   "Output rows that keep one pattern, with --as-if sparse-int8")
       ->capture_default_str()
@@ -301,7 +307,7 @@ Command add_bench(CLI::App& root, Console& console) {
           ->excludes(against)
           ->excludes(as_if);
   for (auto* option : {against, as_if, sessions, batch, threads, app->get_option("--precision"),
-                       app->get_option("--attention")})
+                       app->get_option("--attention"), app->get_option("--device")})
     gemm->excludes(option);
   app->add_option("--repeat", options->repeat, "Measured runs of each case")
       ->capture_default_str()

@@ -70,7 +70,8 @@ TEST(Bench, SaysWhichPrecisionRan) {
     return run_command(more);
   };
   EXPECT_THAT(with({}).out, HasSubstr("floats   products f32, attention f32"));
-  EXPECT_EQ(with({"--precision", "fp16"}).code, 2);
+  EXPECT_EQ(with({"--precision", "fp8"}).code, 2);
+  EXPECT_EQ(with({"--precision", "fp16"}).code, 1);  // on a CPU
   const Outcome bf16 = with({"--precision", "bf16", "--attention", "bf16", "--json"});
   if (!cpu_features().avx512_bf16) {
     EXPECT_EQ(bf16.code, 1);
@@ -82,6 +83,25 @@ TEST(Bench, SaysWhichPrecisionRan) {
   EXPECT_EQ(result["precision"], "bf16");
   EXPECT_EQ(result["attention"], "bf16");
   EXPECT_THAT(result["kernels"], ElementsAre("matmul_bf16_avx512bf16"));
+}
+
+TEST(Bench, SaysOnWhichDeviceItRan) {
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"bench", model("minilm"), "--repeat", "2", "--tokens", "8"});
+    return run_command(more);
+  };
+  EXPECT_THAT(with({"--device", "cpu"}).out, HasSubstr("device   cpu\n"));
+  EXPECT_EQ(json::parse(with({"--json"}).out)["device"], "cpu");
+  const Outcome unknown = with({"--device", "gpu"});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_THAT(unknown.err, HasSubstr("no device is named 'gpu'"));
+  EXPECT_EQ(with({"--device", "cuda:0", "--as-if", "int8"}).code, 2);
+  const Outcome gpu = with({"--device", "cuda:0", "--against", model("minilm")});
+  if (gpu.code == 0)
+    EXPECT_THAT(gpu.out, HasSubstr("device   cuda:0\n"));
+  else  // the preset, a driver or a device is missing
+    EXPECT_THAT(gpu.err, ::testing::AnyOf(HasSubstr("built without CUDA"), HasSubstr("[cuda:0]"),
+                                          HasSubstr("cuBLASLt")));
 }
 
 TEST(Bench, RunsSeveralSessionsAtOnce) {

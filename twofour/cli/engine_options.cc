@@ -3,17 +3,25 @@
 namespace twofour::cli {
 
 void add_engine_options(CLI::App& app, EngineOptions& options) {
-  const CLI::IsMember known({"f32", "bf16"});
-  app.add_option("--precision", options.precision,
-                 "Of products with float weights: f32 or bf16 [TWOFOUR_PRECISION, or f32]")
+  const CLI::IsMember known({"f32", "fp16", "bf16"});
+  app.add_option(
+         "--precision", options.precision,
+         "Of products with float weights: f32, bf16, or on a GPU fp16 [TWOFOUR_PRECISION, or "
+         "f32; fp16 for int8 models on a GPU]")
       ->check(known);
   app.add_option("--attention", options.attention,
-                 "Precision of attention: f32 or bf16 [TWOFOUR_ATTENTION, or f32]")
+                 "Precision of attention: f32 or bf16 [TWOFOUR_ATTENTION, or f32; on a GPU that of "
+                 "--precision]")
       ->check(known);
+  app.add_option("--device", options.device,
+                 "cpu, or an NVIDIA GPU: cuda:0 [TWOFOUR_DEVICE, or cpu]");
 }
 
 nlohmann::ordered_json engine_options_json(const Engine& engine) {
-  return {{"precision", engine.options().precision}, {"attention", engine.options().attention}};
+  const EngineOptions& options = engine.options();
+  return {{"device", options.device},
+          {"precision", options.precision},
+          {"attention", options.attention}};
 }
 
 }  // namespace twofour::cli

@@ -1,4 +1,4 @@
-// --precision and --attention of the commands that run a model.
+// --precision, --attention and --device of the commands that run a model.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -10,7 +10,7 @@ namespace twofour::cli {
 
 void add_engine_options(CLI::App& app, EngineOptions& options);
 
-// {"precision": "f32", "attention": "f32"}: what took effect.
+// {"device": "cpu", "precision": "f32", "attention": "f32"}: what took effect.
 nlohmann::ordered_json engine_options_json(const Engine& engine);
 
 }  // namespace twofour::cli

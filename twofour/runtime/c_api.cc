@@ -89,9 +89,10 @@ Files make_files(const char* function, const char* const* names, const void* con
   return files;
 }
 
-twofour::EngineOptions options_for(const char* kernel) {
+twofour::EngineOptions options_for(const char* kernel, const char* device = nullptr) {
   twofour::EngineOptions options;
   if (kernel != nullptr) options.force_kernel = kernel;
+  if (device != nullptr) options.device = device;
   return options;
 }
 
@@ -123,10 +124,16 @@ const char* twofour_version(void) { return TWOFOUR_VERSION; }
 const char* twofour_last_error(void) { return last_error().c_str(); }
 
 twofour_engine* twofour_engine_load(const char* model_directory, const char* kernel) {
+  return twofour_engine_load_on_device(model_directory, kernel, nullptr);
+}
+
+twofour_engine* twofour_engine_load_on_device(const char* model_directory, const char* kernel,
+                                              const char* device) {
   twofour_engine* result = nullptr;
   guard([&] {
     require(model_directory, "twofour_engine_load", "model_directory");
-    result = new twofour_engine{twofour::Engine::load(model_directory, options_for(kernel))};
+    result =
+        new twofour_engine{twofour::Engine::load(model_directory, options_for(kernel, device))};
   });
   return result;
 }

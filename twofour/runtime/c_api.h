@@ -31,7 +31,12 @@ TWOFOUR_API const char* twofour_last_error(void);
 /* `kernel` names one to prefer (see `twofour doctor`); NULL: the best. */
 TWOFOUR_API twofour_engine* twofour_engine_load(const char* model_directory, const char* kernel);
 
-/* The same from memory: file i is called names[i], as relative to the model directory
+/* On a device: "cpu", or an NVIDIA GPU, "cuda:0"; NULL: as TWOFOUR_DEVICE says, or the CPU. */
+TWOFOUR_API twofour_engine* twofour_engine_load_on_device(const char* model_directory,
+                                                          const char* kernel, const char* device);
+
+/* The same from memory, on the device that TWOFOUR_DEVICE names or the CPU: file i is called
+ * names[i], as relative to the model directory
  * ("config.json", "1_Pooling/config.json"), and holds `sizes[i]` bytes at data[i], of any
  * alignment. They are only read during the call: the engine keeps a copy of what it needs. */
 TWOFOUR_API twofour_engine* twofour_engine_load_from_memory(const char* const* names,

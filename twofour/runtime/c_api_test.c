@@ -23,6 +23,8 @@ static void check_errors(void) {
   CHECK(strstr(twofour_last_error(), "/no/such/model") != NULL);
   CHECK(twofour_engine_load(NULL, NULL) == NULL);
   CHECK(strstr(twofour_last_error(), "model_directory is NULL") != NULL);
+  CHECK(twofour_engine_load_on_device("/no/such/model", NULL, "cpu") == NULL);
+  CHECK(strstr(twofour_last_error(), "/no/such/model") != NULL);
   CHECK(twofour_session_create(NULL, 1) == NULL);
   CHECK(twofour_engine_output_width(NULL) == 0);
   CHECK(twofour_session_run_texts(NULL, NULL, NULL, 0, NULL, 0) == TWOFOUR_ERROR);

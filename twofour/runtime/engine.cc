@@ -1,6 +1,7 @@
 #include "twofour/runtime/engine.h"
 
 #include "twofour/base/error.h"
+#include "twofour/base/setting.h"
 #include "twofour/runtime/engine_state.h"
 
 namespace twofour {
@@ -15,12 +16,30 @@ std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& model_di
 
 std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
                                            const EngineOptions& options) {
+  const Setting setting = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
+  if (setting.value.empty() || setting.value == "cpu") return load_on(model, options, nullptr);
+  const int ordinal = cuda::device_ordinal(setting.value);
+  return load_on(model, options,
+                 std::make_shared<cuda::Device>(cuda::nvidia_libraries(), ordinal,
+                                                cuda::encoder_buckets(kDeviceTokens)));
+}
+
+// A null device is the CPU.
+std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
+                                              const EngineOptions& options,
+                                              std::shared_ptr<cuda::Device> device) {
   std::shared_ptr<Engine> engine(new Engine());
   State& state = *engine->state_;
   state.origin = model.origin();
   state.config = model.config();
   state.network = build_network(state.config);
-  state.plan = make_plan(state.network, model, options);
+  check_complete(state.network, model);
+  if (device == nullptr) {
+    state.plan = make_plan(state.network, model, options);
+  } else {
+    state.device_plan = std::make_unique<DevicePlan>(
+        make_device_plan(state.network, model, options, std::move(device)));
+  }
   if (model.file("vocab.txt") || model.file("tokenizer.json"))
     state.tokenizer = Tokenizer::open(model);
   return engine;
@@ -39,8 +58,14 @@ const Tokenizer& Engine::tokenizer() const {
 int64_t Engine::output_width() const {
   return state_->network.values[state_->network.output].width;
 }
-const EngineOptions& Engine::options() const { return state_->plan.options; }
-std::vector<LayerInfo> Engine::layers() const { return state_->plan.layers; }
-uint64_t Engine::packed_bytes() const { return state_->plan.packed_bytes; }
+const EngineOptions& Engine::options() const {
+  return state_->device_plan ? state_->device_plan->options : state_->plan.options;
+}
+std::vector<LayerInfo> Engine::layers() const {
+  return state_->device_plan ? state_->device_plan->layers : state_->plan.layers;
+}
+uint64_t Engine::packed_bytes() const {
+  return state_->device_plan ? state_->device_plan->packed_bytes : state_->plan.packed_bytes;
+}
 
 }  // namespace twofour

@@ -23,23 +23,35 @@ struct EngineOptions {
   // lacks the instructions.
   std::string force_kernel = {};
   // Precision of attention's own products: "f32", the default, or "bf16" where the machine has
-  // AVX-512 BF16. TWOFOUR_ATTENTION has the same meaning and is read when this is empty.
+  // AVX-512 BF16. On a GPU it is that of the other floats. TWOFOUR_ATTENTION has the same meaning
+  // and is read when this is empty.
   std::string attention = {};
   // Precision of the products of layers whose weights are float: "f32", the default, or "bf16"
   // where the machine has AVX-512 BF16: weights and activations are rounded to bf16, sums are f32.
-  // TWOFOUR_PRECISION has the same meaning and is read when this is empty.
+  // On a GPU "f32", "fp16" or "bf16", and that of all values between the layers too; the default
+  // there is "fp16" for int8 models. TWOFOUR_PRECISION has the same meaning and is read when this
+  // is empty.
   std::string precision = {};
+  // "cpu", the default, or an NVIDIA GPU: "cuda:0". TWOFOUR_DEVICE has the same meaning and is read
+  // when this is empty. Throws Error where there is no such device, and for a GPU in a build
+  // without CUDA.
+  std::string device = {};
 };
 
 struct LayerInfo {
   std::string name;
   int64_t n = 0, k = 0;
-  std::string type;  // "f32", "bf16", "int8"
+  std::string type;  // "f32", "fp16", "bf16", "int8"
   bool sparse = false;
   int share_rows = 1;
   std::string kernel;  // "spmm24_s8_avx512vnni"
   uint64_t packed_bytes = 0;
+  std::string why_dense = {};  // on a GPU: why 2:4 weights run dense; else empty
 };
+
+namespace cuda {
+class Device;
+}
 
 // Immutable after load; share it between threads.
 class TWOFOUR_API Engine {
@@ -61,6 +73,10 @@ class TWOFOUR_API Engine {
 
   struct __attribute__((visibility("hidden"))) State;
   const State& state() const { return *state_; }
+  // On a device that is at hand already; options.device is not read. Not for callers.
+  __attribute__((visibility("hidden"))) static std::shared_ptr<const Engine> load_on(
+      const ModelDirectory& model, const EngineOptions& options,
+      std::shared_ptr<cuda::Device> device);
 
  private:
   Engine();
@@ -75,12 +91,31 @@ struct TokenBatch {
   std::span<const int32_t> offsets;  // batch + 1 entries, offsets[0] == 0
 };
 
-struct SessionOptions {
-  int threads = 1;
+// The same in memory of the engine's GPU, where the values cannot be checked: ids that the
+// vocabulary lacks are taken for its first or last, offsets must be right.
+struct DeviceBatch {
+  const int32_t* ids = nullptr;       // [tokens]
+  const int32_t* type_ids = nullptr;  // [tokens]
+  const int32_t* offsets = nullptr;   // [sequences + 1]
+  int64_t tokens = 0, sequences = 0;
+  int64_t longest = 0;  // tokens of the longest sequence, or more
 };
 
-// Scratch and threads for one caller at a time. Allocates only when a batch is larger than any
-// before.
+struct SessionOptions {
+  int threads = 1;  // on a CPU
+  // On a GPU: the stream to work on (a cudaStream_t of that device); null: one of the session's
+  // own.
+  void* stream = nullptr;
+  // On a GPU: what a batch enqueues becomes a CUDA graph when a batch of about its size comes
+  // again.
+  bool graphs = true;
+  // On a GPU: bytes that the session's buffers may take, without the workspace of NVIDIA's
+  // libraries; 0: what there is. A batch that needs more throws Error.
+  uint64_t device_memory_limit = 0;
+};
+
+// Scratch and threads, or memory and stream of a GPU, for one caller at a time. Allocates only when
+// a batch is larger than any before, on a GPU also when its size is new.
 class TWOFOUR_API Session {
  public:
   explicit Session(std::shared_ptr<const Engine> engine, const SessionOptions& options = {});
@@ -90,6 +125,15 @@ class TWOFOUR_API Session {
   // Error: ids outside the vocabulary, an empty sequence, one longer than the positions, offsets
   // that do not ascend, an output of the wrong size.
   void run(const TokenBatch& batch, std::span<float> output);
+
+  // On a GPU: enqueues on `stream` (a cudaStream_t) and returns. `output` lies in the GPU's memory,
+  // of the same shape. Everything must stay where it is until the stream has come so far. Throws
+  // Error: an engine on a CPU, numbers that cannot be.
+  void run(const DeviceBatch& batch, float* output, void* stream);
+
+  // Runs a batch of `sequences` times `tokens` tokens, so that later ones of that size find memory,
+  // plans and graphs ready. Throws Error as run() does.
+  void warm_up(int64_t sequences, int64_t tokens);
 
   // Called for each quantization point of an int8 model with the int8 values [tokens, width]. For
   // parity tests.

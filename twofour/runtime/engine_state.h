@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "twofour/runtime/device_plan.h"
 #include "twofour/runtime/engine.h"
 #include "twofour/runtime/plan.h"
 
@@ -13,8 +14,9 @@ struct Engine::State {
   std::string origin;
   ModelConfig config;
   Network network;
-  Plan plan;
-  std::unique_ptr<Tokenizer> tokenizer;  // null where the model has none
+  Plan plan;                                // empty on a device
+  std::unique_ptr<DevicePlan> device_plan;  // null on the CPU
+  std::unique_ptr<Tokenizer> tokenizer;     // null where the model has none
 };
 
 }  // namespace twofour

@@ -13,60 +13,12 @@
 #include "twofour/io/file.h"
 #include "twofour/runtime/slow_network.h"
 #include "twofour/runtime/test_models.h"
+#include "twofour/runtime/test_runs.h"
 
 namespace twofour {
 namespace {
 
 using testing::HasSubstr;
-using Taps = std::map<std::string, std::vector<int8_t>>;
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-std::vector<float> run(const std::shared_ptr<const Engine>& engine, const TokenBatch& batch,
-                       int threads = 1, Taps* taps = nullptr) {
-  Session session(engine, {threads});
-  if (taps != nullptr) {
-    session.set_tap([taps](std::string_view point, std::span<const int8_t> values) {
-      (*taps)[std::string(point)].assign(values.begin(), values.end());
-    });
-  }
-  const bool by_token = engine->config().head == HeadKind::kNone;
-  const size_t rows = by_token ? batch.ids.size() : batch.offsets.size() - 1;
-  std::vector<float> output(rows * engine->output_width());
-  session.run(batch, output);
-  return output;
-}
-
-// Relative to the largest magnitude: single values may be near 0.
-void expect_close(std::span<const float> found, std::span<const float> want, double relative) {
-  ASSERT_EQ(found.size(), want.size());
-  double largest = 0;
-  for (float x : want) largest = std::max<double>(largest, std::fabs(x));
-  for (size_t i = 0; i < found.size(); ++i)
-    ASSERT_NEAR(found[i], want[i], relative * largest) << "at " << i;
-}
-
-PackedTokens random_tokens(const Network& network, int sequences, uint64_t seed, int longest) {
-  std::mt19937_64 random(seed);
-  PackedTokens tokens;
-  for (int i = 0; i < sequences; ++i) {
-    std::vector<int32_t> ids(1 + random() % longest), types(ids.size());
-    for (int32_t& id : ids) id = static_cast<int32_t>(random() % network.vocab_size);
-    for (size_t t = ids.size() / 2; t < ids.size(); ++t)
-      types[t] = static_cast<int32_t>(network.type_vocab_size - 1);
-    tokens.append(ids, types);
-  }
-  return tokens;
-}
-
 class Golden : public testing::TestWithParam<const char*> {};
 class GoldenHead : public Golden {};
 
@@ -217,7 +169,7 @@ class Errors : public testing::Test {
 TEST_F(Errors, OfOptions) {
   const auto model = golden_path("cross-encoder") / "model";
   EXPECT_EQ(error_of([&] { Engine::load(model, {.precision = "fp16"}); }),
-            "[precision] no precision is named 'fp16'. There are: f32, bf16");
+            "[precision] no precision is named 'fp16'. On a CPU there are: f32, bf16");
   ASSERT_EQ(setenv("TWOFOUR_PRECISION", "int4", 1), 0);
   EXPECT_THAT(error_of([&] { Engine::load(model); }),
               HasSubstr("[TWOFOUR_PRECISION] no precision is named 'int4'"));

@@ -10,14 +10,9 @@
 #include "twofour/backend/vector_ops.h"
 #include "twofour/graph/network.h"
 #include "twofour/runtime/engine.h"
+#include "twofour/runtime/fused_steps.h"
 
 namespace twofour {
-
-// A piece of the arena, reused by values that do not live at the same time.
-struct Slot {
-  Rows rows = Rows::kTokens;
-  int64_t row_bytes = 0;
-};
 
 struct PlannedValue {
   int f32_slot = -1;   // -1: nobody reads it as floats
@@ -27,16 +22,8 @@ struct PlannedValue {
   float scale = 0;     // of the quantized form
 };
 
-// An op with what is fused into it.
-struct Step {
-  const Op* op = nullptr;       // in Network::ops
-  ValueId residual = kNoValue;  // kLayerNorm: added to the input first
-  ValueId input = kNoValue;     // first input, after fusion
-  ValueId output = kNoValue;    // after fusion
-  // kLinear: the layers computed in one product, results side by side; [op] for most.
-  std::vector<const Op*> parts;
+struct Step : FusedStep {
   std::unique_ptr<PackedLinear> linear;
-  bool int8 = false;               // kLinear
   std::vector<Tensor> parameters;  // f32; kEmbedding, kLayerNorm
 };
 
@@ -50,7 +37,11 @@ struct Plan {
   uint64_t packed_bytes = 0;
 };
 
-// Throws Error: a missing or wrong parameter, readers of one value that disagree about its scale.
+// Throws Error: a parameter that is missing, wrong or not finite, a head that the file lacks.
+void check_complete(const Network& network, const ModelDirectory& model);
+
+// Of a model that is complete. Throws Error: readers of one value that disagree about its scale, an
+// option that this machine cannot fulfil.
 Plan make_plan(const Network& network, const ModelDirectory& model, const EngineOptions& options);
 
 }  // namespace twofour

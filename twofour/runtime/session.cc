@@ -3,21 +3,12 @@
 #include <algorithm>
 
 #include "twofour/base/error.h"
+#include "twofour/runtime/cpu_session.h"
+#include "twofour/runtime/device_session.h"
 #include "twofour/runtime/engine_state.h"
-#include "twofour/runtime/worker.h"
 
 namespace twofour {
 namespace {
-
-// Tokens whose activations of one layer stay in a second-level cache of 1 MB, and which suffice to
-// amortize what a kernel prepares for each panel of weights.
-constexpr int64_t kChunkTokens = 128;
-constexpr int64_t kLeastChunkTokens = 32;
-// With fewer sequences for a thread than this, chunks may be too uneven.
-constexpr int64_t kFewSequences = 4;
-// What uneven chunks may cost against perfectly divided work, before the threads share the work of
-// every step instead.
-constexpr double kMostUneven = 1.15;
 
 [[noreturn]] void fail(const std::string& message, std::string_view remedy = {}) {
   throw Error("Session::run", message, remedy);
@@ -59,95 +50,40 @@ void check_batch(const TokenBatch& batch, const Network& network) {
   check_ids(batch.type_ids, network.type_vocab_size, "type id");
 }
 
+void check_device_batch(const DeviceBatch& batch, const Network& network) {
+  const auto between = [](std::string_view what, int64_t value, int64_t low, int64_t high) {
+    if (value >= low && value <= high) return;
+    fail(fmt::format("{} is {}: must be in [{}, {}]", what, value, low, high));
+  };
+  between("tokens", batch.tokens, 1, INT32_MAX);
+  between("sequences", batch.sequences, 1, batch.tokens);
+  between("longest", batch.longest, 1, network.max_positions);
+  for (const void* array : {batch.ids, batch.type_ids, batch.offsets}) {
+    if (array == nullptr) fail("an array of the batch is null");
+  }
+}
+
 }  // namespace
 
-// A batch is cut into chunks of whole sequences, which threads take through the whole network: what
-// a layer hands to the next stays in the thread's cache, and no thread waits for another. Where
-// there are too few sequences for that, all threads work on every step.
 struct Session::State {
-  State(std::shared_ptr<const Engine> shared, int threads)
-      : engine(std::move(shared)),
-        network(engine->state().network),
-        pool(threads),
-        together(network, engine->state().plan, pool) {
-    workers.reserve(threads);
-    for (int i = 0; i < threads; ++i) workers.emplace_back(network, engine->state().plan, serial);
-  }
-
-  // For any batch that is not larger in any of the three, whichever way it is run.
-  void reserve(const Extent& batch) {
-    const int64_t few = kFewSequences * pool.threads();
-    const int64_t largest_chunk = std::max(kChunkTokens, batch.longest);
-    for (Worker& worker : workers) {
-      worker.reserve({std::min(batch.tokens, largest_chunk),
-                      std::min(batch.sequences, kChunkTokens), batch.longest});
-    }
-    chunks.reserve(batch.sequences);
-    busy.reserve(workers.size());
-    if (tap) {
-      together.reserve(batch);
-    } else if (pool.threads() > 1) {
-      together.reserve({std::min(batch.tokens, few * batch.longest), std::min(batch.sequences, few),
-                        batch.longest});
-    }
-  }
-
-  // Whole sequences; smaller towards the end, so that threads finish together.
-  void cut(const TokenBatch& batch) {
-    chunks.clear();
-    const auto sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
-    const int64_t threads = pool.threads();
-    for (int64_t i = 0; i < sequences;) {
-      const int64_t left = batch.offsets[sequences] - batch.offsets[i];
-      const int64_t target =
-          threads == 1 ? kChunkTokens
-                       : std::clamp(left / (2 * threads), kLeastChunkTokens, kChunkTokens);
-      Chunk chunk{i, 1};
-      while (i + chunk.count < sequences && chunk.count < kChunkTokens &&
-             batch.offsets[i + chunk.count + 1] - batch.offsets[i] <= target)
-        ++chunk.count;
-      chunks.push_back(chunk);
-      i += chunk.count;
-    }
-  }
-
-  // Tokens of the thread that finishes last, when each takes the next chunk as soon as it is free,
-  // over an equal share.
-  double unevenness(const TokenBatch& batch) {
-    busy.assign(workers.size(), 0);
-    for (const Chunk& chunk : chunks) {
-      *std::min_element(busy.begin(), busy.end()) +=
-          batch.offsets[chunk.first + chunk.count] - batch.offsets[chunk.first];
-    }
-    const int64_t most = *std::max_element(busy.begin(), busy.end());
-    return static_cast<double>(most * pool.threads()) / static_cast<double>(batch.ids.size());
-  }
-
-  void run(const TokenBatch& batch, std::span<float> output) {
-    const auto sequences = static_cast<int64_t>(batch.offsets.size()) - 1;
-    if (tap) return together.run(batch, {0, sequences}, tap, output);
-    cut(batch);
-    if (sequences <= kFewSequences * pool.threads() && unevenness(batch) > kMostUneven) {
-      return together.run(batch, {0, sequences}, {}, output);
-    }
-    pool.parallel_for(static_cast<int64_t>(chunks.size()), [&](int64_t i, int thread) {
-      workers[thread].run(batch, chunks[i], {}, output);
-    });
+  State(std::shared_ptr<const Engine> shared, const SessionOptions& options)
+      : engine(std::move(shared)), network(engine->state().network) {
+    const Engine::State& s = engine->state();
+    if (s.device_plan != nullptr)
+      device = std::make_unique<DeviceSession>(network, *s.device_plan, options);
+    else
+      cpu = std::make_unique<CpuSession>(network, s.plan, options.threads);
   }
 
   std::shared_ptr<const Engine> engine;
   const Network& network;
-  ThreadPool pool;
-  ThreadPool serial{1};
-  Worker together;
-  std::vector<Worker> workers;  // by thread
-  std::vector<Chunk> chunks;
-  std::vector<int64_t> busy;
+  std::unique_ptr<CpuSession> cpu;  // one of the two
+  std::unique_ptr<DeviceSession> device;
   Tap tap;
 };
 
 Session::Session(std::shared_ptr<const Engine> engine, const SessionOptions& options)
-    : state_(std::make_unique<State>(std::move(engine), options.threads)) {}
+    : state_(std::make_unique<State>(std::move(engine), options)) {}
 Session::~Session() = default;
 
 void Session::set_tap(Tap tap) { state_->tap = std::move(tap); }
@@ -166,12 +102,31 @@ void Session::run(const TokenBatch& batch, std::span<float> output) {
     return;
   }
   check_batch(batch, s.network);
-  Extent extent{static_cast<int64_t>(batch.ids.size()), sequences, 0};
-  for (int64_t i = 0; i < sequences; ++i) {
-    extent.longest = std::max<int64_t>(extent.longest, batch.offsets[i + 1] - batch.offsets[i]);
-  }
-  s.reserve(extent);
-  s.run(batch, output);
+  s.device ? s.device->run(batch, s.tap, output) : s.cpu->run(batch, s.tap, output);
+}
+
+void Session::run(const DeviceBatch& batch, float* output, void* stream) {
+  State& s = *state_;
+  if (s.device == nullptr)
+    fail("the engine runs on the CPU, but the batch lies in a GPU's memory",
+         "Load the engine with the device cuda:0");
+  check_device_batch(batch, s.network);
+  if (output == nullptr) fail("output is null");
+  s.device->run(batch, output, stream);
+}
+
+// On a GPU the second batch of a size is captured.
+void Session::warm_up(int64_t sequences, int64_t tokens) {
+  const State& s = *state_;
+  if (sequences < 1 || tokens < 1 || sequences > INT32_MAX / tokens)
+    fail(fmt::format("{} times {} tokens are no batch", sequences, tokens));
+  const std::vector<int32_t> ids(sequences * tokens);
+  std::vector<int32_t> offsets(sequences + 1);
+  for (int64_t i = 0; i <= sequences; ++i) offsets[i] = static_cast<int32_t>(i * tokens);
+  const Value& result = s.network.values[s.network.output];
+  std::vector<float> output((result.rows == Rows::kTokens ? sequences * tokens : sequences) *
+                            result.width);
+  for (int i = 0; i < 2; ++i) run({ids, ids, offsets}, output);
 }
 
 }  // namespace twofour

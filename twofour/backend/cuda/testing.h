@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "twofour/backend/cuda/cusparselt.h"
+#include "twofour/backend/cuda/reference_product.h"
 #include "twofour/backend/cuda/runtime.h"
 
 namespace twofour::cuda {
@@ -104,7 +105,7 @@ class FakeRuntime final : public Runtime {
       const std::lock_guard lock(mutex_);
       if (const Status status = failures.take(call); status != Status::kSuccess) return status;
       if (const auto found = captures_.find(stream); found != captures_.end()) {
-        found->second.push_back(std::move(work));
+        found->second.work.push_back(std::move(work));
         return Status::kSuccess;
       }
     }
@@ -115,7 +116,10 @@ class FakeRuntime final : public Runtime {
   Status allocate(void*& memory, size_t bytes) override {
     const std::lock_guard lock(mutex_);
     ++allocated;
-    if (!captures_.empty()) violations += "allocated during a capture; ";
+    for (const auto& [stream, capture] : captures_) {
+      if (capture.thread == std::this_thread::get_id())
+        violations += "allocated during a capture; ";
+    }
     if (bytes > free_bytes) return Status::kOutOfMemory;
     free_bytes -= bytes;
     auto block = std::make_unique<Block>(bytes, current_[std::this_thread::get_id()]);
@@ -180,7 +184,8 @@ class FakeRuntime final : public Runtime {
   Status begin_capture(StreamHandle stream) override {
     const std::lock_guard lock(mutex_);
     if (const Status status = failures.take("capture"); status != Status::kSuccess) return status;
-    if (!captures_.try_emplace(stream).second) return Status::kInvalidValue;
+    if (!captures_.try_emplace(stream, Capture{std::this_thread::get_id(), {}}).second)
+      return Status::kInvalidValue;
     return Status::kSuccess;
   }
   Status end_capture(StreamHandle stream, GraphHandle& graph) override {
@@ -189,11 +194,14 @@ class FakeRuntime final : public Runtime {
     if (const Status status = failures.take("end_capture"); status != Status::kSuccess)
       return status;
     ++graphs;
-    graph = new Work(std::move(found.mapped()));
+    graph = new Work(std::move(found.mapped().work));
     return Status::kSuccess;
   }
   Status launch(GraphHandle graph, StreamHandle stream) override {
-    ++launches;
+    {
+      const std::lock_guard lock(mutex_);
+      ++launches;
+    }
     return enqueue("launch", stream, [graph] {
       for (const auto& work : *static_cast<Work*>(graph)) work();
     });
@@ -215,6 +223,10 @@ class FakeRuntime final : public Runtime {
 
  private:
   using Work = std::vector<std::function<void()>>;
+  struct Capture {
+    std::thread::id thread;
+    Work work;
+  };
 
   // Aligned as the runtime's memory is.
   struct Block {
@@ -238,9 +250,9 @@ class FakeRuntime final : public Runtime {
   }
 
   std::mutex mutex_;
-  int depth_ = 0;                          // of ranges
-  uintptr_t handles_ = 0;                  // streams and events made so far
-  std::map<StreamHandle, Work> captures_;  // going on
+  int depth_ = 0;                             // of ranges
+  uintptr_t handles_ = 0;                     // streams and events made so far
+  std::map<StreamHandle, Capture> captures_;  // going on
   std::map<std::thread::id, int> current_;
   std::map<void*, std::unique_ptr<Block>> memory_;
 };
@@ -259,7 +271,7 @@ class FakeCusparseLt final : public CusparseLt {
     int device = 0;
   };
 
-  explicit FakeCusparseLt(Runtime& runtime) : runtime_(runtime) {}
+  explicit FakeCusparseLt(FakeRuntime& runtime) : runtime_(runtime) {}
 
   int version_number = 1000;
   size_t workspace = 0;
@@ -440,19 +452,24 @@ class FakeCusparseLt final : public CusparseLt {
     return status;
   }
 
-  // int8 to int32 is computed; other types only recorded.
+  // Products of F8_E4M3 are only recorded, others computed too.
   SparseStatus matmul(const Handle& handle, const Plan& plan, const MatmulPointers& pointers,
-                      StreamHandle) override {
-    const std::lock_guard lock(mutex_);
-    use(handle);
-    if (!plans_.contains(&plan)) violations += "a plan that does not live was run; ";
-    const PlanRecord& record = plans_.at(&plan);
-    products.push_back(record.input.rows);
-    workspaces.push_back(pointers.workspace);
-    const SparseStatus status = failures.take("matmul");
-    if (status == SparseStatus::kSuccess && record.output.type == DType::kI32)
-      multiply(record, pointers);
-    return status;
+                      StreamHandle stream) override {
+    PlanRecord record;
+    {
+      const std::lock_guard lock(mutex_);
+      use(handle);
+      if (!plans_.contains(&plan)) violations += "a plan that does not live was run; ";
+      record = plans_.at(&plan);
+      products.push_back(record.input.rows);
+      workspaces.push_back(pointers.workspace);
+      const SparseStatus status = failures.take("matmul");
+      if (status != SparseStatus::kSuccess || record.input.type == DType::kF8E4M3) return status;
+    }
+    // Alpha on the host is read now, on the device when the product runs.
+    const float alpha = record.channel_scales ? 1 : *static_cast<const float*>(pointers.alpha);
+    runtime_.enqueue("product", stream, [=] { multiply(record, pointers, alpha); });
+    return SparseStatus::kSuccess;
   }
   SparseStatus search(const Handle&, Plan&, const MatmulPointers&, StreamHandle) override {
     return SparseStatus::kNotSupported;
@@ -472,18 +489,26 @@ class FakeCusparseLt final : public CusparseLt {
     return static_cast<size_t>(layout.rows * layout.cols) * dtype_bytes(layout.type);
   }
 
-  static void multiply(const PlanRecord& record, const MatmulPointers& p) {
-    const auto* w = static_cast<const int8_t*>(p.a);
-    const auto* x = static_cast<const int8_t*>(p.b);
-    auto* y = static_cast<int32_t*>(p.d);
-    const int64_t m = record.input.rows, n = record.weight.rows, k = record.weight.cols;
-    for (int64_t row = 0; row < m; ++row) {
-      for (int64_t column = 0; column < n; ++column) {
-        int32_t sum = 0;
-        for (int64_t i = 0; i < k; ++i) sum += x[row * k + i] * w[column * k + i];
-        y[row * n + column] = sum;
-      }
-    }
+  static void multiply(const PlanRecord& record, const MatmulPointers& p, float alpha) {
+    const bool integer = record.output.type == DType::kI32 || record.output.type == DType::kI8;
+    const DType bias_type = integer ? DType::kF32 : record.output.type;
+    std::vector<float> bias;
+    for (int64_t i = 0; record.bias != nullptr && i < record.weight.rows; ++i)
+      bias.push_back(static_cast<float>(element(bias_type, record.bias, i)));
+    ReferenceProduct product;
+    product.m = record.input.rows;
+    product.n = record.weight.rows;
+    product.k = record.weight.cols;
+    product.input = record.input.type;
+    product.output = record.output.type;
+    product.x = p.b;
+    product.weight = p.a;
+    product.alpha = alpha;
+    if (record.channel_scales) product.scales = static_cast<const float*>(p.alpha);
+    product.bias = bias.empty() ? nullptr : bias.data();
+    product.activation = record.activation;
+    product.y = p.d;
+    reference_product(product);
   }
 
   SparseStatus init_matrix(const Handle& handle, MatrixDescriptor& matrix,
@@ -524,7 +549,7 @@ class FakeCusparseLt final : public CusparseLt {
       violations += "a handle was used by another thread; ";
   }
 
-  Runtime& runtime_;
+  FakeRuntime& runtime_;
   std::mutex mutex_;
   std::map<const void*, std::string> kinds_;  // of all that lives
   std::map<const void*, const Handle*> handle_of_;

@@ -1,0 +1,79 @@
+// A device as an engine uses it: the runtime, our kernels and NVIDIA's libraries, each opened when
+// first needed, with the plans of one engine.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "twofour/backend/cuda/cublaslt.h"
+#include "twofour/backend/cuda/dense.h"
+#include "twofour/backend/cuda/encoder_kernels.h"
+#include "twofour/backend/cuda/plan_cache.h"
+#include "twofour/backend/cuda/runtime.h"
+
+namespace twofour::cuda {
+
+// NVIDIA's, or stand-ins for tests. Runtime and kernels must outlive what is made from them.
+struct DeviceLibraries {
+  Runtime* runtime = nullptr;
+  EncoderKernels* kernels = nullptr;
+  std::function<std::unique_ptr<CusparseLt>()> open_cusparselt;
+  std::function<std::unique_ptr<CublasLt>()> open_cublaslt;
+};
+
+// Throws Error in a build without CUDA.
+DeviceLibraries nvidia_libraries();
+
+// "cuda:1" is 1, "cuda" is 0. Throws Error for another name.
+int device_ordinal(std::string_view name);
+
+// Rows of products: 16, 32, 48, 64, then four to each power of 2. At most a quarter of the rows is
+// padding from 64 on.
+Buckets encoder_buckets(int64_t limit);
+
+class Device {
+ public:
+  // Throws Error that says what is missing: a driver, one that is new enough, the device, or one of
+  // compute capability 8.0.
+  Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets);
+
+  Runtime& runtime() const { return *libraries_.runtime; }
+  EncoderKernels& kernels() const { return *libraries_.kernels; }
+  int ordinal() const { return ordinal_; }
+  std::string name() const { return "cuda:" + std::to_string(ordinal_); }
+  const DeviceProperties& properties() const { return properties_; }
+  const Buckets& buckets() const { return buckets_; }
+
+  // Open the library on first use. Throw Error where it is not found. Thread-safe.
+  PlanCache& sparse();
+  DenseCache& dense();
+
+ private:
+  DeviceLibraries libraries_;
+  int ordinal_;
+  Buckets buckets_;
+  DeviceProperties properties_;
+  std::mutex mutex_;
+  std::unique_ptr<CusparseLt> cusparselt_;
+  std::unique_ptr<CublasLt> cublaslt_;
+  std::unique_ptr<PlanCache> sparse_;
+  std::unique_ptr<DenseCache> dense_;
+};
+
+// As kF16, kBF16 or kF32.
+std::vector<std::byte> round_to(DType type, std::span<const float> values);
+
+// What `bytes` of the host become on the current device. Waits for the stream.
+DeviceBuffer copy_to_device(Runtime& runtime, const void* bytes, size_t count, StreamHandle stream,
+                            std::string_view what);
+
+// The same of numbers as `type`.
+DeviceBuffer upload_as(Device& device, std::span<const float> values, DType type,
+                       StreamHandle stream, std::string_view what);
+
+}  // namespace twofour::cuda

@@ -1,0 +1,127 @@
+#include "twofour/backend/cuda/device_linear.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "twofour/base/error.h"
+
+namespace twofour::cuda {
+namespace {
+
+std::string_view short_name(DType type) {
+  switch (type) {
+    case DType::kI8:
+      return "s8";
+    case DType::kF16:
+      return "f16";
+    case DType::kBF16:
+      return "bf16";
+    default:
+      return "f32";
+  }
+}
+
+const float* as_floats(const DeviceBuffer& buffer) {
+  return reinterpret_cast<const float*>(buffer.data());
+}
+
+}  // namespace
+
+DeviceLinear::DeviceLinear(Device& device, const DeviceLinearSpec& spec,
+                           const DeviceLinearSource& source, StreamHandle stream)
+    : device_(device), spec_(spec) {
+  const DeviceGuard guard(device.runtime(), device.ordinal());
+  product_.n = spec.n;
+  product_.k = spec.k;
+  product_.input = spec.weights;
+  product_.output = spec.weights == DType::kI8 ? DType::kI32 : spec.weights;
+  if (spec.relu_in_product) product_.activation = ActivationKind::kRelu;
+  if (!scale_in_product(source, stream)) {
+    place_bias(source.bias, stream);
+    if (!source.scales.empty())
+      scales_ = upload_as(device, source.scales, DType::kF32, stream, spec.name + " scales");
+  }
+  place_weights(source, stream);
+}
+
+// Whether the product does it; scales of weights and input are one vector then.
+bool DeviceLinear::scale_in_product(const DeviceLinearSource& source, StreamHandle stream) {
+  if (!spec_.scale_in_product || !spec_.is_2_4 || spec_.force_dense) return false;
+  ProductDesc scaled = product_;
+  scaled.output = spec_.results;
+  scaled.channel_scales = true;
+  if (rejects(scaled, device_.properties())) return false;
+  std::vector<float> alpha(source.scales.begin(), source.scales.end());
+  for (float& value : alpha) value *= spec_.input_scale;
+  alpha_ = upload_as(device_, alpha, DType::kF32, stream, spec_.name + " scales");
+  product_bias_ = upload_as(device_, source.bias, spec_.results, stream, spec_.name + " bias");
+  scaled.bias = product_bias_.data();
+  product_ = scaled;
+  return true;
+}
+
+// In the product it is of the results' type.
+void DeviceLinear::place_bias(std::span<const float> bias, StreamHandle stream) {
+  if (bias.empty()) return;
+  const std::string what = spec_.name + " bias";
+  if (spec_.bias_in_product && spec_.weights != DType::kI8) {
+    product_bias_ = upload_as(device_, bias, product_.output, stream, what);
+    product_.bias = product_bias_.data();
+  } else {
+    bias_ = upload_as(device_, bias, DType::kF32, stream, what);
+  }
+}
+
+void DeviceLinear::place_weights(const DeviceLinearSource& source, StreamHandle stream) {
+  std::vector<std::byte> converted;
+  const void* weight = source.weight.data;
+  if (spec_.weights != DType::kI8 && spec_.weights != DType::kF32) {
+    converted = round_to(spec_.weights, source.weight.as<float>());
+    weight = converted.data();
+  }
+  if (spec_.is_2_4) {
+    why_dense_ = spec_.force_dense
+                     ? "a dense kernel is forced"
+                     : rejects(product_, device_.properties()).value_or(std::string());
+    if (why_dense_.empty()) {
+      sparse_.emplace(device_.sparse(), product_, weight, device_.ordinal(), stream, spec_.name);
+      return;
+    }
+  }
+  if (const auto reason = dense_rejects(product_, device_.properties()))
+    throw Error(spec_.name, fmt::format("no kernel of the device computes it: {}", *reason),
+                "Run on the device cpu");
+  device_.dense();  // found now rather than at the first batch
+  const size_t bytes = static_cast<size_t>(spec_.n * spec_.k) * dtype_bytes(spec_.weights);
+  dense_ = copy_to_device(device_.runtime(), weight, bytes, stream, spec_.name);
+}
+
+std::string DeviceLinear::kernel() const {
+  return fmt::format("{}_{}_{}", sparse() ? "spmm24" : "matmul", short_name(spec_.weights),
+                     sparse() ? "cusparselt" : "cublaslt");
+}
+
+size_t DeviceLinear::bytes() const {
+  return (sparse_ ? sparse_->bytes() : dense_.size()) + alpha_.size() + scales_.size() +
+         bias_.size() + product_bias_.size();
+}
+
+const float* DeviceLinear::weight_scales() const { return as_floats(scales_); }
+
+const float* DeviceLinear::bias() const { return as_floats(bias_); }
+
+void DeviceLinear::multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
+                            LinearScratch& scratch) const {
+  constexpr float kOne = 1;
+  if (sparse_) {
+    const float* alpha = product_.channel_scales ? as_floats(alpha_) : &kOne;
+    spmm24(device_.sparse(), product_, {rows, room, x, sparse_->data(), y, alpha},
+           device_.ordinal(), stream, scratch.sparse);
+  } else {
+    matmul_dense(device_.dense(), product_, {rows, x, dense_.data(), y, 1}, device_.ordinal(),
+                 stream, scratch.dense);
+  }
+}
+
+}  // namespace twofour::cuda

@@ -1,0 +1,87 @@
+// A linear layer on the device: its weights, the product that computes it and what is left for the
+// kernel behind it.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "twofour/backend/cuda/device.h"
+#include "twofour/backend/cuda/spmm24.h"
+#include "twofour/base/tensor.h"
+
+namespace twofour::cuda {
+
+struct DeviceLinearSpec {
+  std::string name;  // for errors
+  int64_t n = 0, k = 0;
+  DType weights = DType::kF16;  // of the product: kI8, kF16, kBF16, kF32
+  DType results = DType::kF16;  // float type of what comes after an int8 product
+  // kI8, 2:4: where cuSPARSELt has it, the product applies the scales and the bias, and stores
+  // `results`, rather than int32 sums.
+  bool scale_in_product = false;
+  bool is_2_4 = false;           // so are the weights
+  bool force_dense = false;      // whatever they are
+  bool bias_in_product = false;  // where the library has it; else the bias is left for later
+  bool relu_in_product = false;
+  float input_scale = 1;  // kI8
+};
+
+// Rows of weights, scales (of int8 ones) and bias as they stand in a model.
+struct DeviceLinearSource {
+  TensorView weight;  // I8, or F32 for all float types
+  std::span<const float> scales, bias;
+};
+
+// Of the products on one stream.
+struct LinearScratch {
+  SpmmScratch sparse;
+  DenseScratch dense;
+};
+
+// Immutable and thread-safe.
+class DeviceLinear {
+ public:
+  // Throws Error naming the layer: memory, a library that is not there or fails, a shape that
+  // neither library takes.
+  DeviceLinear(Device& device, const DeviceLinearSpec& spec, const DeviceLinearSource& source,
+               StreamHandle stream);
+
+  const DeviceLinearSpec& spec() const { return spec_; }
+  bool sparse() const { return sparse_.has_value(); }
+  // "spmm24_s8_cusparselt", "matmul_f16_cublaslt"
+  std::string kernel() const;
+  // Why weights that are 2:4 run dense; else empty.
+  const std::string& why_dense() const { return why_dense_; }
+  size_t bytes() const;
+
+  // Of y: kI32 for int8 products but for those that scale, else that of the weights.
+  DType product_type() const { return product_.output; }
+
+  // Enqueues y = x W^T and what else the product does. Where `room` is less than the bucket of
+  // `rows`, rows are copied; see spmm24().
+  void multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
+                LinearScratch& scratch) const;
+
+  // What is left: value = y * input_scale * weight_scales + bias. Null: 1 and 0.
+  bool finished() const { return weight_scales() == nullptr && bias() == nullptr; }
+  float input_scale() const { return scales_.size() > 0 ? spec_.input_scale : 1; }
+  const float* weight_scales() const;
+  const float* bias() const;
+
+ private:
+  bool scale_in_product(const DeviceLinearSource& source, StreamHandle stream);
+  void place_weights(const DeviceLinearSource& source, StreamHandle stream);
+  void place_bias(std::span<const float> bias, StreamHandle stream);
+
+  Device& device_;
+  DeviceLinearSpec spec_;
+  ProductDesc product_;
+  std::optional<CompressedWeight> sparse_;
+  std::string why_dense_;
+  DeviceBuffer dense_, scales_, bias_;  // scales and bias: left for later
+  DeviceBuffer alpha_, product_bias_;   // in the product
+};
+
+}  // namespace twofour::cuda
