@@ -10,6 +10,7 @@
 #include "twofour/backend/cuda/layer_norm.h"
 #include "twofour/backend/cuda/runtime.h"
 #include "twofour/backend/cuda/sequence_kernels.h"
+#include "twofour/backend/cuda/spmm24_mma.h"
 #include "twofour/base/dtype.h"
 #include "twofour/graph/network.h"
 
@@ -39,6 +40,9 @@ class EncoderKernels {
   virtual void normalize(DType type, int64_t rows, const NormalizeArgs& args,
                          StreamHandle stream) = 0;
   virtual void head(DType type, int64_t rows, const HeadArgs& args, StreamHandle stream) = 0;
+  // As spmm24_mma.h and check_spmm24_mma() say: `type` and `output` are kF16, kBF16 or kI8.
+  virtual void spmm24_mma(DType type, DType output, std::optional<ActivationKind> activation,
+                          const Spmm24MmaArgs& args, StreamHandle stream) = 0;
   // As run_epilogue() of epilogue_launch.h.
   virtual void epilogue(DType input, DType output, std::optional<ActivationKind> activation,
                         const EpilogueArgs& args, StreamHandle stream) = 0;

@@ -16,6 +16,8 @@ class NvidiaKernels final : public EncoderKernels {
   void pool(DType type, int64_t sequences, const PoolArgs& args, StreamHandle stream) override;
   void normalize(DType type, int64_t rows, const NormalizeArgs& args, StreamHandle stream) override;
   void head(DType type, int64_t rows, const HeadArgs& args, StreamHandle stream) override;
+  void spmm24_mma(DType type, DType output, std::optional<ActivationKind> activation,
+                  const Spmm24MmaArgs& args, StreamHandle stream) override;
   void epilogue(DType input, DType output, std::optional<ActivationKind> activation,
                 const EpilogueArgs& args, StreamHandle stream) override;
 };

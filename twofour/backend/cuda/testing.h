@@ -276,6 +276,7 @@ class FakeCusparseLt final : public CusparseLt {
   int version_number = 1000;
   size_t workspace = 0;
   int known_algorithms = 8;
+  bool wrong_results = false;  // of products
   Failures<SparseStatus> failures;
   std::vector<PlanRecord> plans_made;          // in order
   std::vector<PlanRecord> plans_destroyed;     // in order
@@ -468,7 +469,12 @@ class FakeCusparseLt final : public CusparseLt {
     }
     // Alpha on the host is read now, on the device when the product runs.
     const float alpha = record.channel_scales ? 1 : *static_cast<const float*>(pointers.alpha);
-    runtime_.enqueue("product", stream, [=] { multiply(record, pointers, alpha); });
+    const bool wrong = wrong_results;
+    runtime_.enqueue("product", stream, [=] {
+      multiply(record, pointers, alpha);
+      const size_t size = dtype_bytes(record.output.type);
+      if (wrong) static_cast<uint8_t*>(pointers.d)[size - 1] ^= 0x40;
+    });
     return SparseStatus::kSuccess;
   }
   SparseStatus search(const Handle&, Plan&, const MatmulPointers&, StreamHandle) override {
