@@ -27,6 +27,7 @@ Command add_export(CLI::App& root, Console& console);
 Command add_eval(CLI::App& root, Console& console);
 Command add_compare(CLI::App& root, Console& console);
 Command add_predict(CLI::App& root, Console& console);
+Command add_plan(CLI::App& root, Console& console);
 Command add_bench(CLI::App& root, Console& console);
 Command add_report(CLI::App& root, Console& console);
 Command add_doctor(CLI::App& root, Console& console);

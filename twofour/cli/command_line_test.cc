@@ -11,9 +11,9 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr const char* kCommands[] = {"inspect", "train",  "prune",   "calibrate",
-                                     "export",  "eval",   "compare", "predict",
-                                     "bench",   "report", "doctor",  "completion"};
+constexpr const char* kCommands[] = {"inspect", "train",   "prune",     "calibrate", "export",
+                                     "eval",    "compare", "predict",   "plan",      "bench",
+                                     "report",  "doctor",  "completion"};
 
 TEST(CommandLine, HelpOfEachSubcommandHasExamples) {
   const Outcome root = run_command({"--help"});

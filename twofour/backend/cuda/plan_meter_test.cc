@@ -1,0 +1,119 @@
+#include "twofour/backend/cuda/plan_meter.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "twofour/backend/cuda/host_kernels.h"
+#include "twofour/backend/cuda/testing.h"
+#include "twofour/backend/cuda/testing_dense.h"
+#include "twofour/base/error.h"
+
+namespace twofour::cuda {
+namespace {
+
+using testing::HasSubstr;
+
+PlanTask task(DType input, DType output, int64_t rows = 32, bool sparse = true) {
+  return {{32, 64, input, output, std::nullopt, nullptr, false}, rows, 1, sparse};
+}
+
+class MeterTest : public testing::Test {
+ protected:
+  DeviceMeter make() { return {runtime_, &sparse_, &dense_, kernels_, 0, options_}; }
+
+  std::string error_of(DeviceMeter& meter, const PlanTask& task, const PlanChoice& choice) {
+    try {
+      meter.measure(task, choice);
+    } catch (const DeviceLost& error) {
+      return std::string("lost: ") + error.what();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  }
+
+  void TearDown() override {
+    EXPECT_EQ(sparse_.violations + dense_.violations + runtime_.violations, "");
+    EXPECT_EQ(sparse_.alive() + dense_.alive() + runtime_.allocations(), 0u);
+  }
+
+  MeterOptions options_{1, 3, 2, 1 << 14, 4};
+  FakeRuntime runtime_;
+  FakeCusparseLt sparse_{runtime_};
+  FakeCublasLt dense_{runtime_};
+  HostKernels kernels_{runtime_};
+};
+
+TEST_F(MeterTest, FactsOfATask) {
+  DeviceMeter meter = make();
+  EXPECT_EQ(meter.environment().gpu, "Fake H100");
+  const TaskFacts facts = meter.facts(task(DType::kI8, DType::kI32));
+  EXPECT_EQ(facts.capability, 90);
+  EXPECT_EQ(facts.sparse_algorithms, sparse_.known_algorithms);
+  EXPECT_EQ(facts.dense_algorithms, dense_.known_algorithms);
+  EXPECT_TRUE(facts.own);
+  EXPECT_FALSE(meter.facts(task(DType::kI8, DType::kI32, 80)).own);
+  const TaskFacts plain = meter.facts(task(DType::kF16, DType::kF16, 32, false));
+  EXPECT_EQ(plain.sparse_algorithms, 0);
+  EXPECT_FALSE(plain.own);
+}
+
+TEST_F(MeterTest, EveryKindOfCandidateIsTimedOnEveryType) {
+  DeviceMeter meter = make();
+  for (const auto& [input, output] : {std::pair{DType::kI8, DType::kI32},
+                                      {DType::kF16, DType::kF16},
+                                      {DType::kBF16, DType::kBF16}}) {
+    for (const PlanChoice& choice :
+         {PlanChoice{PlanUse::kSparse, {3, 2, SplitKMode::kTwoKernels, 0}},
+          PlanChoice{PlanUse::kDense, {}, 2}, PlanChoice{PlanUse::kOwn, {}}}) {
+      // The stand-in's events are 1.5 ms apart, whatever lies between.
+      EXPECT_EQ(meter.measure(task(input, output), choice), 1500.0 / options_.runs)
+          << dtype_name(input) << ' ' << choice.to_string();
+    }
+  }
+  EXPECT_EQ(sparse_.plans_made.back().algorithm.id, 3);
+  EXPECT_EQ(dense_.runs.back().algorithm, 2u);
+  // One run is checked; then a warm-up and three rounds of two.
+  EXPECT_EQ(dense_.runs.size(), 3u * (1 + 1 + 3 * 2));
+}
+
+TEST_F(MeterTest, WrongResultsAreFound) {
+  DeviceMeter meter = make();
+  sparse_.wrong_results = true;
+  EXPECT_THAT(error_of(meter, task(DType::kI8, DType::kI32), {}), HasSubstr("wrong result: row 0"));
+  EXPECT_THAT(error_of(meter, task(DType::kF16, DType::kF16), {}), HasSubstr("wrong result"));
+}
+
+TEST_F(MeterTest, ProductsAlone) {
+  options_.epilogue = false;
+  DeviceMeter meter = make();
+  EXPECT_FALSE(meter.facts(task(DType::kI8, DType::kI32)).own);
+  EXPECT_TRUE(meter.facts(task(DType::kF16, DType::kF16)).own);
+  for (const PlanChoice& choice : {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 1}}) {
+    EXPECT_EQ(error_of(meter, task(DType::kI8, DType::kI32), choice), "no error");
+    EXPECT_EQ(error_of(meter, task(DType::kF16, DType::kF16), choice), "no error");
+  }
+  EXPECT_EQ(error_of(meter, task(DType::kBF16, DType::kBF16), {PlanUse::kOwn, {}}), "no error");
+  sparse_.wrong_results = true;
+  EXPECT_THAT(error_of(meter, task(DType::kI8, DType::kI32), {}), HasSubstr("wrong result"));
+}
+
+TEST_F(MeterTest, ARefusedAlgorithmIsNoChoice) {
+  DeviceMeter meter = make();
+  const PlanChoice unknown{PlanUse::kSparse, {sparse_.known_algorithms, 1, {}, 0}};
+  EXPECT_THAT(error_of(meter, task(DType::kI8, DType::kI32), unknown), HasSubstr("refuses"));
+}
+
+TEST_F(MeterTest, ABrokenDeviceIsTold) {
+  DeviceMeter meter = make();
+  const PlanTask t = task(DType::kI8, DType::kI32);
+  EXPECT_EQ(error_of(meter, t, {}), "no error");
+  sparse_.failures.next("matmul", SparseStatus::kExecutionFailed);
+  EXPECT_THAT(error_of(meter, t, {}), HasSubstr("[cuSPARSELt]"));
+  sparse_.failures.next("matmul", SparseStatus::kExecutionFailed);
+  runtime_.failures.next("synchronize", Status{715});
+  EXPECT_THAT(error_of(meter, t, {}), HasSubstr("lost: [plan]"));
+}
+
+}  // namespace
+}  // namespace twofour::cuda

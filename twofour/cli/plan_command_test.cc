@@ -1,0 +1,69 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "twofour/backend/cuda/diagnosis.h"
+#include "twofour/cli/model_products.h"
+#include "twofour/cli/testing/run_command.h"
+
+namespace twofour::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string text_of(const std::vector<ModelProduct>& products) {
+  std::string text;
+  for (const ModelProduct& p : products) {
+    text += fmt::format("{} x {}{}; ", p.count, p.product.to_string(), p.sparse ? " 2:4" : "");
+  }
+  return text;
+}
+
+// Two layers, hidden 32, intermediate 64: query, key and value are one product.
+TEST(ModelProducts, CountsTheLayersOfEachForm) {
+  const ModelDirectory dense = ModelDirectory::open(model("minilm"));
+  const auto& config = dense.config();
+  const int64_t h = config.hidden_size, i = config.intermediate_size;
+  const auto layers = config.num_hidden_layers;
+  const auto line = [&](int64_t n, int64_t k, const char* type, const char* pattern) {
+    return fmt::format("{0} x {3} [{1}, {2}] -> {3}{4}; ", layers, n, k, type, pattern);
+  };
+  const auto all = [&](const char* type, const char* pattern) {
+    return line(3 * h, h, type, pattern) + line(h, h, type, pattern) + line(i, h, type, pattern) +
+           line(h, i, type, pattern);
+  };
+  EXPECT_EQ(text_of(model_products(dense, DType::kF16, false)), all("F16", ""));
+  EXPECT_EQ(text_of(model_products(dense, DType::kBF16, true)), all("BF16", " 2:4"));
+
+  const auto sparse = scratch("sparse") / "model";
+  ASSERT_EQ(run_command({"-q", "prune", model("minilm"), "--out", sparse.string()}).code, 0);
+  EXPECT_EQ(text_of(model_products(ModelDirectory::open(sparse), DType::kF16, false)),
+            all("F16", " 2:4"));
+}
+
+TEST(PlanCommand, SaysWhatIsMissing) {
+  const auto out = scratch("plan") / "plan.json";
+  const Outcome outcome = run_command({"plan", model("minilm"), "--out", out.string()});
+  const cuda::Diagnosis found = cuda::diagnose();
+  if (found.built && found.problem.empty()) GTEST_SKIP() << "there is a GPU";
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, found.built ? HasSubstr("no NVIDIA driver was found")
+                                       : HasSubstr("built without CUDA. Build the preset cuda"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST(PlanCommand, ChecksItsOptionsFirst) {
+  const auto error = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "plan");
+    arguments.insert(arguments.end(), {"--out", "nowhere.json"});
+    return run_command(arguments).err;
+  };
+  EXPECT_THAT(error({"nowhere"}), HasSubstr("nowhere"));
+  EXPECT_THAT(error({"--shapes", "64by64"}), HasSubstr("'64by64' is no shape"));
+  EXPECT_THAT(error({model("minilm"), "--precision", "int8"}), HasSubstr("int8 is for --shapes"));
+  EXPECT_THAT(error({"--shapes", "64x64", "--buckets", "16,24"}), HasSubstr("24 follows 16"));
+  EXPECT_EQ(run_command({"plan", "--out", "x.json"}).code, 2);
+  EXPECT_EQ(run_command({"plan", model("minilm")}).code, 2);
+}
+
+}  // namespace
+}  // namespace twofour::cli
