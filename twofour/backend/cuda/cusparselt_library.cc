@@ -198,7 +198,8 @@ class NvidiaCusparseLt final : public CusparseLt {
   SparseStatus set_algorithm(const Handle& handle, AlgSelection& selection,
                              const Algorithm& algorithm) override {
     SparseStatus status = set(handle, selection, CUSPARSELT_MATMUL_ALG_CONFIG_ID, algorithm.id);
-    if (status == SparseStatus::kSuccess)
+    // 1 is what a new selection has; kernels that cannot split may refuse to be told.
+    if (status == SparseStatus::kSuccess && algorithm.split_k != 1)
       status = set(handle, selection, CUSPARSELT_MATMUL_SPLIT_K, algorithm.split_k);
     if (status == SparseStatus::kSuccess && algorithm.mode != SplitKMode::kDefault) {
       status = set(handle, selection, CUSPARSELT_MATMUL_SPLIT_K_MODE,
