@@ -80,7 +80,7 @@ struct Spmm24MmaBody {
     PerLane<MmaSpD<Sum>> sums[kTiles];
   };
 
-  TWOFOUR_HOST_DEVICE int64_t blocks() const { return (args.k + 63) / 64; }
+  TWOFOUR_DEVICE int64_t blocks() const { return (args.k + 63) / 64; }
 
   template <class Warp>
   TWOFOUR_DEVICE void multiply(const Warp& warp, int64_t tile, int w, State<Warp>& state) const {
@@ -113,7 +113,7 @@ struct Spmm24MmaBody {
     });
   }
 
-  TWOFOUR_HOST_DEVICE static MmaSpA load_16(const std::byte* from) {
+  TWOFOUR_DEVICE static MmaSpA load_16(const std::byte* from) {
     struct alignas(16) Vector {
       MmaSpA registers;
     };
@@ -146,7 +146,7 @@ struct Spmm24MmaBody {
   }
 
   // 16 bytes of a row of x, zeros behind the last row and behind its end.
-  TWOFOUR_HOST_DEVICE void load_input(int64_t row, int64_t byte, MmaSpB& out) const {
+  TWOFOUR_DEVICE void load_input(int64_t row, int64_t byte, MmaSpB& out) const {
     out = MmaSpB{};
     if (row >= args.m || byte >= args.k * Type::kBytes) return;
     const MmaSpA loaded =
@@ -213,7 +213,7 @@ struct Spmm24MmaBody {
     }
   }
 
-  TWOFOUR_HOST_DEVICE float finished(Sum sum, int64_t column) const {
+  TWOFOUR_DEVICE float finished(Sum sum, int64_t column) const {
     const float scale = args.weight_scales == nullptr ? 1.0f : args.weight_scales[column];
     const float bias = args.bias == nullptr ? 0.0f : args.bias[column];
     const float value = multiply_then_add(static_cast<float>(sum), args.input_scale * scale, bias);
@@ -232,7 +232,7 @@ struct Spmm24MmaBody {
   }
 
   template <class Out>
-  TWOFOUR_HOST_DEVICE void store_four(const float* values, Out* y) const {
+  TWOFOUR_DEVICE void store_four(const float* values, Out* y) const {
     EpiloguePack<Out> pack;
     TWOFOUR_UNROLL
     for (int j = 0; j < 4; ++j) store(values[j], args.output_scale, pack.values[j]);
