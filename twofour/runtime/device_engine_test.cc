@@ -14,9 +14,7 @@
 namespace twofour {
 namespace {
 
-using testing::AnyOf;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 ModelDirectory golden_model(const std::string& layout) {
   return ModelDirectory::open(golden_path(layout) / "model");
@@ -82,34 +80,36 @@ TEST_P(DeviceModels, HiddenStatesAreTheCpuEngines) {
                run(cpu, tokens.batch()), tolerance(precision_));
 }
 
-// How far int8 values may be from the CPU engine's, where the stream is rounded: scales are coarse
-// and not calibrated. With an f32 stream only sums run in another order.
+// How far int8 values may be from the CPU engine's. With an f32 stream only sums run in another
+// order. Where the stream is rounded, a value that falls to the next step moves many in the layers
+// behind it, the more so with scales that were not calibrated.
 struct Apart {
   int most;      // steps of quantization
   double share;  // of values that differ at all
   double output;
 };
-Apart apart(const std::string& precision) {
-  if (precision == "f32") return {1, 0.001, 2e-3};
-  return precision == "fp16" ? Apart{8, 0.05, 0.1} : Apart{16, 0.3, 0.2};
+struct AllowedApart {
+  Apart first, all;  // at the embeddings' output; anywhere
+};
+AllowedApart allowed_apart(const std::string& precision) {
+  if (precision == "f32") return {{0, 0, 0}, {1, 0.001, 2e-3}};
+  if (precision == "fp16") return {{1, 0.03, 0}, {16, 0.25, 0.1}};
+  return {{1, 0.2, 0}, {16, 0.35, 0.2}};
 }
 
-void expect_near(const Taps& found, const Taps& want, const Apart& apart) {
+void expect_near(const std::vector<int8_t>& found, const std::vector<int8_t>& want,
+                 const Apart& apart) {
   ASSERT_EQ(found.size(), want.size());
-  size_t count = 0, different = 0;
-  for (const auto& [point, values] : want) {
-    ASSERT_EQ(found.at(point).size(), values.size()) << point;
-    for (size_t i = 0; i < values.size(); ++i) {
-      const int difference = std::abs(found.at(point)[i] - values[i]);
-      ASSERT_LE(difference, apart.most) << point << " at " << i;
-      different += difference != 0;
-    }
-    count += values.size();
+  size_t different = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    ASSERT_LE(std::abs(found[i] - want[i]), apart.most) << i;
+    different += found[i] != want[i];
   }
-  EXPECT_LE(static_cast<double>(different), apart.share * static_cast<double>(count));
+  EXPECT_LE(static_cast<double>(different), apart.share * static_cast<double>(want.size()));
 }
 
 TEST_P(DeviceModels, Int8IsTheCpuEngines) {
+  const AllowedApart allowed = allowed_apart(precision_);
   for (int share_rows : {0, 1}) {
     const ModelDirectory model = int8_model(layout_, share_rows);
     const auto cpu = Engine::load(model);
@@ -117,8 +117,16 @@ TEST_P(DeviceModels, Int8IsTheCpuEngines) {
     Taps want_taps, taps;
     const auto want = run(cpu, tokens.batch(), 1, &want_taps);
     const auto engine = stand_in_.load(model, {.precision = precision_});
-    expect_close(run(engine, tokens.batch(), 1, &taps), want, apart(precision_).output);
-    expect_near(taps, want_taps, apart(precision_));
+    expect_close(run(engine, tokens.batch(), 1, &taps), want, allowed.all.output);
+    ASSERT_EQ(taps.size(), want_taps.size());
+    const std::string first = cpu->network().quant_points.front().name;
+    expect_near(taps[first], want_taps[first], allowed.first);
+    std::vector<int8_t> all, want_all;
+    for (const auto& [point, values] : want_taps) {
+      want_all.insert(want_all.end(), values.begin(), values.end());
+      all.insert(all.end(), taps[point].begin(), taps[point].end());
+    }
+    expect_near(all, want_all, allowed.all);
   }
 }
 
