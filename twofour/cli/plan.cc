@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/backend/cuda/buckets.h"
+#include "twofour/backend/cuda/device.h"
 #include "twofour/backend/cuda/encoder_kernels.h"
 #include "twofour/backend/cuda/open_device.h"
 #include "twofour/backend/cuda/plan_file.h"
@@ -35,7 +36,7 @@ Examples:
 
 struct Options {
   fs::path model, out;
-  int device = 0;
+  std::string device = "cuda:0";
   int64_t max_rows = 1024;
   std::vector<int64_t> buckets;
   std::vector<std::string> shapes;  // "3072x768": n and k, in place of a model
@@ -118,16 +119,18 @@ void print_plans(const std::vector<cuda::PlanTask>& tasks, const cuda::PlanConte
 // Runs in the measuring process: the first to touch the device.
 std::unique_ptr<cuda::PlanMeter> make_meter(const cuda::FoundLibraries& libraries,
                                             const Options& options) {
-  cuda::require_device(cuda::runtime(), options.device);
+  const int device = cuda::device_ordinal(options.device);
+  cuda::require_device(cuda::runtime(), device);
   cuda::MeterOptions meter;
   meter.epilogue = !options.products_alone;
   return std::make_unique<cuda::DeviceMeter>(cuda::runtime(), libraries.sparse.get(),
-                                             libraries.dense.get(), cuda::encoder_kernels(),
-                                             options.device, meter);
+                                             libraries.dense.get(), cuda::encoder_kernels(), device,
+                                             meter);
 }
 
 int run_plan(const Options& options, Console& console) {
   const std::vector<cuda::PlanTask> tasks = tasks_of(options);
+  cuda::device_ordinal(options.device);  // throws where it is none
   const cuda::FoundLibraries libraries = cuda::find_libraries();
   for (const std::string& missing : {libraries.sparse_missing, libraries.dense_missing}) {
     if (!missing.empty()) console.log(LogLevel::kWarning, missing);
@@ -172,7 +175,7 @@ Command add_plan(CLI::App& root, Console& console) {
   app->add_option("--out", options->out, "Plan file to write, or to go on with")
       ->required()
       ->type_name("FILE");
-  app->add_option("--device", options->device, "Number of the GPU")->capture_default_str();
+  app->add_option("--device", options->device, "cuda:0, cuda:1, ...")->capture_default_str();
   app->add_option("--max-rows", options->max_rows, "Most tokens in a batch: buckets are every 16")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));

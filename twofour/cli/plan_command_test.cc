@@ -61,6 +61,8 @@ TEST(PlanCommand, ChecksItsOptionsFirst) {
   EXPECT_THAT(error({"--shapes", "64by64"}), HasSubstr("'64by64' is no shape"));
   EXPECT_THAT(error({model("minilm"), "--precision", "int8"}), HasSubstr("int8 is for --shapes"));
   EXPECT_THAT(error({"--shapes", "64x64", "--buckets", "16,24"}), HasSubstr("24 follows 16"));
+  EXPECT_THAT(error({"--shapes", "64x64", "--device", "gpu"}),
+              HasSubstr("no device is named 'gpu'"));
   EXPECT_EQ(run_command({"plan", "--out", "x.json"}).code, 2);
   EXPECT_EQ(run_command({"plan", model("minilm")}).code, 2);
 }
