@@ -64,6 +64,14 @@ class Bm25:
         return {name: round(score, 3) for name, score in scores.items()}
 
 
+def ndcg(labels, k=10):
+    """Of labels as they are ranked; gain 2^label - 1, 0 without a positive label."""
+    def dcg(ranked):
+        return sum((2**label - 1) / math.log2(rank + 2) for rank, label in enumerate(ranked[:k]))
+    ideal = dcg(sorted(labels, reverse=True))
+    return dcg(labels) / ideal if ideal else 0.0
+
+
 # --- Files ---
 
 def jsonl(rows):

@@ -80,6 +80,29 @@ class WordNetSenses(unittest.TestCase):
             self.assertLess(len(used("train") & used(part)), 20)  # other senses with the same words
 
 
+class AptSearch(unittest.TestCase):
+    def test_hard_half_is_the_half_that_bm25_ranks_worst(self):
+        labels, ranked = judged("apt-search", "test"), collections.defaultdict(list)
+        for line in content(DATA / "apt-search/bm25.test.run.zst").decode().splitlines():
+            query, _, document, *_ = line.split()
+            ranked[query].append(labels[query][document])
+        ndcg = {query: taskdata.ndcg(found) for query, found in ranked.items()}
+        hard = set(judged("apt-search", "test-hard"))
+        self.assertEqual(len(hard), 240)
+        self.assertLessEqual(max(ndcg[q] for q in hard), min(ndcg[q] for q in ndcg if q not in hard))
+
+    def test_labels_follow_from_tags(self):
+        tags = {}
+        for kind in ("documents", "queries"):
+            for line in content(DATA / f"apt-search/tags/{kind}.tsv.zst").decode().splitlines():
+                i, held = line.split("\t")
+                tags[i] = set(held.split())
+        for part in ("train", "dev", "test"):
+            for query, labels in judged("apt-search", part).items():
+                for document, label in labels.items():
+                    self.assertEqual(label, len(tags[query] & tags[document]))
+
+
 class IcecatSearch(unittest.TestCase):
     def test_every_query_is_tested_once_by_models_that_never_saw_it(self):
         tested = collections.Counter()

@@ -177,6 +177,65 @@ TEST(Eval, EmbeddingModelsAreRankedByTheirProduct) {
   EXPECT_THAT(outcome.out, Not(HasSubstr("accuracy")));
 }
 
+TEST(Eval, ATunedThresholdDecides) {
+  const auto folder = scratch("eval-tune");
+  const Outcome tuned =
+      run_command({"eval", model("minilm"), data(), "--json", "--tune-threshold", "accuracy"});
+  ASSERT_EQ(tuned.code, 0) << tuned.err;
+  const json best = json::parse(tuned.out);
+  const std::string threshold = best["score_threshold"].dump();
+  const Outcome given =
+      run_command({"eval", model("minilm"), data(), "--json", "--score-threshold", threshold});
+  EXPECT_EQ(json::parse(given.out)["metrics"], best["metrics"]);
+  const Outcome none =
+      run_command({"eval", model("minilm"), data(), "--json", "--score-threshold", "9"});
+  EXPECT_GE(best["metrics"]["accuracy"], json::parse(none.out)["metrics"]["accuracy"]);
+  const Outcome classes =
+      run_command({"eval", model("cross-encoder"), data(), "--tune-threshold", "f1"});
+  EXPECT_EQ(classes.code, 1);
+  EXPECT_THAT(classes.err, HasSubstr("has classes"));
+  EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--tune-threshold", "pnr"}).code, 2);
+}
+
+TEST(Eval, RunsOverACollectionNeedNotHoldAllJudgedPairs) {
+  const auto folder = scratch("eval-collection");
+  spill(folder / "data.tsv", "query\tdocument\tlabel\nq\td1\t2\nq\td2\t2\nr\td1\t2\n");
+  spill(folder / "run", "q1 Q0 unjudged 1 9 t\nq1 Q0 d1 2 8 t\nelsewhere Q0 d1 1 1 t\n");
+  const std::vector<std::string> command = {"eval", "--trec-run", folder / "run",
+                                            folder / "data.tsv", "--json"};
+  EXPECT_EQ(run_command(command).code, 1);
+  auto collection = command;
+  collection.emplace_back("--collection");
+  const Outcome outcome = run_command(collection);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["recall@345"], 1 / 3.0);
+  EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["f1@345"], 2 / 5.0);
+  EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--collection"}).code, 2);
+}
+
+TEST(Eval, PoolsFoldsOfDifferentQueries) {
+  const auto folder = scratch("eval-pool");
+  const auto fold = [&](const std::string& name, const std::string& query) {
+    spill(folder / (name + ".tsv"), "query\tdocument\tlabel\tquery_id\n" + query + "\tgood\t2\t" +
+                                        query + "\n" + query + "\tbad\t0\t" + query + "\n");
+    const Outcome outcome = run_command({"eval", model("cross-encoder"), folder / (name + ".tsv"),
+                                         "--scores", folder / (name + ".jsonl.zst")});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return (folder / (name + ".jsonl.zst")).string();
+  };
+  const std::string a = fold("a", "one"), b = fold("b", "two");
+  const Outcome pooled =
+      run_command({"eval", "--pool", a, b, "--json", "--scores", folder / "all.jsonl.zst"});
+  ASSERT_EQ(pooled.code, 0) << pooled.err;
+  EXPECT_EQ(json::parse(pooled.out)["queries"], 2);
+  EXPECT_EQ(json::parse(pooled.out)["pairs"], 4);
+  EXPECT_EQ(run_command({"eval", "--pool", folder / "all.jsonl.zst", "--json"}).code, 0);
+  const Outcome twice = run_command({"eval", "--pool", a, b, a});
+  EXPECT_EQ(twice.code, 1);
+  EXPECT_THAT(twice.err, HasSubstr("a.jsonl.zst] query 'one' stands in an earlier file too"));
+  EXPECT_EQ(run_command({"eval", "--pool", a, b, "--trec-run", "r"}).code, 2);
+}
+
 TEST(Eval, RefusesWrongInput) {
   EXPECT_EQ(run_command({"eval", model("minilm")}).code, 2);
   EXPECT_EQ(run_command({"eval", "--trec-run", "r", "model", "data"}).code, 2);
