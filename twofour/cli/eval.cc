@@ -11,6 +11,7 @@
 #include "twofour/cli/engine_options.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/pair_scoring.h"
+#include "twofour/cli/performance_metrics.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/table.h"
 #include "twofour/io/file.h"
@@ -33,13 +34,15 @@ Examples:
   twofour eval --trec-run bm25.trec test.tsv --scores bm25.jsonl.zst
   twofour eval --trec-run search.trec all-relevant.tsv --collection --recall-k 100   # of a whole collection
   twofour eval embedder dev.tsv --tune-threshold f1        # then: eval embedder test.tsv --score-threshold T
+  twofour eval predictor performance.tsv --performance --costly reranked.jsonl.zst   # query performance prediction
   twofour eval --pool fold1.jsonl.zst fold2.jsonl.zst --scores all.jsonl.zst         # folds as one)";
 
 struct Options {
   std::vector<std::filesystem::path> inputs;  // MODEL DATA, or DATA with --trec-run
   std::filesystem::path trec_run, scores, run, out;
   std::vector<std::filesystem::path> pool;  // in place of inputs
-  bool collection = false;
+  CostlyDelivery delivery;
+  bool collection = false, performance = false;
   std::string tune;  // a criterion, or empty
   int threads = 0;
   int64_t max_length = 0;
@@ -128,6 +131,9 @@ Evaluation evaluate(const Options& options, Console& console) {
   if (!options.tune.empty()) tune_threshold(options.tune, evaluation);
   evaluation.queries = query_stats(evaluation.pairs, evaluation.data.query_ids, evaluation.metric);
   evaluation.metrics = aggregate(evaluation.queries, evaluation.metric);
+  if (options.performance) {
+    evaluation.metrics = performance_metrics(evaluation.pairs, evaluation.data, options.delivery);
+  }
   return evaluation;
 }
 
@@ -224,6 +230,20 @@ Command add_eval(CLI::App& root, Console& console) {
                 "The run ranks a whole collection: what it does not hold was not found, what DATA "
                 "does not judge has label 0")
       ->needs(trec_run);
+  auto* performance = app->add_flag(
+      "--performance", options->performance,
+      "DATA has one row for each query, whose label is how well the query does: metrics say how "
+      "well scores predict that");
+  auto* costly =
+      app->add_option("--costly", options->delivery.scores,
+                      "Scores of a costly delivery: how well queries do if a share of them, those "
+                      "with the lowest predictions, gets it and the others do as their labels say")
+          ->type_name("FILE")
+          ->needs(performance);
+  app->add_option("--share", options->delivery.share, "Queries that get the costly delivery")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0))
+      ->needs(costly);
   auto* run = app->add_option("--run", options->run, "Write a TREC run (.zst is compressed)")
                   ->type_name("FILE");
   auto* tune = app->add_option("--tune-threshold", options->tune,
@@ -235,10 +255,12 @@ Command add_eval(CLI::App& root, Console& console) {
       ->type_name("FILE")
       ->excludes(trec_run)
       ->excludes(run)
-      ->excludes(tune);
-  app->add_option("--scores", options->scores,
-                  "Write per-query scores for compare (.jsonl, .jsonl.zst)")
-      ->type_name("FILE");
+      ->excludes(tune)
+      ->excludes(performance);
+  auto* scores = app->add_option("--scores", options->scores,
+                                 "Write per-query scores for compare (.jsonl, .jsonl.zst)")
+                     ->type_name("FILE");
+  performance->excludes(scores)->excludes(tune);
   app->add_option("--out", options->out,
                   "Write the result as JSON, e.g. RUN/eval.json for the report")
       ->type_name("FILE");

@@ -8,6 +8,7 @@
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/graph/network.h"
 #include "twofour/io/safetensors.h"
+#include "twofour/metrics/scores_file.h"
 #include "twofour/sparse/sparse24.h"
 
 namespace twofour::cli {
@@ -211,6 +212,39 @@ TEST(Eval, RunsOverACollectionNeedNotHoldAllJudgedPairs) {
   EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["recall@345"], 1 / 3.0);
   EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["f1@345"], 2 / 5.0);
   EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--collection"}).code, 2);
+}
+
+TEST(Eval, PredictedPerformanceIsComparedWithTheActual) {
+  const auto folder = scratch("eval-performance");
+  const std::string header = "query\tdocument\tlabel\n";
+  spill(folder / "data.tsv", header + "q\td1\t0.2\nr\td2\t0.9\ns\td3\t0.4\nt\td4\t0.8\n");
+  spill(folder / "run", "q1 Q0 d1 1 0.1 t\nq2 Q0 d2 1 0.4 t\nq3 Q0 d3 1 0.2 t\nq4 Q0 d4 1 0.3 t\n");
+  QueryScores costly{"costly"};
+  for (const auto& [id, ndcg] : {std::pair{"q1", .7}, {"q2", .9}, {"q3", .5}, {"q4", .7}})
+    costly.queries.push_back({.query_id = id, .ndcg = ndcg, .ndcg_defined = true});
+  write_scores_file(folder / "costly.jsonl", costly);
+  std::vector<std::string> command = {"eval",   "--trec-run",   folder / "run", folder / "data.tsv",
+                                      "--json", "--performance"};
+  const json alone = json::parse(run_command(command).out)["metrics"];
+  EXPECT_NEAR(alone["spearman"].get<double>(), 1, 1e-12);
+  EXPECT_EQ(alone["smare"], 0);
+  EXPECT_NEAR(alone["ordered_ndcg"].get<double>(), 1, 1e-12);
+  EXPECT_FALSE(alone.contains("pnr") || alone.contains("delivery"));
+  command.insert(command.end(), {"--costly", folder / "costly.jsonl"});
+  const Outcome outcome = run_command(command);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json metrics = json::parse(outcome.out)["metrics"];
+  EXPECT_NEAR(metrics["delivery"].get<double>(), (.7 + .9 + .5 + .8) / 4, 1e-6);
+  EXPECT_NEAR(metrics["delivery_fixed"].get<double>(), (.2 + .9 + .4 + .8 + .7 + .9 + .5 + .7) / 8,
+              1e-6);
+  costly.queries.pop_back();
+  write_scores_file(folder / "costly.jsonl", costly);
+  EXPECT_THAT(run_command(command).err, HasSubstr("has no ndcg of query 'q4'"));
+  spill(folder / "data.tsv", header + "q\td1\t0.2\nq\td2\t0.9\n");
+  spill(folder / "run", "q1 Q0 d1 1 0.1 t\nq1 Q0 d2 2 0.05 t\n");
+  EXPECT_THAT(run_command(command).err, HasSubstr("query 'q1' has more than one row"));
+  command.insert(command.end(), {"--tune-threshold", "f1"});
+  EXPECT_EQ(run_command(command).code, 2);
 }
 
 TEST(Eval, PoolsFoldsOfDifferentQueries) {
