@@ -115,7 +115,7 @@ function rankingList(name, ndcg, documents, other) {
   const ids = other.map((document) => document.id);
   const rows = documents.map((document, rank) => {
     const place = ids.indexOf(document.id);
-    const moved = place < 0 ? "new" : place === rank ? "" : place > rank ? `▲ ${place - rank}` : `▼ ${rank - place}`;
+    const moved = place < 0 ? "only here" : place === rank ? "" : place > rank ? `▲ ${place - rank}` : `▼ ${rank - place}`;
     const judged = document.label != null;
     return el("li", {}, el("span", { class: `label label${judged ? Math.min(3, Math.max(0, Math.round(document.label))) : "none"}` },
       judged ? String(document.label) : "?"), el("span", { class: "text" }, document.text || document.id),
