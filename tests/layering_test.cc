@@ -143,6 +143,21 @@ Folders public_headers() {
   return headers;
 }
 
+// Applications are written as a user's would be.
+TEST(PublicHeaders, AreAllThatApplicationsInclude) {
+  static const std::regex own(R"re(#include "twofour/([^"]+)")re");
+  const Folders open = public_headers();
+  int found = 0;
+  for (const auto& entry :
+       fs::recursive_directory_iterator(fs::path(TWOFOUR_SOURCE_DIR) / "apps")) {
+    if (!is_source(entry.path())) continue;
+    const std::string text = text_of(entry.path());
+    for (std::sregex_iterator it(text.begin(), text.end(), own), end; it != end; ++it, ++found)
+      EXPECT_TRUE(open.count((*it)[1])) << entry.path() << " includes " << (*it)[1];
+  }
+  EXPECT_GT(found, 0);
+}
+
 // Users compile them without third-party headers at hand.
 TEST(PublicHeaders, IncludeNoThirdParty) {
   static const std::regex third(

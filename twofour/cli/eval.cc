@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -9,6 +11,7 @@
 #include "twofour/cli/engine_options.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/pair_scoring.h"
+#include "twofour/cli/performance_metrics.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/table.h"
 #include "twofour/io/file.h"
@@ -28,11 +31,19 @@ ndcg: gain 2^label - 1. f1, recall: labels from --relevant on, among the first -
 Examples:
   twofour eval runs/sparse/model test.tsv
   twofour eval runs/sparse/model test.tsv --scores sparse.jsonl.zst --run sparse.trec.zst --out runs/sparse/eval.json
-  twofour eval --trec-run bm25.trec test.tsv --scores bm25.jsonl.zst)";
+  twofour eval --trec-run bm25.trec test.tsv --scores bm25.jsonl.zst
+  twofour eval --trec-run search.trec all-relevant.tsv --collection --recall-k 100   # of a whole collection
+  twofour eval embedder dev.tsv --tune-threshold f1        # then: eval embedder test.tsv --score-threshold T
+  twofour eval predictor performance.tsv --performance --costly reranked.jsonl.zst   # query performance prediction
+  twofour eval --pool fold1.jsonl.zst fold2.jsonl.zst --scores all.jsonl.zst         # folds as one)";
 
 struct Options {
   std::vector<std::filesystem::path> inputs;  // MODEL DATA, or DATA with --trec-run
   std::filesystem::path trec_run, scores, run, out;
+  std::vector<std::filesystem::path> pool;  // in place of inputs
+  CostlyDelivery delivery;
+  bool collection = false, performance = false;
+  std::string tune;  // a criterion, or empty
   int threads = 0;
   int64_t max_length = 0;
   EngineOptions engine;
@@ -41,7 +52,8 @@ struct Options {
 };
 
 struct Evaluation {
-  std::string system;
+  std::string system, origin;
+  MetricOptions metric;
   Dataset data;
   std::vector<ScoredPair> pairs;
   std::vector<QueryStats> queries;
@@ -74,27 +86,71 @@ void score_with_model(const Options& options, Evaluation& evaluation, Console& c
   evaluation.speed.update(engine_options_json(*engine));
 }
 
-Evaluation evaluate(const Options& options, Console& console) {
+void score_with_run(const Options& options, Evaluation& evaluation) {
+  evaluation.system = options.trec_run.string();
+  evaluation.data = read_dataset(options.inputs.back());
+  const TrecRun run = read_trec_run(options.trec_run);
+  evaluation.pairs = options.collection ? pairs_of_collection_run(run, evaluation.data)
+                                        : pairs_of_run(run, evaluation.data);
+}
+
+void tune_threshold(const std::string& criterion, Evaluation& evaluation) {
+  const bool has_classes = std::ranges::any_of(
+      evaluation.pairs, [](const ScoredPair& pair) { return pair.predicted >= 0; });
+  if (has_classes) {
+    throw Error(evaluation.system, "has classes: they decide, not a threshold",
+                "Leave --tune-threshold out");
+  }
+  evaluation.metric.score_threshold =
+      best_threshold(evaluation.pairs, criterion == "f1" ? Criterion::kF1 : Criterion::kAccuracy,
+                     evaluation.metric);
+}
+
+Evaluation pooled(const Options& options) {
+  QueryScores scores = pool_scores_files(options.pool);
   Evaluation evaluation;
+  evaluation.system = scores.system;
+  evaluation.origin = fmt::format("{} score files", options.pool.size());
+  evaluation.metric = scores.options;
+  evaluation.queries = std::move(scores.queries);
+  evaluation.metrics = aggregate(evaluation.queries, evaluation.metric);
+  return evaluation;
+}
+
+Evaluation evaluate(const Options& options, Console& console) {
+  if (!options.pool.empty()) return pooled(options);
+  Evaluation evaluation;
+  evaluation.origin = options.inputs.back().string();
+  evaluation.metric = options.metric;
   if (options.trec_run.empty()) {
     evaluation.system = options.inputs.front().string();
     score_with_model(options, evaluation, console);
   } else {
-    evaluation.system = options.trec_run.string();
-    evaluation.data = read_dataset(options.inputs.back());
-    evaluation.pairs = pairs_of_run(read_trec_run(options.trec_run), evaluation.data);
+    score_with_run(options, evaluation);
   }
-  evaluation.queries = query_stats(evaluation.pairs, evaluation.data.query_ids, options.metric);
-  evaluation.metrics = aggregate(evaluation.queries, options.metric);
+  if (!options.tune.empty()) tune_threshold(options.tune, evaluation);
+  evaluation.queries = query_stats(evaluation.pairs, evaluation.data.query_ids, evaluation.metric);
+  evaluation.metrics = aggregate(evaluation.queries, evaluation.metric);
+  if (options.performance) {
+    evaluation.metrics = performance_metrics(evaluation.pairs, evaluation.data, options.delivery);
+  }
   return evaluation;
 }
 
-Json to_json(const Options& options, const Evaluation& evaluation) {
+int64_t num_pairs(const Evaluation& evaluation) {
+  int64_t pairs = 0;
+  for (const QueryStats& query : evaluation.queries) pairs += query.pairs;
+  return pairs;
+}
+
+Json to_json(const Evaluation& evaluation) {
   Json json = {{"system", evaluation.system},
-               {"data", options.inputs.back().string()},
+               {"data", evaluation.origin},
                {"queries", evaluation.queries.size()},
-               {"pairs", evaluation.pairs.size()},
+               {"pairs", num_pairs(evaluation)},
                {"metrics", evaluation.metrics}};
+  if (std::isfinite(evaluation.metric.score_threshold))
+    json["score_threshold"] = evaluation.metric.score_threshold;
   json.update(evaluation.speed);
   return json;
 }
@@ -117,8 +173,9 @@ void print_table(const Evaluation& evaluation, std::ostream& out) {
     table.add_row({name, count ? fmt::format("{:.0f}", value) : fmt::format("{:.4f}", value)});
   }
   table.print(out);
-  out << fmt::format("\n{} pairs of {} queries", evaluation.pairs.size(),
-                     evaluation.queries.size());
+  out << fmt::format("\n{} pairs of {} queries", num_pairs(evaluation), evaluation.queries.size());
+  if (std::isfinite(evaluation.metric.score_threshold))
+    out << fmt::format(", score threshold {}", evaluation.metric.score_threshold);
   if (!evaluation.speed.empty()) {
     const double seconds = evaluation.speed["seconds"];
     out << fmt::format(" in {:.1f} s: {:.1f} pairs/s, {} threads", seconds,
@@ -131,10 +188,10 @@ void print_table(const Evaluation& evaluation, std::ostream& out) {
 int run_eval(const Options& options, Console& console) {
   const Evaluation evaluation = evaluate(options, console);
   if (!options.scores.empty()) {
-    write_scores_file(options.scores, {evaluation.system, options.metric, evaluation.queries});
+    write_scores_file(options.scores, {evaluation.system, evaluation.metric, evaluation.queries});
   }
   if (!options.run.empty()) write_run(options.run, evaluation);
-  const Json json = to_json(options, evaluation);
+  const Json json = to_json(evaluation);
   if (!options.out.empty()) write_file_atomically(options.out, json.dump(2) + "\n");
   if (options.json)
     console.out() << json.dump(2) << '\n';
@@ -143,12 +200,16 @@ int run_eval(const Options& options, Console& console) {
   return kOk;
 }
 
-// MODEL DATA, but DATA alone beside --trec-run: CLI11 cannot say that of positionals.
+// MODEL DATA, DATA alone beside --trec-run, nothing beside --pool: CLI11 cannot say that of
+// positionals.
 void check_inputs(const Options& options) {
-  const size_t expected = options.trec_run.empty() ? 2 : 1;
-  if (options.inputs.size() == expected) return;
-  throw CLI::ValidationError(expected == 2 ? "eval takes MODEL and DATA"
-                                           : "eval --trec-run takes DATA alone");
+  const size_t given = options.inputs.size();
+  if (!options.pool.empty() && given > 0)
+    throw CLI::ValidationError("eval --pool takes score files alone");
+  if (options.pool.empty() && options.trec_run.empty() && given != 2)
+    throw CLI::ValidationError("eval takes MODEL and DATA");
+  if (!options.trec_run.empty() && given != 1)
+    throw CLI::ValidationError("eval --trec-run takes DATA alone");
 }
 
 }  // namespace
@@ -159,17 +220,47 @@ Command add_eval(CLI::App& root, Console& console) {
       "eval", "Ranking and classification metrics of a model on labelled pairs");
   app->footer(kExamples);
   app->add_option("inputs", options->inputs, "MODEL and DATA; DATA alone with --trec-run")
-      ->required()
       ->expected(1, 2)
       ->type_name("MODEL DATA");
   add_engine_options(*app, options->engine);
-  app->add_option("--trec-run", options->trec_run, "Evaluate this TREC run instead of a model")
-      ->type_name("FILE");
-  app->add_option("--scores", options->scores,
-                  "Write per-query scores for compare (.jsonl, .jsonl.zst)")
-      ->type_name("FILE");
-  app->add_option("--run", options->run, "Write a TREC run (.zst is compressed)")
-      ->type_name("FILE");
+  auto* trec_run =
+      app->add_option("--trec-run", options->trec_run, "Evaluate this TREC run instead of a model")
+          ->type_name("FILE");
+  app->add_flag("--collection", options->collection,
+                "The run ranks a whole collection: what it does not hold was not found, what DATA "
+                "does not judge has label 0")
+      ->needs(trec_run);
+  auto* performance = app->add_flag(
+      "--performance", options->performance,
+      "DATA has one row for each query, whose label is how well the query does: metrics say how "
+      "well scores predict that");
+  auto* costly =
+      app->add_option("--costly", options->delivery.scores,
+                      "Scores of a costly delivery: how well queries do if a share of them, those "
+                      "with the lowest predictions, gets it and the others do as their labels say")
+          ->type_name("FILE")
+          ->needs(performance);
+  app->add_option("--share", options->delivery.share, "Queries that get the costly delivery")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0))
+      ->needs(costly);
+  auto* run = app->add_option("--run", options->run, "Write a TREC run (.zst is compressed)")
+                  ->type_name("FILE");
+  auto* tune = app->add_option("--tune-threshold", options->tune,
+                               "Models without classes: choose the score threshold with the best "
+                               "value on this data: accuracy or f1")
+                   ->check(CLI::IsMember({"accuracy", "f1"}));
+  app->add_option("--pool", options->pool,
+                  "Score files over different queries, as one: the folds of a cross-validation")
+      ->type_name("FILE")
+      ->excludes(trec_run)
+      ->excludes(run)
+      ->excludes(tune)
+      ->excludes(performance);
+  auto* scores = app->add_option("--scores", options->scores,
+                                 "Write per-query scores for compare (.jsonl, .jsonl.zst)")
+                     ->type_name("FILE");
+  performance->excludes(scores)->excludes(tune);
   app->add_option("--out", options->out,
                   "Write the result as JSON, e.g. RUN/eval.json for the report")
       ->type_name("FILE");
@@ -186,7 +277,8 @@ Command add_eval(CLI::App& root, Console& console) {
   app->add_option("--relevant", options->metric.relevant_label, "Labels from here on are relevant")
       ->capture_default_str();
   app->add_option("--score-threshold", options->metric.score_threshold,
-                  "Models without classes: scores from here on count as retrieved [any]");
+                  "Models without classes: scores from here on count as relevant [any]")
+      ->excludes(tune);
   app->add_flag("--json", options->json, "For machines");
   app->callback([options] { check_inputs(*options); });
   return {app, [options, &console] { return run_eval(*options, console); }};

@@ -8,6 +8,7 @@
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/graph/network.h"
 #include "twofour/io/safetensors.h"
+#include "twofour/metrics/scores_file.h"
 #include "twofour/sparse/sparse24.h"
 
 namespace twofour::cli {
@@ -175,6 +176,98 @@ TEST(Eval, EmbeddingModelsAreRankedByTheirProduct) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("ndcg@10"));
   EXPECT_THAT(outcome.out, Not(HasSubstr("accuracy")));
+}
+
+TEST(Eval, ATunedThresholdDecides) {
+  const auto folder = scratch("eval-tune");
+  const Outcome tuned =
+      run_command({"eval", model("minilm"), data(), "--json", "--tune-threshold", "accuracy"});
+  ASSERT_EQ(tuned.code, 0) << tuned.err;
+  const json best = json::parse(tuned.out);
+  const std::string threshold = best["score_threshold"].dump();
+  const Outcome given =
+      run_command({"eval", model("minilm"), data(), "--json", "--score-threshold", threshold});
+  EXPECT_EQ(json::parse(given.out)["metrics"], best["metrics"]);
+  const Outcome none =
+      run_command({"eval", model("minilm"), data(), "--json", "--score-threshold", "9"});
+  EXPECT_GE(best["metrics"]["accuracy"], json::parse(none.out)["metrics"]["accuracy"]);
+  const Outcome classes =
+      run_command({"eval", model("cross-encoder"), data(), "--tune-threshold", "f1"});
+  EXPECT_EQ(classes.code, 1);
+  EXPECT_THAT(classes.err, HasSubstr("has classes"));
+  EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--tune-threshold", "pnr"}).code, 2);
+}
+
+TEST(Eval, RunsOverACollectionNeedNotHoldAllJudgedPairs) {
+  const auto folder = scratch("eval-collection");
+  spill(folder / "data.tsv", "query\tdocument\tlabel\nq\td1\t2\nq\td2\t2\nr\td1\t2\n");
+  spill(folder / "run", "q1 Q0 unjudged 1 9 t\nq1 Q0 d1 2 8 t\nelsewhere Q0 d1 1 1 t\n");
+  const std::vector<std::string> command = {"eval", "--trec-run", folder / "run",
+                                            folder / "data.tsv", "--json"};
+  EXPECT_EQ(run_command(command).code, 1);
+  auto collection = command;
+  collection.emplace_back("--collection");
+  const Outcome outcome = run_command(collection);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["recall@345"], 1 / 3.0);
+  EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["f1@345"], 2 / 5.0);
+  EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--collection"}).code, 2);
+}
+
+TEST(Eval, PredictedPerformanceIsComparedWithTheActual) {
+  const auto folder = scratch("eval-performance");
+  const std::string header = "query\tdocument\tlabel\n";
+  spill(folder / "data.tsv", header + "q\td1\t0.2\nr\td2\t0.9\ns\td3\t0.4\nt\td4\t0.8\n");
+  spill(folder / "run", "q1 Q0 d1 1 0.1 t\nq2 Q0 d2 1 0.4 t\nq3 Q0 d3 1 0.2 t\nq4 Q0 d4 1 0.3 t\n");
+  QueryScores costly{"costly"};
+  for (const auto& [id, ndcg] : {std::pair{"q1", .7}, {"q2", .9}, {"q3", .5}, {"q4", .7}})
+    costly.queries.push_back({.query_id = id, .ndcg = ndcg, .ndcg_defined = true});
+  write_scores_file(folder / "costly.jsonl", costly);
+  std::vector<std::string> command = {"eval",   "--trec-run",   folder / "run", folder / "data.tsv",
+                                      "--json", "--performance"};
+  const json alone = json::parse(run_command(command).out)["metrics"];
+  EXPECT_NEAR(alone["spearman"].get<double>(), 1, 1e-12);
+  EXPECT_EQ(alone["smare"], 0);
+  EXPECT_NEAR(alone["ordered_ndcg"].get<double>(), 1, 1e-12);
+  EXPECT_FALSE(alone.contains("pnr") || alone.contains("delivery"));
+  command.insert(command.end(), {"--costly", folder / "costly.jsonl"});
+  const Outcome outcome = run_command(command);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json metrics = json::parse(outcome.out)["metrics"];
+  EXPECT_NEAR(metrics["delivery"].get<double>(), (.7 + .9 + .5 + .8) / 4, 1e-6);
+  EXPECT_NEAR(metrics["delivery_fixed"].get<double>(), (.2 + .9 + .4 + .8 + .7 + .9 + .5 + .7) / 8,
+              1e-6);
+  costly.queries.pop_back();
+  write_scores_file(folder / "costly.jsonl", costly);
+  EXPECT_THAT(run_command(command).err, HasSubstr("has no ndcg of query 'q4'"));
+  spill(folder / "data.tsv", header + "q\td1\t0.2\nq\td2\t0.9\n");
+  spill(folder / "run", "q1 Q0 d1 1 0.1 t\nq1 Q0 d2 2 0.05 t\n");
+  EXPECT_THAT(run_command(command).err, HasSubstr("query 'q1' has more than one row"));
+  command.insert(command.end(), {"--tune-threshold", "f1"});
+  EXPECT_EQ(run_command(command).code, 2);
+}
+
+TEST(Eval, PoolsFoldsOfDifferentQueries) {
+  const auto folder = scratch("eval-pool");
+  const auto fold = [&](const std::string& name, const std::string& query) {
+    spill(folder / (name + ".tsv"), "query\tdocument\tlabel\tquery_id\n" + query + "\tgood\t2\t" +
+                                        query + "\n" + query + "\tbad\t0\t" + query + "\n");
+    const Outcome outcome = run_command({"eval", model("cross-encoder"), folder / (name + ".tsv"),
+                                         "--scores", folder / (name + ".jsonl.zst")});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return (folder / (name + ".jsonl.zst")).string();
+  };
+  const std::string a = fold("a", "one"), b = fold("b", "two");
+  const Outcome pooled =
+      run_command({"eval", "--pool", a, b, "--json", "--scores", folder / "all.jsonl.zst"});
+  ASSERT_EQ(pooled.code, 0) << pooled.err;
+  EXPECT_EQ(json::parse(pooled.out)["queries"], 2);
+  EXPECT_EQ(json::parse(pooled.out)["pairs"], 4);
+  EXPECT_EQ(run_command({"eval", "--pool", folder / "all.jsonl.zst", "--json"}).code, 0);
+  const Outcome twice = run_command({"eval", "--pool", a, b, a});
+  EXPECT_EQ(twice.code, 1);
+  EXPECT_THAT(twice.err, HasSubstr("a.jsonl.zst] query 'one' stands in an earlier file too"));
+  EXPECT_EQ(run_command({"eval", "--pool", a, b, "--trec-run", "r"}).code, 2);
 }
 
 TEST(Eval, RefusesWrongInput) {

@@ -7,6 +7,7 @@
 #include "twofour/cli/page.h"
 #include "twofour/cli/page_assets.h"
 #include "twofour/cli/report_data.h"
+#include "twofour/cli/report_queries.h"
 #include "twofour/cli/run_table.h"
 #include "twofour/io/file.h"
 
@@ -15,25 +16,43 @@ namespace {
 
 constexpr const char* kExamples =
     R"(RUN is a folder of twofour train, or a model directory. eval.json, bench.json and scores.jsonl.zst in it are
-used where they exist; with scores, differences get the 95 % interval of a paired bootstrap over queries. The same
+used where they exist; with scores, differences get the 95 % interval of a paired bootstrap over queries. Files
+eval-NAME.json and scores-NAME.jsonl.zst are a further table: the same runs on other data. With --queries the page sets
+the rankings of the first run and of the last one side by side, for the queries where they differ most: test.run.zst in
+their folders, from twofour eval --run. The same
 tables are printed. The page carries its script and style inside and needs no network. Differences are against the first run.
 
 Examples:
   twofour eval runs/sparse/model test.tsv --out runs/sparse/eval.json --scores runs/sparse/scores.jsonl.zst
   twofour bench runs/sparse/model --out runs/sparse/bench.json
-  twofour report runs/dense runs/sparse --out report.html)";
+  twofour report runs/dense runs/sparse --out report.html
+  twofour report runs/dense runs/sparse --queries test.tsv --out report.html)";
 
 struct Options {
   std::vector<std::filesystem::path> runs;
-  std::filesystem::path out;
+  std::filesystem::path out, queries;
+  std::string title = "twofour report";
   bool markdown = false;
 };
+
+// A title is text, not markup.
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
+  return out;
+}
 
 int run_report(const Options& options, Console& console) {
   auto report = collect_report(options.runs);
   report["version"] = TWOFOUR_VERSION;
+  report["title"] = options.title;
+  if (!options.queries.empty()) {
+    std::vector<std::string> names;
+    for (const auto& run : report["runs"]) names.push_back(run["name"]);
+    report["queries"] = collect_queries(options.runs, names, options.queries);
+  }
   write_file_atomically(options.out, [&](std::ostream& out) {
-    write_page("twofour report", report, report_js(), out);
+    write_page(escaped(options.title), report, report_js(), out);
   });
   print_run_tables(report, options.markdown, console.out());
   console.info(fmt::format("wrote {}", options.out.string()));
@@ -49,6 +68,10 @@ Command add_report(CLI::App& root, Console& console) {
   app->footer(kExamples);
   app->add_option("runs", options->runs, "Run folders")->required()->type_name("RUN");
   app->add_option("--out", options->out, "Page to write")->required()->type_name("FILE");
+  app->add_option("--queries", options->queries,
+                  "Data whose queries are shown with two runs' rankings side by side")
+      ->type_name("DATA");
+  app->add_option("--title", options->title, "Heading of the page")->capture_default_str();
   app->add_flag("--markdown", options->markdown, "Print the tables as Markdown");
   return {app, [options, &console] { return run_report(*options, console); }};
 }

@@ -61,9 +61,9 @@ function runColumns() {
   return columns.filter((column) => runs.some((run) => column.value(run) != null));
 }
 
-function difference(column, run) {
-  const value = column.value(run), base = column.value(runs[0]);
-  if (!column.better || run === runs[0] || base == null || !base) return "";
+function difference(column, run, first = runs[0]) {
+  const value = column.value(run), base = column.value(first);
+  if (!column.better || run === first || base == null || !base) return "";
   const percent = (value / base - 1) * 100;
   if (Math.abs(percent) < 0.05) return el("small", {}, "± 0.0 %");
   const good = Math.sign(percent) === column.better;
@@ -85,6 +85,57 @@ function runTable() {
     return el("td", column.left ? { class: "left" } : {}, column.print ? column.print(value) : value, difference(column, run));
   })));
   return el("div", { class: "card scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+}
+
+// --- further sets of data ---
+
+function setTable(set) {
+  const names = [...new Set(set.runs.flatMap((run) => Object.keys((run.eval && run.eval.metrics) || {})))]
+    .filter((name) => name !== "pnr_ties");
+  const base = set.runs[0];
+  const head = el("tr", {}, el("th", { class: "left" }, "run"), ...names.map((name) => el("th", {}, name)));
+  const rows = set.runs.map((run, i) => [run, i]).filter(([run]) => run.eval).map(([run, i]) => el("tr", {},
+    el("td", { class: "left" }, ...runLabel(runs[i])), ...names.map((name) => {
+      const value = run.eval.metrics[name];
+      if (value == null) return el("td", { class: "none" }, "–");
+      const column = { metric: name, better: 1, value: (of) => of.eval && of.eval.metrics[name] };
+      return el("td", {}, value.toFixed(4), difference(column, run, base));
+    })));
+  return el("div", { class: "card scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
+}
+
+function setNote(set) {
+  const of = set.runs.map((run) => run.eval).find(Boolean);
+  return of ? `${of.queries} queries, ${of.pairs} pairs of ${of.data}` : "";
+}
+
+// --- queries, two rankings side by side ---
+
+function rankingList(name, ndcg, documents, other) {
+  const ids = other.map((document) => document.id);
+  const rows = documents.map((document, rank) => {
+    const place = ids.indexOf(document.id);
+    const moved = place < 0 ? "only here" : place === rank ? "" : place > rank ? `▲ ${place - rank}` : `▼ ${rank - place}`;
+    const judged = document.label != null;
+    return el("li", {}, el("span", { class: `label label${judged ? Math.min(3, Math.max(0, Math.round(document.label))) : "none"}` },
+      judged ? String(document.label) : "?"), el("span", { class: "text" }, document.text || document.id),
+    el("small", {}, moved));
+  });
+  return el("div", {}, el("h4", {}, name, el("small", {}, ` ndcg@10 ${ndcg.toFixed(3)}`)), el("ol", {}, ...rows));
+}
+
+function queryCard(query, names) {
+  const change = query.ndcg[1] - query.ndcg[0];
+  const summary = el("summary", {}, el("b", {}, query.text), el("small", { class: change < 0 ? "worse" : "better" },
+    ` ${query.ndcg[0].toFixed(3)} → ${query.ndcg[1].toFixed(3)}`));
+  return el("details", { class: "card query" }, summary, el("div", { class: "sides" },
+    ...[0, 1].map((side) => rankingList(names[side], query.ndcg[side], query.rankings[side], query.rankings[1 - side]))));
+}
+
+function queryCards(title, queries, names) {
+  const cards = queries.map((query) => queryCard(query, names));
+  if (cards.length) cards[0].setAttribute("open", "");
+  return el("div", { class: "queries" }, el("h3", {}, title), ...cards);
 }
 
 // --- charts ---
@@ -224,11 +275,18 @@ function subtitle() {
   return parts.join(" · ");
 }
 
-main.append(el("h1", {}, "twofour report"), el("p", { class: "note" }, subtitle()));
+main.append(el("h1", {}, report.title), el("p", { class: "note" }, subtitle()));
 const intervals = runs.some((run) => run.differences) ? ", and its 95 % interval (paired bootstrap over queries)" : "";
 section("Runs", runs.length > 1 ? `Small figures: difference against ${runs[0].name} in %${intervals}.` : "", runTable());
+for (const set of report.sets) section(set.name, setNote(set), setTable(set));
 const beside = tradeoff();
 if (beside) section("Accuracy and speed", "", beside);
+if (report.queries) {
+  const { runs: names, worst, best, queries, data } = report.queries;
+  section("Queries", `The queries of ${data} (${queries} with a positive label) that lose and win most ndcg@10 from ${names[0]} to ` +
+    `${names[1]}. A document's label stands before it, behind it how far it moved against the other ranking.`,
+  el("div", { class: "grid" }, queryCards("Lost most", worst, names), queryCards("Won most", best, names)));
+}
 const curves = curveCards();
 if (curves.length) section("Training", "", el("div", { class: "grid" }, ...curves));
 const modelled = runs.filter((run) => run.model);

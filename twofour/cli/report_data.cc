@@ -170,9 +170,11 @@ std::set<std::string> query_ids(const QueryScores& scores) {
 }
 
 // Differences of each run's scores to those of the first run, where both have scores over the same
-// queries: {"pnr": {"relative", "low", "high"}, ...}.
-void add_differences(const std::vector<fs::path>& paths, Json& runs) {
-  const auto scores_of = [](const fs::path& run) { return run / "scores.jsonl.zst"; };
+// queries: {"pnr": {"relative", "low", "high"}, ...}. `suffix` is "" or "-NAME" of a set.
+void add_differences(const std::vector<fs::path>& paths, const std::string& suffix, Json& runs) {
+  const auto scores_of = [&](const fs::path& run) {
+    return run / fmt::format("scores{}.jsonl.zst", suffix);
+  };
   if (!fs::exists(scores_of(paths.front()))) return;
   const QueryScores base = read_scores_file(scores_of(paths.front()));
   for (size_t i = 1; i < paths.size(); ++i) {
@@ -194,6 +196,36 @@ void add_differences(const std::vector<fs::path>& paths, Json& runs) {
   }
 }
 
+// Names of further sets of data that some run was evaluated on.
+std::set<std::string> set_names(const std::vector<fs::path>& paths) {
+  std::set<std::string> names;
+  for (const fs::path& path : paths) {
+    if (!fs::is_directory(path)) continue;
+    for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
+      const std::string file = entry.path().filename().string();
+      if (file.starts_with("eval-") && file.ends_with(".json"))
+        names.insert(file.substr(5, file.size() - 10));
+    }
+  }
+  return names;
+}
+
+Json collect_set(const std::string& name, const std::vector<fs::path>& paths, const Json& runs) {
+  Json set = {{"name", name}, {"runs", Json::array()}};
+  for (size_t i = 0; i < paths.size(); ++i) {
+    Json run = {{"name", runs[i]["name"]}};
+    const fs::path file = paths[i] / fmt::format("eval-{}.json", name);
+    if (fs::exists(file)) {
+      const std::string text = read_file(file);
+      check_eval(JsonObject::parse(text, file.string()));
+      run["eval"] = Json::parse(text);
+    }
+    set["runs"].push_back(std::move(run));
+  }
+  add_differences(paths, "-" + name, set["runs"]);
+  return set;
+}
+
 // The last part of the path, or the one before "model"; more of it where two runs would share a
 // name.
 std::string run_name(const fs::path& path, std::set<std::string>& taken) {
@@ -210,14 +242,16 @@ std::string run_name(const fs::path& path, std::set<std::string>& taken) {
 }  // namespace
 
 Json collect_report(const std::vector<fs::path>& runs) {
-  Json report = {{"runs", Json::array()}};
+  Json report = {{"runs", Json::array()}, {"sets", Json::array()}};
   std::set<std::string> taken;
   for (const fs::path& path : runs) {
     Json run = collect_run(path);
     run["name"] = run_name(path, taken);
     report["runs"].push_back(std::move(run));
   }
-  add_differences(runs, report["runs"]);
+  add_differences(runs, "", report["runs"]);
+  for (const std::string& name : set_names(runs))
+    report["sets"].push_back(collect_set(name, runs, report["runs"]));
   return report;
 }
 

@@ -6,6 +6,7 @@
 //   eval.json   twofour eval --out
 //   bench.json  twofour bench --out
 //   scores.jsonl.zst  twofour eval --scores: differences to the first run get an interval
+//   eval-NAME.json, scores-NAME.jsonl.zst  the same on a further set of data, "NAME"
 //
 // Each may be absent, but not all.
 #pragma once
@@ -17,7 +18,8 @@
 namespace twofour::cli {
 
 // {"runs": [{"name", "recipe", "model", "eval", "bench", "curves": {"loss": [[step, value], ...]},
-// "stages"}]} Throws Error naming the file.
+// "stages"}], "sets": [{"name", "runs": [{"name", "eval", "differences"}]}]} Throws Error naming
+// the file.
 nlohmann::ordered_json collect_report(const std::vector<std::filesystem::path>& runs);
 
 }  // namespace twofour::cli

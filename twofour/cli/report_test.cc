@@ -5,7 +5,9 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/report_data.h"
+#include "twofour/cli/report_queries.h"
 #include "twofour/cli/testing/run_command.h"
+#include "twofour/io/file.h"
 #include "twofour/metrics/scores_file.h"
 
 namespace twofour::cli {
@@ -118,6 +120,65 @@ TEST_F(Report, ScoresOverOtherQueriesGiveNoDifferences) {
         collect_report({a, c});
       },
       ThrowsMessage<Error>(HasSubstr("other metric options")));
+}
+
+TEST_F(Report, FurtherSetsOfDataAreFurtherTables) {
+  const auto a = run("a", 1), b = run("b", 1);
+  for (const auto& [folder, layout] : {std::pair{a, "cross-encoder"}, std::pair{b, "minilm"}}) {
+    ASSERT_EQ(run_command({"eval", model(layout), data(), "--out", folder / "eval-hard half.json",
+                           "--scores", folder / "scores-hard half.jsonl.zst"})
+                  .code,
+              0);
+  }
+  const auto report = collect_report({a, b, golden("minilm/model")});
+  ASSERT_EQ(report["sets"].size(), 1);
+  EXPECT_EQ(report["sets"][0]["name"], "hard half");
+  const auto& runs = report["sets"][0]["runs"];
+  EXPECT_TRUE(runs[1]["differences"].contains("pnr"));
+  EXPECT_FALSE(runs[0].contains("differences"));
+  EXPECT_FALSE(runs[2].contains("eval"));
+  EXPECT_THAT(run_command({"report", a, b, "--out", folder_ / "page.html"}).out,
+              HasSubstr("hard half:\n"));
+  spill(b / "eval-hard half.json", "{}");
+  EXPECT_THAT(
+      [&] {
+        collect_report({a, b});
+      },
+      ThrowsMessage<Error>(HasSubstr("eval-hard half.json] key \"metrics\" is missing")));
+}
+
+TEST_F(Report, SetsRankingsSideBySide) {
+  const auto a = run("a", 1), b = run("b", 1), c = run("c", 1);
+  spill(folder_ / "data.tsv",
+        "query_id\tquery\tdocument_id\tdocument\tlabel\n"
+        "q1\tone\td1\tgood\t2\nq1\tone\td2\tbad\t0\nq2\ttwo\td1\tgood\t0\nq2\ttwo\td2\tbad\t1\n"
+        "q3\tnothing fits\td1\tgood\t0\n");
+  write_file_atomically(a / "test.run.zst",
+                        "q1 Q0 d1 1 2 t\nq1 Q0 d2 2 1 t\nq2 Q0 d1 1 2 t\nq2 Q0 d2 2 1 t\n");
+  write_file_atomically(b / "test.run.zst",
+                        "q1 Q0 d2 1 2 t\nq1 Q0 d1 2 1 t\nq2 Q0 d2 1 2 t\nq2 Q0 x 2 1 t\n");
+  const auto queries = collect_queries({a, b, c}, {"a", "b", "c"}, folder_ / "data.tsv");
+  EXPECT_EQ(json(queries["runs"]), json({"a", "b"}));
+  EXPECT_EQ(queries["queries"], 2);  // q3 has no positive label
+  ASSERT_EQ(queries["worst"].size(), 1);
+  EXPECT_EQ(queries["worst"][0]["text"], "one");
+  EXPECT_EQ(queries["best"][0]["id"], "q2");
+  EXPECT_EQ(queries["best"][0]["ndcg"][1], 1);
+  EXPECT_EQ(json(queries["worst"][0]["rankings"][1][0]),
+            json({{"id", "d2"}, {"text", "bad"}, {"label", 0}}));
+  EXPECT_EQ(json(queries["best"][0]["rankings"][1][1]), json({{"id", "x"}}));
+  const auto page = folder_ / "page.html";
+  ASSERT_EQ(run_command({"report", a, b, c, "--queries", folder_ / "data.tsv", "--title", "A <b>",
+                         "--out", page})
+                .code,
+            0);
+  EXPECT_THAT(slurp(page),
+              AllOf(HasSubstr("\"text\":\"one\""), HasSubstr("<title>A &lt;b></title>")));
+  EXPECT_THAT(
+      [&] {
+        collect_queries({a, c}, {"a", "c"}, folder_ / "data.tsv");
+      },
+      ThrowsMessage<Error>(HasSubstr("two runs with a ranking are needed")));
 }
 
 TEST_F(Report, ModelDirectoryAloneIsARun) {

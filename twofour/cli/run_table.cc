@@ -139,6 +139,10 @@ void print_run_tables(const Json& report, bool markdown, std::ostream& out) {
   if (!metric_names(runs).empty()) {
     print(quality_table(runs), markdown, out);
   }
+  for (const Json& set : report.at("sets")) {
+    out << fmt::format("\n{}:\n", set.at("name").get<std::string>()) << (markdown ? "\n" : "");
+    print(quality_table(set.at("runs")), markdown, out);
+  }
   const bool has_model =
       std::ranges::any_of(runs, [](const Json& run) { return run.contains("model"); });
   if (!has_model) return;

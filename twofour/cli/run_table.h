@@ -1,4 +1,4 @@
-// The tables of twofour report as text: quality with intervals, and cost.
+// The tables of twofour report as text: quality with intervals on each set of data, and cost.
 #pragma once
 
 #include <iosfwd>

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <vector>
 
@@ -53,6 +54,21 @@ double correlation(std::span<const double> x, std::span<const double> y) {
   return xy / (std::sqrt(xx) * std::sqrt(yy));
 }
 
+// Indices by rising value, equal values in input order.
+std::vector<size_t> ascending(std::span<const double> x) {
+  std::vector<size_t> order(x.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, {}, [&](size_t i) { return x[i]; });
+  return order;
+}
+
+double dcg(std::span<const double> gains, const std::vector<size_t>& order) {
+  double sum = 0;
+  for (size_t i = 0; i < order.size(); ++i)
+    sum += gains[order[i]] / std::log2(static_cast<double>(i) + 2);
+  return sum;
+}
+
 }  // namespace
 
 double pearson(std::span<const double> x, std::span<const double> y) {
@@ -80,6 +96,36 @@ double smare(std::span<const double> predicted, std::span<const double> actual) 
   double sum = 0;
   for (size_t i = 0; i < p.size(); ++i) sum += std::abs(p[i] - a[i]);
   return sum / static_cast<double>(p.size() * p.size());
+}
+
+double ordered_ndcg(std::span<const double> predicted, std::span<const double> actual) {
+  check("ordered_ndcg", predicted, actual);
+  std::vector<double> negated(actual.size());
+  std::ranges::transform(actual, negated.begin(), std::negate<>());
+  std::vector<double> by_prediction(predicted.size());
+  std::ranges::transform(predicted, by_prediction.begin(), std::negate<>());
+  return dcg(actual, ascending(by_prediction)) / dcg(actual, ascending(negated));
+}
+
+Delivery delivery_gain(std::span<const double> predicted, std::span<const double> cheap,
+                       std::span<const double> costly, double share) {
+  check("delivery_gain", predicted, cheap);
+  check("delivery_gain", predicted, costly);
+  if (!(share >= 0 && share <= 1)) {
+    throw Error("delivery_gain", fmt::format("share is {}: must be from 0 to 1", share));
+  }
+  const size_t queries = cheap.size();
+  const auto chosen = static_cast<size_t>(share * static_cast<double>(queries));
+  std::vector<double> losses(queries);  // what the costly delivery wins, negated
+  for (size_t i = 0; i < queries; ++i) losses[i] = cheap[i] - costly[i];
+  const auto with = [&](std::span<const double> first) {
+    double sum = std::accumulate(cheap.begin(), cheap.end(), 0.0);
+    const std::vector<size_t> order = ascending(first);
+    for (size_t i = 0; i < chosen; ++i) sum -= losses[order[i]];
+    return sum / static_cast<double>(queries);
+  };
+  const double part = static_cast<double>(chosen) / static_cast<double>(queries);
+  return {mean(cheap) * (1 - part) + mean(costly) * part, with(predicted), with(losses)};
 }
 
 }  // namespace twofour

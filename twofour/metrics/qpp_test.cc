@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <vector>
 
 #include "twofour/base/error.h"
+#include "twofour/io/file.h"
 
 namespace twofour {
 namespace {
@@ -22,6 +25,48 @@ TEST(Qpp, AgreesWithSciPy) {
               -0.828503883588428, 1e-12);
   EXPECT_NEAR(spearman(Values{1, 2, 3, 4, 5}, Values{5, 6, 7, 8, 7}), 0.8207826816681233, 1e-12);
   EXPECT_NEAR(kendall(Values{12, 2, 1, 12, 2}, Values{1, 4, 7, 1, 0}), -0.47140452079103173, 1e-12);
+}
+
+// Made by scripts/golden/performance.py.
+TEST(Qpp, AgreesWithSciPyAndScikitLearnOnRandomLists) {
+  const auto golden = nlohmann::json::parse(
+      read_file(std::filesystem::path(TWOFOUR_SOURCE_DIR) / "tests/golden/performance.json"));
+  ASSERT_EQ(golden["cases"].size(), 5);
+  for (const auto& c : golden["cases"]) {
+    const Values predicted = c["predicted"], actual = c["actual"];
+    EXPECT_NEAR(pearson(predicted, actual), c["pearson"], 1e-12);
+    EXPECT_NEAR(spearman(predicted, actual), c["spearman"], 1e-12);
+    EXPECT_NEAR(kendall(predicted, actual), c["kendall"], 1e-12);
+    EXPECT_NEAR(smare(predicted, actual), c["smare"], 1e-12);
+    if (c["ordered_ndcg"].is_null()) continue;
+    EXPECT_NEAR(ordered_ndcg(predicted, actual), c["ordered_ndcg"], 1e-12);
+  }
+}
+
+TEST(Qpp, OrderedNdcgByHand) {
+  const double log3 = std::log2(3.0);
+  EXPECT_EQ(ordered_ndcg(Values{3, 2, 1}, Values{.9, .5, 0}), 1);
+  EXPECT_DOUBLE_EQ(ordered_ndcg(Values{1, 2}, Values{1, .5}), (.5 + 1 / log3) / (1 + .5 / log3));
+  EXPECT_DOUBLE_EQ(ordered_ndcg(Values{1, 1}, Values{.5, 1}), (.5 + 1 / log3) / (1 + .5 / log3));
+  EXPECT_TRUE(std::isnan(ordered_ndcg(Values{1, 2}, Values{0, 0})));
+}
+
+TEST(Qpp, DeliveryGoesWhereItIsPredictedToHelp) {
+  const Values cheap{.2, .9, .4, .8}, costly{.7, .9, .5, .7};
+  const Delivery right = delivery_gain(Values{0, 3, 1, 2}, cheap, costly, .5);
+  EXPECT_DOUBLE_EQ(right.predicted, (.7 + .9 + .5 + .8) / 4);
+  EXPECT_DOUBLE_EQ(right.best, right.predicted);
+  EXPECT_DOUBLE_EQ(right.fixed, ((.2 + .9 + .4 + .8) + (.7 + .9 + .5 + .7)) / 8);
+  const Delivery wrong = delivery_gain(Values{3, 0, 2, 1}, cheap, costly, .5);
+  EXPECT_DOUBLE_EQ(wrong.predicted, (.2 + .9 + .4 + .7) / 4);
+  const Delivery none = delivery_gain(Values{0, 3, 1, 2}, cheap, costly, .2);
+  EXPECT_DOUBLE_EQ(none.predicted, none.fixed);
+  const Delivery all = delivery_gain(Values{0, 3, 1, 2}, cheap, costly, 1);
+  EXPECT_DOUBLE_EQ(all.predicted, all.best);
+  EXPECT_THAT([&] { delivery_gain(cheap, cheap, costly, 1.5); },
+              ThrowsMessage<Error>(HasSubstr("share is 1.5")));
+  EXPECT_THAT([&] { delivery_gain(cheap, cheap, Values{1}, .5); },
+              ThrowsMessage<Error>(HasSubstr("[delivery_gain] 4 predicted but 1 actual")));
 }
 
 TEST(Qpp, SmareByHand) {

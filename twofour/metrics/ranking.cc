@@ -47,11 +47,16 @@ double dcg(std::span<const float> labels, const MetricOptions& options) {
   return sum;
 }
 
+bool is_found(const ScoredPair& pair) {
+  return pair.score > -std::numeric_limits<float>::infinity();
+}
+
 void add_ndcg(std::span<const ScoredPair> ranked, const MetricOptions& options, QueryStats& out) {
   std::vector<float> labels(ranked.size());
   std::transform(ranked.begin(), ranked.end(), labels.begin(),
                  [](const auto& p) { return p.label; });
-  const double found = dcg(labels, options);
+  const auto found_count = std::ranges::count_if(ranked, is_found);
+  const double found = dcg(std::span(labels).first(found_count), options);
   std::sort(labels.begin(), labels.end(), std::greater<>());
   const double ideal = dcg(labels, options);
   out.ndcg_defined = ideal > 0;
@@ -72,15 +77,17 @@ void add_concordance(std::span<const ScoredPair> pairs, QueryStats& out) {
 
 void add_decisions(std::span<const ScoredPair> ranked, const MetricOptions& options,
                    QueryStats& out) {
+  const bool has_threshold = std::isfinite(options.score_threshold);
   for (size_t i = 0; i < ranked.size(); ++i) {
     const ScoredPair& pair = ranked[i];
-    const bool classified = pair.predicted >= 0;
+    const bool has_class = pair.predicted >= 0;
     const bool relevant = pair.label >= options.relevant_label;
-    const bool accepted = classified ? pair.predicted >= options.relevant_label
-                                     : pair.score >= options.score_threshold;
-    const bool retrieved = accepted && i < static_cast<size_t>(options.recall_k);
-    out.classified += classified;
-    out.correct += classified && pair.predicted == pair.label;
+    const bool accepted = has_class ? pair.predicted >= options.relevant_label
+                                    : pair.score >= options.score_threshold;
+    const bool right = has_class ? pair.predicted == pair.label : accepted == relevant;
+    const bool retrieved = accepted && is_found(pair) && i < static_cast<size_t>(options.recall_k);
+    out.classified += has_class || has_threshold;
+    out.correct += (has_class || has_threshold) && right;
     out.relevant += relevant;
     out.retrieved += retrieved;
     out.relevant_retrieved += relevant && retrieved;

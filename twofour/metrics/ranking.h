@@ -7,7 +7,10 @@
 //   ndcg@k    gain 2^label - 1 (or the label itself), discount log2(rank + 1), ties in score broken
 //             by input order; mean over queries, without those that have no positive label. The
 //             ideal ranking is that of the query's own pairs.
-//   accuracy  share of pairs whose predicted label equals the label.
+//   accuracy  share of pairs whose predicted label equals the label; for a model without classes
+//   and
+//             with a score_threshold, share of pairs that it calls relevant or not as the label
+//             does.
 //   recall@k, f1@k
 //             A pair is relevant when its label >= relevant_label. It is retrieved when it stands
 //             among the first k of its query by score (ties by input order) and the model calls it
@@ -15,6 +18,8 @@
 //             score_threshold. Counts are pooled over queries (micro-average):
 //             recall = hits / relevant, f1 = 2 hits / (retrieved + relevant).
 //             So a list shorter than k does not make recall 1: the model's decisions count.
+//             A score of minus infinity says that the pair was not found: it is never retrieved and
+//             adds nothing to the ndcg of its ranking, though it is part of the ideal one.
 // A metric that is not defined on the data (accuracy without predicted labels, ndcg without a
 // positive label, ...) is absent from the results.
 #pragma once
@@ -41,7 +46,7 @@ struct QueryStats {
   std::string query_id = {};
   int64_t concordant = 0, discordant = 0, ties = 0;
   int64_t pairs = 0;
-  int64_t classified = 0, correct = 0;  // pairs with a predicted label; those where it is right
+  int64_t classified = 0, correct = 0;  // pairs with a prediction; those where it is right
   double ndcg = 0;                      // at MetricOptions::ndcg_k
   bool ndcg_defined = false;
   int64_t retrieved = 0, relevant = 0, relevant_retrieved = 0;  // for f1@k and recall@k
@@ -67,6 +72,14 @@ struct MetricOptions {
 // Metric names: "pnr", "pnr_ties", "accuracy", "ndcg@10", "f1@345", "recall@345" (k as in the
 // options).
 using Metrics = std::map<std::string, double>;
+
+enum class Criterion { kAccuracy, kF1 };
+
+// The score_threshold with the highest accuracy, or f1@k, on these pairs of a model without
+// classes; of several the highest. It is one of the scores. Throws Error for no pairs, and as
+// query_stats.
+float best_threshold(std::span<const ScoredPair> pairs, Criterion criterion,
+                     const MetricOptions& options = {});
 
 // One row for each query that has pairs, in the order of query_ids; pairs may come in any order of
 // queries. Throws Error for a query index outside query_ids, scores or labels that are NaN, k < 1.

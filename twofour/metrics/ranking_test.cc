@@ -114,10 +114,51 @@ TEST(Ranking, WithoutClassesTheThresholdDecides) {
   EXPECT_EQ(some.at("f1@345"), .5);
 }
 
+TEST(Ranking, AThresholdMakesDecisionsThatCanBeRight) {
+  const std::vector<ScoredPair> pairs = {{0, 2, 3}, {0, 0, 2}, {0, 2, 1}, {0, 1, 1}};
+  const MetricOptions options = {.score_threshold = 2};
+  const Metrics metrics = aggregate(query_stats(pairs, kOneQuery, options), options);
+  EXPECT_EQ(metrics.at("accuracy"), .5);  // of labels 2, 0, 2, 1 it calls the first two relevant
+}
+
+TEST(Ranking, PairsThatWereNotFoundAreNeverRetrieved) {
+  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  const QueryStats stats = stats_of({{0, 2, kNever}, {0, 2, 1}, {0, 0, 2}});
+  EXPECT_EQ(stats.retrieved, 2);
+  EXPECT_EQ(stats.relevant_retrieved, 1);
+  EXPECT_EQ(stats.relevant, 2);
+  const double log3 = std::log2(3.0);
+  EXPECT_DOUBLE_EQ(stats.ndcg, (3 / log3) / (3 + 3 / log3));
+}
+
+TEST(Ranking, BestThresholdIsTheBestOfAll) {
+  auto pairs = random_pairs(7, 300);
+  for (ScoredPair& pair : pairs) pair.predicted = -1;
+  for (const int64_t k : {5, 345}) {
+    for (const auto& [criterion, name] :
+         {std::pair(Criterion::kAccuracy, "accuracy"), std::pair(Criterion::kF1, "f1")}) {
+      const auto value = [&](float threshold) {
+        const MetricOptions options = {.recall_k = k, .score_threshold = threshold};
+        const Metrics metrics = aggregate(query_stats(pairs, ids_of(7), options), options);
+        return metrics.at(criterion == Criterion::kF1 ? fmt::format("f1@{}", k) : name);
+      };
+      const float best = best_threshold(pairs, criterion, {.recall_k = k});
+      for (const ScoredPair& pair : pairs) {
+        EXPECT_GE(value(best), value(pair.score)) << name << " at " << pair.score;
+        if (pair.score <= best) continue;
+        EXPECT_GT(value(best), value(pair.score)) << name;
+      }
+    }
+  }
+  EXPECT_THAT([] { best_threshold({}, Criterion::kF1); },
+              ThrowsMessage<Error>(HasSubstr("no pairs to choose a threshold on")));
+}
+
 TEST(Ranking, WhatIsNotDefinedIsAbsent) {
   const std::vector<ScoredPair> pairs = {{0, 0, 3}, {0, 0, 2}};
   const MetricOptions options = {.score_threshold = 9};
-  EXPECT_EQ(aggregate(query_stats(pairs, kOneQuery, options), options), (Metrics{{"pnr_ties", 0}}));
+  EXPECT_EQ(aggregate(query_stats(pairs, kOneQuery, options), options),
+            (Metrics{{"accuracy", 1}, {"pnr_ties", 0}}));
   EXPECT_TRUE(std::isinf(
       aggregate(query_stats(std::vector<ScoredPair>{{0, 1, 3}, {0, 0, 2}}, kOneQuery)).at("pnr")));
 }
@@ -210,7 +251,38 @@ class TrecEval : public testing::Test {
       }
     }
   }
+
+  // The same through a run over a collection and a dataset of judged pairs.
+  static void compare_collection(int k) {
+    TrecRun run = read_trec_run(file("results.test"));
+    std::sort(run.rows.begin(), run.rows.end(),
+              [](const auto& a, const auto& b) { return a.document > b.document; });
+    const Dataset data = dataset_of(read_trec_qrels(file("qrels.test")));
+    const MetricOptions options = {.recall_k = k, .relevant_label = 1};
+    const auto expected = read_expected("out.test.aq");
+    int compared = 0;
+    for (const QueryStats& stats :
+         query_stats(pairs_of_collection_run(run, data), data.query_ids, options)) {
+      const auto measures = expected.find(stats.query_id);
+      if (measures == expected.end()) continue;  // judged, but not in the run
+      const double recall = static_cast<double>(stats.relevant_retrieved) / stats.relevant;
+      EXPECT_NEAR(recall, measures->second.at(fmt::format("recall_{}", k)), 5e-5);
+      ++compared;
+    }
+    EXPECT_EQ(compared, static_cast<int>(expected.size()) - 1);  // without "all"
+  }
+
+  static Dataset dataset_of(const std::vector<TrecJudgment>& judgments) {
+    std::string text = "query\tdocument\tlabel\tquery_id\tdocument_id\n";
+    for (const auto& [query, document, label] : judgments)
+      text += fmt::format("{0}\t{1}\t{2}\t{0}\t{1}\n", query, document, label);
+    return parse_dataset(text, "qrels.test");
+  }
 };
+
+TEST_F(TrecEval, AgreesOnRunsOverACollection) {
+  for (const int k : {5, 10, 20, 100, 200}) compare_collection(k);
+}
 
 TEST_F(TrecEval, AgreesOnBinaryLabels) { compare("qrels.test", "out.test.aq", 1); }
 TEST_F(TrecEval, AgreesOnGradedLabels) { compare("qrels.rel_level", "out.test.aql", 2); }

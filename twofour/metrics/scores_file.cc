@@ -132,4 +132,27 @@ QueryScores read_scores_file(const std::filesystem::path& path) {
   return out;
 }
 
+QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths) {
+  if (paths.empty()) throw Error("metrics", "there are no score files to pool");
+  QueryScores pooled;
+  std::set<std::string> ids;
+  for (const std::filesystem::path& path : paths) {
+    QueryScores scores = read_scores_file(path);
+    if (ids.empty()) pooled = {scores.system, scores.options, {}};
+    if (scores.options != pooled.options) {
+      throw Error(path.string(), fmt::format("was evaluated with other metric options than {}",
+                                             paths.front().string()));
+    }
+    for (QueryStats& query : scores.queries) {
+      if (!ids.insert(query.query_id).second) {
+        throw Error(path.string(),
+                    fmt::format("query '{}' stands in an earlier file too", query.query_id),
+                    "Pool evaluations of different queries, such as folds.");
+      }
+      pooled.queries.push_back(std::move(query));
+    }
+  }
+  return pooled;
+}
+
 }  // namespace twofour

@@ -28,4 +28,9 @@ void write_scores_file(const std::filesystem::path& path, const QueryScores& sco
 // contradict each other, a query that stands twice, no queries.
 QueryScores read_scores_file(const std::filesystem::path& path);
 
+// One system's scores over different queries, such as the folds of a cross-validation, as one.
+// Throws Error naming the file: other metric options than the first, a query of an earlier file, no
+// files.
+QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths);
+
 }  // namespace twofour

@@ -7,10 +7,12 @@
 #include <charconv>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <sstream>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -99,6 +101,26 @@ double parse_number(const std::string& where, const char* what, const std::strin
   return value;
 }
 
+constexpr float kNotFound = -std::numeric_limits<float>::infinity();
+
+// Scores of a run by query and document.
+class RunScores {
+ public:
+  explicit RunScores(const TrecRun& run) {
+    for (const TrecRow& row : run.rows) scores_[row.query][row.document] = row.score;
+  }
+
+  const double* find(const std::string& query, const std::string& document) const {
+    const auto of_query = scores_.find(query);
+    if (of_query == scores_.end()) return nullptr;
+    const auto found = of_query->second.find(document);
+    return found == of_query->second.end() ? nullptr : &found->second;
+  }
+
+ private:
+  std::unordered_map<std::string_view, std::unordered_map<std::string_view, double>> scores_;
+};
+
 }  // namespace
 
 void write_trec_run(const std::filesystem::path& path, const TrecRun& run) {
@@ -136,20 +158,41 @@ std::vector<TrecJudgment> read_trec_qrels(const std::filesystem::path& path) {
 }
 
 std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset) {
-  std::unordered_map<std::string_view, std::unordered_map<std::string_view, double>> scores;
-  for (const TrecRow& row : run.rows) scores[row.query][row.document] = row.score;
+  const RunScores scores(run);
   std::vector<ScoredPair> out;
   for (const Pair& pair : dataset.pairs) {
     const std::string& query = dataset.query_ids[pair.query];
     const std::string& document = dataset.document_ids[pair.document];
-    const auto& of_query = scores[query];
-    const auto found = of_query.find(document);
-    if (found == of_query.end()) {
+    const double* score = scores.find(query, document);
+    if (score == nullptr) {
       throw Error(dataset.origin,
                   fmt::format("run '{}' has no score for document '{}' of query '{}'", run.tag,
                               document, query));
     }
-    out.push_back({pair.query, pair.label, static_cast<float>(found->second), -1});
+    out.push_back({pair.query, pair.label, static_cast<float>(*score), -1});
+  }
+  return out;
+}
+
+std::vector<ScoredPair> pairs_of_collection_run(const TrecRun& run, const Dataset& dataset) {
+  const RunScores scores(run);
+  std::unordered_map<std::string_view, int32_t> queries;
+  for (const std::string& id : dataset.query_ids)
+    queries.emplace(id, static_cast<int32_t>(queries.size()));
+  std::unordered_map<std::string_view, std::unordered_set<std::string_view>> judged;
+  std::vector<ScoredPair> out;
+  for (const Pair& pair : dataset.pairs) {
+    const std::string& query = dataset.query_ids[pair.query];
+    const std::string& document = dataset.document_ids[pair.document];
+    judged[query].insert(document);
+    const double* score = scores.find(query, document);
+    out.push_back(
+        {pair.query, pair.label, score == nullptr ? kNotFound : static_cast<float>(*score)});
+  }
+  for (const TrecRow& row : run.rows) {
+    const auto query = queries.find(row.query);
+    if (query == queries.end() || judged[row.query].contains(row.document)) continue;
+    out.push_back({query->second, 0, static_cast<float>(row.score)});
   }
   return out;
 }

@@ -50,4 +50,9 @@ std::vector<TrecJudgment> read_trec_qrels(const std::filesystem::path& path);
 // naming the first pair that the run does not score.
 std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset);
 
+// For a run that ranks a whole collection: documents of the run that the dataset does not judge for
+// the query have label 0 and follow the judged ones; judged pairs that the run does not hold were
+// not found (score minus infinity). Rows of other queries are passed over.
+std::vector<ScoredPair> pairs_of_collection_run(const TrecRun& run, const Dataset& dataset);
+
 }  // namespace twofour

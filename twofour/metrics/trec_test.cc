@@ -96,5 +96,21 @@ TEST(Trec, ScoresThePairsOfADataset) {
                   HasSubstr("[test.tsv] run 't' has no score for document 'a' of query 'q2'")));
 }
 
+TEST(Trec, RunsOverACollectionNeedNotMeetTheJudgments) {
+  Dataset data;
+  data.query_ids = {"q1", "q2"};
+  data.document_ids = {"a", "b"};
+  data.pairs = {{0, 0, 2}, {0, 1, 1}, {1, 0, 2}};
+  const TrecRun run = {"t", {{"q1", "x", 9}, {"q1", "a", 8}, {"other", "a", 7}}};
+  const auto pairs = pairs_of_collection_run(run, data);
+  ASSERT_EQ(pairs.size(), 4u);
+  EXPECT_EQ(pairs[0].score, 8);
+  EXPECT_TRUE(std::isinf(pairs[1].score));
+  EXPECT_TRUE(std::isinf(pairs[2].score));
+  EXPECT_EQ(pairs[3].query, 0);
+  EXPECT_EQ(pairs[3].label, 0);
+  EXPECT_EQ(pairs[3].score, 9);
+}
+
 }  // namespace
 }  // namespace twofour

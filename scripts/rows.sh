@@ -1,0 +1,211 @@
+# Rows of a table: each a model, trained by a recipe, evaluated with the run half, timed beside the first. Sourced after
+# lib.sh by scripts/demo and apps/*/run. Every run resumes where it was stopped.
+#
+# parse_rows reads the command line, task_rows does the work. They share these variables:
+#   form        quick, full, or tiny: the last trains a few steps of a small model, for CI
+#   base        the model directory that dense training starts from (default: MiniLM)
+#   rows        the rows to train, in order; dense first
+#   out         folder of the runs
+#   train_data dev_data test_data
+#   recipes     folder of the recipes (default: recipes)
+#   train_options eval_options   more options of twofour train and twofour eval
+#   bench_shapes                 of twofour bench --batch --tokens
+# and may call steps_of ROW, which prints the steps of a row in the quick or tiny form.
+
+all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
+  sparse-qat sparse-qat-r1 sparse-qat-r2 sparse-qat-r4)
+form=quick
+training=yes
+base=
+rows=()
+recipes=recipes
+train_options=()
+eval_options=()
+bench_shapes=(--batch 1,16 --tokens 32,128)
+
+# parse_rows FORM... -- ARGUMENT...: sets form, training, base and words (what is no option). FORM: full, tiny.
+parse_rows() {
+  local forms=()
+  while [ "$1" != -- ]; do forms+=("$1"); shift; done
+  shift
+  words=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --full | --tiny)
+        [[ " ${forms[*]} " = *" ${1#--} "* ]] || die "unknown option $1"
+        form=${1#--} ;;
+      --table) training=no ;;
+      --model) [ $# -gt 1 ] || die "--model wants a model directory"; base=$2; shift ;;
+      -h | --help) sed -n '2,/^[^#]/{/^[^#]/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+      -*) die "unknown option $1 (known: ${forms[*]/#/--} --table --model DIR --help)" ;;
+      *) words+=("$1") ;;
+    esac
+    shift
+  done
+}
+
+# prepare_rows [TARGET...]: sets up, builds the command and more targets, and chooses the model to start from.
+# TWOFOUR_COMMAND names a command that is built already, with these programs beside it.
+prepare_rows() {
+  if [ -z "${TWOFOUR_COMMAND:-}" ]; then
+    scripts/setup
+    scripts/build release -- --target twofour twofour_train_shared "$@" >/dev/null
+  fi
+  twofour=${TWOFOUR_COMMAND:-$root/build/release/bin/twofour}
+  [ -n "$base" ] || base=$(echo $(minilm))
+  [ "$form" != tiny ] || base=$(tiny_base)
+}
+
+# The first two layers of the model, which train in seconds.
+tiny_base() {
+  local small=runs/tiny/base
+  if [ ! -f $small/model.safetensors ]; then
+    rm -rf $small && mkdir -p runs/tiny && cp -rL "$base" $small.part && chmod -R u+w $small.part
+    sed -i 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 2/' $small.part/config.json
+    mv $small.part $small
+  fi
+  echo "$root/$small"
+}
+
+# The trainer writes summary.json last.
+finished() { [ -f "$out/$1/summary.json" ]; }
+
+# Trains a row, or goes on with it; returns 130 when it was stopped and can go on.
+train_row() {
+  local row=$1 recipe=${1%.s*} start=$out/dense/model arguments=("${train_options[@]}")
+  [[ $row != *.s* ]] || arguments+=(--set "seed=${row##*.s}")
+  case $recipe in
+    dense) start=$base ;;
+    sparse-qat-r*) arguments+=(--set "stages.*.share_rows=${recipe#sparse-qat-r}"); recipe=sparse-qat ;;
+  esac
+  finished "$row" && return 0
+  [ -d "$start" ] || die "row $row starts from $start, which is not there yet: train row dense first"
+  [ "$recipe" = dense ] || arguments+=(--teacher "$start")
+  [ "$form" = full ] || arguments+=(--max-steps "$(steps_of "$row")" --set evaluate_every=0)
+  [ ! -e "$out/$row/log.jsonl" ] || arguments+=(--resume)
+  local limit=()
+  [ "${single_jobs:-no}" = no ] || limit=(timeout --foreground --signal=INT 2400)
+  "${limit[@]}" "$twofour" train "$recipes/$recipe.yaml" --model "$start" --train "$train_data" --eval "$dev_data" \
+    --out "$out/$row" "${arguments[@]}"
+}
+
+# evaluate RUN DATA [SET [OPTION...]]: the test set is read once for a run. SET names a further set of data.
+evaluate() {
+  local run=$1 data=$2 suffix=${3:+-$3} more=("${@:4}")
+  [ -n "$suffix" ] || more+=(--run "$run/test.run.zst")
+  [ -f "$run/eval$suffix.json" ] || "$twofour" eval "$run/model" "$data" --scores "$run/scores$suffix.jsonl.zst" \
+    "${eval_options[@]}" "${more[@]}" --out "$run/eval$suffix.json" >/dev/null
+}
+
+# evaluate_run NAME TREC_RUN DATA [SET]: a ranking without a model, such as BM25's, as a run of its own.
+evaluate_run() {
+  local run=$out/$1 suffix=${4:+-$4}
+  mkdir -p "$run"
+  [ -f "$run/eval$suffix.json" ] || "$twofour" eval --trec-run "$2" "$3" --scores "$run/scores$suffix.jsonl.zst" \
+    "${eval_options[@]}" --out "$run/eval$suffix.json" >/dev/null
+}
+
+# Trains `rows` one after the other and evaluates each. Stops with 130 where a job's time is over.
+train_rows() {
+  local row status
+  for row in "${rows[@]}"; do
+    say "${title:+$title: }$row"
+    status=0
+    train_row "$row" || status=$?
+    if [ $status -eq 130 ] || [ $status -eq 124 ]; then
+      say "$row is not finished; the same command goes on with it"
+      exit 130
+    fi
+    [ $status -eq 0 ] || exit $status
+    evaluate "$out/$row" "$test_data"
+  done
+}
+
+# All rows in their order, each followed by its runs with other seeds.
+rows_with_seeds() {
+  local row seed
+  for row in "${all_rows[@]}"; do
+    echo "$row"
+    for seed in "$out/$row".s*; do [ ! -d "$seed" ] || basename "$seed"; done
+  done
+}
+
+# Sets runs to the folders of the rows that are finished, evaluated and timed. Latency in turns with the dense model, so
+# that the ratio holds when the machine's speed drifts; not in the tiny form.
+finished_runs() {
+  local row
+  runs=()
+  for row in $(rows_with_seeds); do
+    finished "$row" || continue
+    evaluate "$out/$row" "$test_data"
+    [ $form = tiny ] || [ -f "$out/$row/bench.json" ] || "$twofour" bench "$out/$row/model" --against "$out/dense/model" \
+      "${bench_shapes[@]}" --threads 2 --out "$out/$row/bench.json" >/dev/null
+    runs+=("$out/$row")
+  done
+  [ ${#runs[@]} -gt 0 ] || die "no row of the $form form is finished yet in $out"
+}
+
+# report TITLE DATA [RUN...]: the tables of `runs` and more runs, and the page with the rankings of the first and the last
+# of `runs` side by side, where both kept theirs.
+report() {
+  local queries=() title=$1 data=$2
+  shift 2
+  [ ${#runs[@]} -lt 2 ] || [ ! -f "${runs[0]}/test.run.zst" ] || [ ! -f "${runs[-1]}/test.run.zst" ] ||
+    queries=(--queries "$data")
+  "$twofour" report "${runs[@]}" "$@" "${queries[@]}" --title "$title" --out "$out/report.html" | tee "$out/table.txt"
+}
+
+# verdicts GATE...: which sparse rows are not inferior to the others, for gates of twofour compare.
+verdicts() {
+  local sparse other gates=()
+  gates=($(printf -- '--non-inferior %s ' "$@"))
+  for sparse in "${runs[@]}"; do
+    [[ $(basename "$sparse") = sparse-qat* ]] || continue
+    for other in dense control int8-qat; do
+      [ -f "$out/$other/scores.jsonl.zst" ] || continue
+      printf '\n%s not inferior to %s?\n' "$(basename "$sparse")" $other
+      "$twofour" compare "$out/$other/scores.jsonl.zst" "$sparse/scores.jsonl.zst" "${gates[@]}" |
+        grep -E '^(PASS|FAIL)' || true
+    done
+  done
+}
+
+# require_rows ROW...: rows that exist; ROW.sN is one with seed N.
+require_rows() {
+  local row
+  for row in "$@"; do
+    [[ " ${all_rows[*]} " = *" ${row%.s[0-9]*} "* ]] || die "unknown row $row (known: ${all_rows[*]})"
+  done
+}
+
+# require_above FILE METRIC CHANCE: fails where an evaluation is not above what chance reaches.
+require_above() {
+  python3 - "$@" <<'EOF' || die "$2 in $1 is no better than chance"
+import json, sys
+value = json.load(open(sys.argv[1]))["metrics"].get(sys.argv[2])
+print(f"{sys.argv[1]}: {sys.argv[2]} is {value}, chance reaches {sys.argv[3]}")
+sys.exit(value is None or not value > float(sys.argv[3]))
+EOF
+}
+
+# first_queries TASK PART COUNT: prints the path of a part with its first COUNT queries, in runs/ where that is not all.
+first_queries() {
+  local whole=$1/qrels/$2.tsv.zst folder
+  folder=runs/parts/$(basename "$1")
+  local part=$folder/qrels/$2-$3.tsv
+  if [ "$3" -ge "$(zstdcat "$whole" | tail -n +2 | cut -f1 | uniq | wc -l)" ]; then echo "$whole"; return; fi
+  mkdir -p "$folder/qrels"
+  ln -sf "$root/$1/corpus.jsonl.zst" "$root/$1/queries.jsonl.zst" "$folder"
+  zstdcat "$whole" | awk -F '\t' -v count="$3" 'NR > 1 && !seen[$1]++ { ++queries } queries <= count' >"$part"
+  echo "$part"
+}
+
+# hard_half DATA: the queries of apt search's part that are in test-hard.
+hard_half() {
+  local whole=data/apt-search/qrels/test-hard.tsv.zst
+  case $1 in
+    *.zst) echo $whole; return ;;
+  esac
+  awk -F '\t' 'NR == FNR { wanted[$1]; next } FNR == 1 || $1 in wanted' "$1" <(zstdcat $whole) >"${1%.tsv}-hard.tsv"
+  echo "${1%.tsv}-hard.tsv"
+}
