@@ -185,6 +185,7 @@ class FakeCusparseLt final : public CusparseLt {
 
   int version_number = 1000;
   size_t workspace = 0;
+  size_t workspace_per_row = 0;  // added for each row of a plan
   int known_algorithms = 8;
   Failures<SparseStatus> failures;
   std::vector<PlanRecord> plans_made;          // in order
@@ -318,8 +319,9 @@ class FakeCusparseLt final : public CusparseLt {
     plans_.erase(&plan);
     return drop(&plan, "plan");
   }
-  SparseStatus workspace_bytes(const Handle&, const Plan&, size_t& bytes) override {
-    bytes = workspace;
+  SparseStatus workspace_bytes(const Handle&, const Plan& plan, size_t& bytes) override {
+    const std::lock_guard lock(mutex_);
+    bytes = workspace + workspace_per_row * static_cast<size_t>(plans_.at(&plan).input.rows);
     return SparseStatus::kSuccess;
   }
 
@@ -358,7 +360,7 @@ class FakeCusparseLt final : public CusparseLt {
     return status;
   }
 
-  // int8 to int32 is computed; other types only recorded.
+  // int8 to int32 and products that give fp16 are computed; other types only recorded.
   SparseStatus matmul(const Handle& handle, const Plan& plan, const MatmulPointers& pointers,
                       StreamHandle) override {
     const std::lock_guard lock(mutex_);
@@ -370,6 +372,8 @@ class FakeCusparseLt final : public CusparseLt {
     const SparseStatus status = failures.take("matmul");
     if (status == SparseStatus::kSuccess && record.output.type == DType::kI32)
       multiply(record, pointers);
+    if (status == SparseStatus::kSuccess && record.output.type == DType::kF16)
+      multiply_to_f16(record, pointers);
     return status;
   }
   SparseStatus search(const Handle&, Plan&, const MatmulPointers&, StreamHandle) override {
@@ -400,6 +404,31 @@ class FakeCusparseLt final : public CusparseLt {
         int32_t sum = 0;
         for (int64_t i = 0; i < k; ++i) sum += x[row * k + i] * w[column * k + i];
         y[row * n + column] = sum;
+      }
+    }
+  }
+
+  static float element(const void* data, DType type, int64_t i) {
+    if (type == DType::kI8) return static_cast<const int8_t*>(data)[i];
+    return f16_to_f32(static_cast<const uint16_t*>(data)[i]);
+  }
+
+  // With scales, fp16 bias and ReLU; C is not read.
+  static void multiply_to_f16(const PlanRecord& record, const MatmulPointers& p) {
+    const auto* alpha = static_cast<const float*>(p.alpha);
+    auto* y = static_cast<uint16_t*>(p.d);
+    const int64_t m = record.input.rows, n = record.weight.rows, k = record.weight.cols;
+    for (int64_t row = 0; row < m; ++row) {
+      for (int64_t column = 0; column < n; ++column) {
+        double sum = 0;
+        for (int64_t i = 0; i < k; ++i) {
+          sum += static_cast<double>(element(p.b, record.input.type, row * k + i)) *
+                 element(p.a, record.weight.type, column * k + i);
+        }
+        sum *= alpha[record.channel_scales ? column : 0];
+        if (record.bias != nullptr) sum += element(record.bias, DType::kF16, column);
+        if (record.activation == ActivationKind::kRelu) sum = std::max(sum, 0.0);
+        y[row * n + column] = f32_to_f16(static_cast<float>(sum));
       }
     }
   }
