@@ -184,6 +184,14 @@ TEST_F(Spmm24Test, GivenMemoryIsAllThatItNeeds) {
                Error);
 }
 
+// The plan of the largest m need not be the one that needs most.
+TEST_F(Spmm24Test, MemoryIsForTheHungriestPlan) {
+  library_.workspace = 2000;
+  library_.workspace_per_row = size_t{0} - 10;
+  EXPECT_EQ(spmm24_workspace_bytes(cache_, kProduct, 40, 0),
+            16 * kK + 16 * kN * sizeof(int32_t) + 2000 - 16 * 10);
+}
+
 TEST_F(Spmm24Test, PlansCanBeMadeAhead) {
   prepare_spmm24(cache_, kProduct, 52, 52, 0);
   const size_t plans = library_.plans_made.size();
