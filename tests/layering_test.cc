@@ -43,7 +43,8 @@ bool may_include(const std::string& folder, const std::string& header) {
   const std::string target = header.substr(0, header.find('/'));
   if (target == folder || allowed().at(folder).count(target)) return true;
   // The doors to what the command opens at run time.
-  return folder == "cli" && (header == "train/api.h" || header == "export/api.h");
+  return folder == "cli" &&
+         (header == "train/api.h" || header == "export/api.h" || header == "tensorrt/api.h");
 }
 
 bool is_torch(const std::string& header) {
@@ -59,11 +60,17 @@ bool is_cuda(const std::string& header) {
   return header.rfind("cu", 0) == 0 && header.find('/') == std::string::npos;
 }
 
+bool is_tensorrt(const std::string& header) {
+  return header.rfind("NvInfer", 0) == 0 || header.rfind("NvOnnx", 0) == 0;
+}
+
 // `path` below twofour/.
 bool is_out_of_place(const std::string& path, const std::string& header) {
   return (is_torch(header) && path.rfind("train/", 0) != 0) ||
          (is_protobuf(header) && path.rfind("export/", 0) != 0) ||
-         (is_cuda(header) && path.rfind("backend/cuda/", 0) != 0);
+         (is_cuda(header) && path.rfind("backend/cuda/", 0) != 0) ||
+         (is_tensorrt(header) && path.rfind("tensorrt/plugin/", 0) != 0 &&
+          path.rfind("tensorrt/builder/", 0) != 0);
 }
 
 bool is_source(const fs::path& path) {
@@ -113,11 +120,11 @@ TEST(Layering, FindsAViolation) {
   fs::create_directories(root / "sparse");
   std::ofstream(root / "sparse/a.cc") << "#include \"twofour/graph/network.h\"\n#include "
                                          "<torch/torch.h>\n#include <onnx/onnx.pb.h>\n#include "
-                                         "<cuda_fp16.h>\n";
+                                         "<cuda_fp16.h>\n#include <NvInfer.h>\n";
   fs::create_directories(root / "backend/cuda");
   std::ofstream(root / "backend/cuda/a.cu") << "#include <cuda_fp16.h>\n#include "
                                                "\"twofour/runtime/engine.h\"\n";
-  EXPECT_EQ(violations(root).size(), 5u);
+  EXPECT_EQ(violations(root).size(), 6u);
 }
 
 std::string text_of(const fs::path& path) {

@@ -49,8 +49,8 @@ void add_commands(CommandLine& line, Console& console) {
   auto* quiet = root.add_flag("-q,--quiet", line.quiet, "Warnings and errors only, no progress");
   root.add_flag("-v,--verbose", line.verbose, "Debug messages too")->excludes(quiet);
   for (auto add :
-       {add_inspect, add_train, add_prune, add_calibrate, add_export, add_eval, add_compare,
-        add_predict, add_plan, add_bench, add_report, add_doctor, add_completion}) {
+       {add_inspect, add_train, add_prune, add_calibrate, add_export, add_build_engine, add_eval,
+        add_compare, add_predict, add_plan, add_bench, add_report, add_doctor, add_completion}) {
     line.commands.push_back(add(root, console));
   }
 }

@@ -24,6 +24,7 @@ Command add_train(CLI::App& root, Console& console);
 Command add_prune(CLI::App& root, Console& console);
 Command add_calibrate(CLI::App& root, Console& console);
 Command add_export(CLI::App& root, Console& console);
+Command add_build_engine(CLI::App& root, Console& console);
 Command add_eval(CLI::App& root, Console& console);
 Command add_compare(CLI::App& root, Console& console);
 Command add_predict(CLI::App& root, Console& console);

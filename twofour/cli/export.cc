@@ -28,6 +28,7 @@ Examples:
   twofour export model-int8 --out model-int8.onnx --target openvino
   twofour export model-int8 --out model-int8.onnx --target tensorrt --opset 20
   twofour export model-int8 --out model-int8.onnx --target tensorrt --gemm-as-conv
+  twofour export model-int8 --out model-int8.onnx --target tensorrt --plugin
   twofour export model-int8 --out folder --format compressed-tensors)";
 
 struct Options {
@@ -35,6 +36,13 @@ struct Options {
   std::string format = "onnx";
   std::filesystem::path report;  // empty: none
 };
+
+void print_plugin(const ExportSummary& summary, Console& console) {
+  console.info(fmt::format("{} linear layers are nodes of the plug-in {}", summary.plugin_layers,
+                           spmm_node::kType));
+  for (const auto& [reason, layers] : reasons_against_plugin(summary))
+    console.info(fmt::format("{} are not: {}", layers, reason));
+}
 
 void print_summary(const ExportRequest& request, const ExportSummary& summary, Console& console) {
   console.info(fmt::format("wrote {} ({}): {} nodes, {} linear layers, {} of them int8, {} 2:4",
@@ -48,6 +56,7 @@ void print_summary(const ExportRequest& request, const ExportSummary& summary, C
   if (summary.convolutions > 0) {
     console.info(fmt::format("{} linear layers are 1x1 convolutions", summary.convolutions));
   }
+  if (request.plugin) print_plugin(summary, console);
   if (!summary.data.empty()) console.info(fmt::format("weights are in {}", summary.data.string()));
   if (summary.clipped_points > 0) {
     console.info(fmt::format("{} of {} quantized values are clipped at -127 first",
@@ -93,11 +102,25 @@ int run_export(const Options& options, Console& console) {
   return kOk;
 }
 
+void add_form_options(CLI::App& app, ExportRequest& request) {
+  auto* convolutions =
+      app.add_flag("--gemm-as-conv", request.gemm_as_conv,
+                   "The encoder's linear layers as 1x1 convolutions, weights [n, k, 1, 1]");
+  auto* plugin =
+      app.add_flag("--plugin", request.plugin,
+                   "2:4 layers as nodes of the TensorRT plug-in SpmmPluginDynamic (cuSPARSELt)");
+  plugin->excludes(convolutions);
+  app.add_option("--plugin-max-rows", request.plugin_max_m,
+                 "Rows (batch x length) up to which the plug-in has plans; more run in pieces")
+      ->capture_default_str()
+      ->needs(plugin);
+}
+
 // All but MODEL, --out and --format are for ONNX.
 void check_format(const CLI::App& app, const Options& options) {
   if (options.format != kCompressedTensors) return;
   for (const char* name : {"--target", "--opset", "--clip", "--precision", "--gemm-as-conv",
-                           "--external-data", "--report"}) {
+                           "--plugin", "--plugin-max-rows", "--external-data", "--report"}) {
     if (app.count(name) == 0) continue;
     throw CLI::ValidationError(
         fmt::format("{} goes with --format onnx, not {}", name, options.format));
@@ -131,8 +154,7 @@ Command add_export(CLI::App& root, Console& console) {
                   "Of a float model's embeddings and encoder: f32 or fp16")
       ->capture_default_str()
       ->check(CLI::IsMember({"f32", "fp16"}));
-  app->add_flag("--gemm-as-conv", request->gemm_as_conv,
-                "The encoder's linear layers as 1x1 convolutions, weights [n, k, 1, 1]");
+  add_form_options(*app, *request);
   app->add_flag("--external-data", request->external_data,
                 "Weights in FILE.onnx.data, whatever the size");
   app->add_option("--report", options->report,

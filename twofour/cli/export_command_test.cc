@@ -6,10 +6,10 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/pruning.h"
+#include "twofour/cli/testing/int8_model.h"
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/export/api.h"
 #include "twofour/io/safetensors.h"
-#include "twofour/quant/quantize.h"
 
 namespace twofour::cli {
 namespace {
@@ -72,28 +72,21 @@ TEST(ExportCommand, ReportThatCannotBeWrittenIsRefusedFirst) {
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 
-// The golden model `layout`, 2:4 and int8.
-std::filesystem::path int8_model(const std::string& layout) {
-  const ModelDirectory source = ModelDirectory::open(model(layout));
-  const Network network = build_network(source.config());
-  std::map<std::string, Tensor> tensors;
-  for (const std::string& name : source.tensor_names()) tensors[name] = Tensor(source.tensor(name));
-  for (const Op& op : network.ops) {
-    if (!op.prunable) continue;
-    const std::string& name = network.parameter(op, 0).name;
-    Tensor weight = prune_layer({}, source, network, op).values;
-    QuantizedWeight quantized = quantize_weight(weight);
-    tensors[name] = std::move(quantized.values);
-    tensors[name + "_scale"] = std::move(quantized.scales);
-    tensors[op.name + ".input_scale"] = Tensor(DType::kF32, {1});
-    tensors[op.name + ".input_scale"].as<float>()[0] = 0.01f;
-  }
-  ModelToSave save{source.path(), source.config(), {}, R"({"version": "test"})"};
-  save.config.int8 = true;
-  for (const auto& [name, tensor] : tensors) save.tensors.push_back({name, tensor.view()});
-  const auto path = scratch("int8-" + layout) / "model";
-  save_model_directory(path, save);
-  return path;
+TEST(ExportCommand, PluginNodesAreReported) {
+  const auto folder = scratch("onnx");
+  const Outcome outcome =
+      run_command({"export", int8_model("cross-encoder"), "--out", folder / "model.onnx",
+                   "--target", "tensorrt", "--plugin", "--report", folder / "report.json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("12 linear layers are nodes of the plug-in SpmmPluginDynamic"),
+                    HasSubstr("2 are not: head: stays dense")));
+  const auto report = nlohmann::json::parse(slurp(folder / "report.json"));
+  EXPECT_EQ(report["plugin_layers"], 12);
+  EXPECT_EQ(report["layers"][0]["form"], "plugin");
+  const Outcome both = run_command({"export", model("minilm"), "--out", folder / "other.onnx",
+                                    "--target", "tensorrt", "--plugin", "--gemm-as-conv"});
+  EXPECT_EQ(both.code, 2);
 }
 
 uint16_t narrow(float value, DType dtype) {
@@ -201,7 +194,7 @@ TEST(ExportCommand, CompressedTensorsRefuse) {
   };
   EXPECT_THAT(refusal(model("minilm"), out, 1), HasSubstr("twofour calibrate makes it int8"));
   EXPECT_THAT(refusal(source, source, 1), HasSubstr("is the model itself"));
-  for (const std::string option : {"--gemm-as-conv", "--external-data", "--no-clip"}) {
+  for (const std::string option : {"--gemm-as-conv", "--plugin", "--external-data", "--no-clip"}) {
     refusal(source, out, 2, {option});
   }
   EXPECT_THAT(refusal(source, out, 2, {"--target", "openvino"}),

@@ -9,6 +9,7 @@
 
 #include "twofour/base/dtype.h"
 #include "twofour/graph/inspect.h"
+#include "twofour/graph/spmm_node.h"
 
 namespace twofour {
 
@@ -23,16 +24,22 @@ struct ExportRequest {
   std::string precision = "f32";
   // The encoder's linear layers as 1x1 convolutions.
   bool gemm_as_conv = false;
+  // Linear layers that cuSPARSELt can take as nodes of the TensorRT plug-in, with plans up to
+  // plugin_max_m rows.
+  bool plugin = false;
+  int64_t plugin_max_m = spmm_node::kDefaultMaxM;
   // Weights in FILE.onnx.data; a model beyond protobuf's 2 GB has them there anyway.
   bool external_data = false;
 };
+
+enum class LayerForm { kMatMul, kConvolution, kPlugin };
 
 // A linear layer as it stands in the file.
 struct WrittenLayer {
   std::string name;
   int64_t n = 0, k = 0;
   DType dtype = DType::kF32;
-  bool convolution = false;
+  LayerForm form = LayerForm::kMatMul;
   int64_t zeros = 0;                   // of n * k values
   int64_t groups = 0, groups_2_4 = 0;  // groups of four along k; none where k % 4 != 0
   bool sparse = false;                 // may be 2:4, and every group is
@@ -42,7 +49,8 @@ struct WrittenLayer {
 struct ExportSummary {
   int64_t nodes = 0;
   int64_t linear_layers = 0, int8_layers = 0, sparse_layers = 0;
-  int64_t convolutions = 0;  // linear layers that became one
+  int64_t convolutions = 0;   // linear layers that became one
+  int64_t plugin_layers = 0;  // linear layers that became a node of the plug-in
   int64_t quant_points = 0,
           clipped_points = 0;  // clipped: where values below -127 cannot be ruled out
   std::vector<WrittenLayer> layers;
@@ -65,7 +73,7 @@ class ExportApi {
 ExportApi& export_api();
 
 // The symbol that the library exports.
-inline constexpr const char* kExportApiSymbol = "twofour_export_api_v2";
+inline constexpr const char* kExportApiSymbol = "twofour_export_api_v3";
 using ExportApiFunction = ExportApi* (*)();
 
 }  // namespace twofour

@@ -43,6 +43,9 @@ std::string GraphConverter::floats(const Op& op, const std::string& name,
 
 std::string GraphConverter::linear(const Op& op) {
   ++summary_.linear_layers;
+  if (options_.plugin) {
+    if (auto result = plugin(op)) return *result;
+  }
   const bool int8 = is_int8(network_, op, model_);
   const std::string x = int8 ? dequantized(op) : input(op);
   const std::string weight = int8 ? int8_weight(op) : float_weight(op);
@@ -88,13 +91,21 @@ std::string GraphConverter::int8_weight(const Op& op) {
               {{"axis", int64_t{convolves ? 0 : 1}}});
 }
 
-// The op's input after quantization with the file's scale.
-std::string GraphConverter::dequantized(const Op& op) {
+// The op's input, quantized with the file's scale.
+std::string GraphConverter::quantized(const Op& op) {
   const ValueId value = op.inputs[0];
   const std::string& x = input(op);
-  const std::string q = x + "/QuantizeLinear";
-  const std::string scale = graph_.scalar(quantized_[value].scale);
-  if (!quantized_names_.contains(q)) quantize(value, x, q, scale);
+  std::string q = x + "/QuantizeLinear";
+  if (!quantized_names_.contains(q)) {
+    quantize(value, x, q, graph_.scalar(quantized_[value].scale));
+  }
+  return q;
+}
+
+std::string GraphConverter::dequantized(const Op& op) {
+  const std::string& x = input(op);
+  const std::string q = quantized(op);
+  const std::string scale = graph_.scalar(quantized_[op.inputs[0]].scale);
   const std::string dq =
       (options_.target.dequantize_per_reader ? op.name : x) + "/DequantizeLinear";
   if (!quantized_names_.insert(dq).second) return dq;

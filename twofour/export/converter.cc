@@ -29,6 +29,21 @@ void check(const ModelDirectory& model, const Network& network, const ExportOpti
               "Train the model first; training initializes its head");
 }
 
+void add_opset(onnx::ModelProto& proto, const char* domain, int64_t version) {
+  onnx::OperatorSetIdProto& opset = *proto.add_opset_import();
+  opset.set_domain(domain);
+  opset.set_version(version);
+}
+
+void check_plugin_layers(const ModelDirectory& model, const ExportSummary& summary) {
+  if (summary.plugin_layers > 0) return;
+  const WrittenLayer& layer = summary.layers.front();
+  throw Error(model.origin(),
+              fmt::format("no layer can run in the plug-in; '{}': {}", layer.name,
+                          refusal(layer, "cusparselt")),
+              "Export a 2:4 model: int8, or float with precision fp16");
+}
+
 }  // namespace
 
 onnx::ModelProto convert_to_onnx(const ModelDirectory& model, const ExportOptions& options,
@@ -39,14 +54,14 @@ onnx::ModelProto convert_to_onnx(const ModelDirectory& model, const ExportOption
   proto.set_ir_version(ir_version(options.opset));
   proto.set_producer_name("twofour");
   proto.set_producer_version(TWOFOUR_VERSION);
-  onnx::OperatorSetIdProto& opset = *proto.add_opset_import();
-  opset.set_domain("");
-  opset.set_version(options.opset);
+  add_opset(proto, "", options.opset);
+  if (options.plugin) add_opset(proto, spmm_node::kDomain, spmm_node::kDomainVersion);
   onnx::GraphProto& graph = *proto.mutable_graph();
   graph.set_name(network.architecture);
   GraphConverter(model, network, options, graph, summary).convert();
   summary.layers = written_layers(network, graph);
   for (const WrittenLayer& layer : summary.layers) summary.sparse_layers += layer.sparse;
+  if (options.plugin) check_plugin_layers(model, summary);
   onnx::StringStringEntryProto& property = *proto.add_metadata_props();
   property.set_key("twofour");
   property.set_value(export_metadata(model, options, summary.layers));

@@ -17,7 +17,7 @@ class Library : public ExportApi {
 }  // namespace
 }  // namespace twofour
 
-extern "C" TWOFOUR_API twofour::ExportApi* twofour_export_api_v2() {
+extern "C" TWOFOUR_API twofour::ExportApi* twofour_export_api_v3() {
   static twofour::Library library;
   return &library;
 }

@@ -16,6 +16,16 @@ std::string bytes_of(std::span<const T> values) {
   return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
 }
 
+onnx::TensorProto tensor(const std::string& name, int32_t type, const std::vector<int64_t>& dims,
+                         std::string bytes) {
+  onnx::TensorProto tensor;
+  tensor.set_name(name);
+  tensor.set_data_type(type);
+  for (int64_t dim : dims) tensor.add_dims(dim);
+  tensor.set_raw_data(std::move(bytes));
+  return tensor;
+}
+
 struct SetAttribute {
   onnx::AttributeProto& attribute;
 
@@ -34,6 +44,10 @@ struct SetAttribute {
   void operator()(const std::vector<int64_t>& values) const {
     attribute.set_type(onnx::AttributeProto::INTS);
     for (int64_t value : values) attribute.add_ints(value);
+  }
+  void operator()(const onnx::TensorProto& value) const {
+    attribute.set_type(onnx::AttributeProto::TENSOR);
+    *attribute.mutable_t() = value;
   }
 };
 
@@ -62,14 +76,39 @@ std::string OnnxGraphBuilder::node_to(const std::string& output, const std::stri
   return output;
 }
 
+std::string OnnxGraphBuilder::custom_node(const std::string& domain, const std::string& type,
+                                          const std::string& name,
+                                          const std::vector<std::string>& inputs,
+                                          const std::vector<OnnxAttribute>& attributes) {
+  node(type, name, inputs, attributes);
+  graph_.mutable_node(graph_.node_size() - 1)->set_domain(domain);
+  return name;
+}
+
 std::string OnnxGraphBuilder::floats(const std::string& name, const std::vector<int64_t>& dims,
                                      std::span<const float> values) {
-  initializer(name, onnx::TensorProto::FLOAT, dims).set_raw_data(bytes_of(values));
-  return name;
+  return add(float_tensor(name, dims, values));
 }
 
 std::string OnnxGraphBuilder::halves(const std::string& name, const std::vector<int64_t>& dims,
                                      std::span<const float> values) {
+  return add(half_tensor(name, dims, values));
+}
+
+std::string OnnxGraphBuilder::int8s(const std::string& name, const std::vector<int64_t>& dims,
+                                    std::span<const int8_t> values) {
+  return add(int8_tensor(name, dims, values));
+}
+
+onnx::TensorProto OnnxGraphBuilder::float_tensor(const std::string& name,
+                                                 const std::vector<int64_t>& dims,
+                                                 std::span<const float> values) {
+  return tensor(name, onnx::TensorProto::FLOAT, dims, bytes_of(values));
+}
+
+onnx::TensorProto OnnxGraphBuilder::half_tensor(const std::string& name,
+                                                const std::vector<int64_t>& dims,
+                                                std::span<const float> values) {
   std::vector<uint16_t> narrow(values.size());
   for (size_t i = 0; i < values.size(); ++i) {
     narrow[i] = f32_to_f16(values[i]);
@@ -77,15 +116,14 @@ std::string OnnxGraphBuilder::halves(const std::string& name, const std::vector<
       throw Error(name, fmt::format("element {} is {}: beyond the range of fp16", i, values[i]));
     }
   }
-  initializer(name, onnx::TensorProto::FLOAT16, dims)
-      .set_raw_data(bytes_of(std::span<const uint16_t>(narrow)));
-  return name;
+  return tensor(name, onnx::TensorProto::FLOAT16, dims,
+                bytes_of(std::span<const uint16_t>(narrow)));
 }
 
-std::string OnnxGraphBuilder::int8s(const std::string& name, const std::vector<int64_t>& dims,
-                                    std::span<const int8_t> values) {
-  initializer(name, onnx::TensorProto::INT8, dims).set_raw_data(bytes_of(values));
-  return name;
+onnx::TensorProto OnnxGraphBuilder::int8_tensor(const std::string& name,
+                                                const std::vector<int64_t>& dims,
+                                                std::span<const int8_t> values) {
+  return tensor(name, onnx::TensorProto::INT8, dims, bytes_of(values));
 }
 
 std::string OnnxGraphBuilder::scalar(float value) {
@@ -134,18 +172,15 @@ void OnnxGraphBuilder::describe(onnx::ValueInfoProto& info, const std::string& n
   }
 }
 
-onnx::TensorProto& OnnxGraphBuilder::initializer(const std::string& name, int32_t type,
-                                                 const std::vector<int64_t>& dims) {
-  onnx::TensorProto& tensor = *graph_.add_initializer();
-  tensor.set_name(name);
-  tensor.set_data_type(type);
-  for (int64_t dim : dims) tensor.add_dims(dim);
-  return tensor;
+std::string OnnxGraphBuilder::add(onnx::TensorProto tensor) {
+  std::string name = tensor.name();
+  *graph_.add_initializer() = std::move(tensor);
+  return name;
 }
 
 std::string OnnxGraphBuilder::shared(const std::string& name, int32_t type,
                                      const std::vector<int64_t>& dims, std::string bytes) {
-  if (constants_.insert(name).second) initializer(name, type, dims).set_raw_data(std::move(bytes));
+  if (constants_.insert(name).second) add(tensor(name, type, dims, std::move(bytes)));
   return name;
 }
 

@@ -15,7 +15,7 @@ namespace twofour {
 
 struct OnnxAttribute {
   std::string name;
-  std::variant<int64_t, float, std::string, std::vector<int64_t>> value;
+  std::variant<int64_t, float, std::string, std::vector<int64_t>, onnx::TensorProto> value;
 };
 
 class OnnxGraphBuilder {
@@ -32,6 +32,11 @@ class OnnxGraphBuilder {
                       const std::vector<std::string>& inputs,
                       const std::vector<OnnxAttribute>& attributes = {});
 
+  // Like node(), of an operator set that is not ONNX's own.
+  std::string custom_node(const std::string& domain, const std::string& type,
+                          const std::string& name, const std::vector<std::string>& inputs,
+                          const std::vector<OnnxAttribute>& attributes);
+
   // Each returns `name`.
   std::string floats(const std::string& name, const std::vector<int64_t>& dims,
                      std::span<const float> values);
@@ -40,6 +45,14 @@ class OnnxGraphBuilder {
                      std::span<const float> values);
   std::string int8s(const std::string& name, const std::vector<int64_t>& dims,
                     std::span<const int8_t> values);
+
+  // The same tensors, outside the graph.
+  static onnx::TensorProto float_tensor(const std::string& name, const std::vector<int64_t>& dims,
+                                        std::span<const float> values);
+  static onnx::TensorProto half_tensor(const std::string& name, const std::vector<int64_t>& dims,
+                                       std::span<const float> values);
+  static onnx::TensorProto int8_tensor(const std::string& name, const std::vector<int64_t>& dims,
+                                       std::span<const int8_t> values);
 
   // Small constants, shared by all that ask for the same value.
   std::string scalar(float value);
@@ -55,8 +68,7 @@ class OnnxGraphBuilder {
                        const std::vector<int64_t>& dims);
 
  private:
-  onnx::TensorProto& initializer(const std::string& name, int32_t type,
-                                 const std::vector<int64_t>& dims);
+  std::string add(onnx::TensorProto tensor);
   // Adds the initializer `name` unless it is there.
   std::string shared(const std::string& name, int32_t type, const std::vector<int64_t>& dims,
                      std::string bytes);

@@ -132,6 +132,7 @@ std::string GraphConverter::layer_norm(const Op& op) {
 }
 
 std::string GraphConverter::activation(const Op& op) {
+  if (fused_.contains(op.output)) return input(op);
   switch (op.activation) {
     case ActivationKind::kRelu:
       return node(op, "Relu", "Relu", {input(op)});

@@ -9,6 +9,7 @@
 
 #include <onnx/onnx.pb.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -71,9 +72,19 @@ class GraphConverter {
   std::string convolution(const Op& op, const std::string& x, const std::string& weight);
   std::string float_weight(const Op& op);
   std::string int8_weight(const Op& op);
+  std::string quantized(const Op& op);
   std::string dequantized(const Op& op);
   std::string zero_point();
   void quantize(ValueId value, std::string x, const std::string& q, const std::string& scale);
+
+  // convert_plugin.cc: products as nodes of the TensorRT plug-in
+  // The name of the result, or nothing where cuSPARSELt cannot take the layer.
+  std::optional<std::string> plugin(const Op& op);
+  onnx::TensorProto plugin_weight(const Op& op) const;
+  std::string plugin_node(const Op& op, onnx::TensorProto weight);
+  std::vector<OnnxAttribute> plugin_attributes(const Op& op, onnx::TensorProto weight) const;
+  // Of the activation that alone reads the op's output, where the plug-in computes it.
+  std::optional<std::string> fused_epilogue(const Op& op);
 
   // convert_attention.cc
   std::string attention(const Op& op);
@@ -102,6 +113,7 @@ class GraphConverter {
   std::vector<QuantizedValue> quantized_;
   Names rows_, channels_;                  // by value; empty: not in this layout
   std::set<std::string> quantized_names_;  // of Q and DQ nodes that stand
+  std::set<ValueId> fused_;                // results of activations that a product computes
   std::string additive_mask_;
 };
 

@@ -11,6 +11,9 @@ std::string export_metadata(const ModelDirectory& model, const ExportOptions& op
   json["target"] = options.target.name;
   if (options.half) json["precision"] = "fp16";
   if (options.gemm_as_conv) json["gemm_as_conv"] = true;
+  if (options.plugin) {
+    json["plugin"] = {{"type", spmm_node::kType}, {"version", spmm_node::kVersion}};
+  }
   const auto origin = nlohmann::ordered_json::parse(model.twofour_json(), nullptr, false);
   for (const char* key : {"recipe", "pruning"}) {
     if (origin.is_object() && origin.contains(key)) json[key] = origin[key];

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <vector>
+
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
 
@@ -28,17 +30,29 @@ void move_out(onnx::TensorProto& tensor, const std::string& file, uint64_t offse
   tensor.clear_raw_data();
 }
 
+// Initializers, and weights that are attributes of a plug-in's node.
+std::vector<onnx::TensorProto*> tensors_of(onnx::GraphProto& graph) {
+  std::vector<onnx::TensorProto*> tensors;
+  for (onnx::TensorProto& tensor : *graph.mutable_initializer()) tensors.push_back(&tensor);
+  for (onnx::NodeProto& node : *graph.mutable_node()) {
+    for (onnx::AttributeProto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_t()) tensors.push_back(attribute.mutable_t());
+    }
+  }
+  return tensors;
+}
+
 uint64_t write_data(const fs::path& path, onnx::GraphProto& graph) {
   uint64_t offset = 0;
   write_file_atomically(path, [&](std::ostream& out) {
-    for (onnx::TensorProto& tensor : *graph.mutable_initializer()) {
-      const std::string& bytes = tensor.raw_data();
+    for (onnx::TensorProto* tensor : tensors_of(graph)) {
+      const std::string& bytes = tensor->raw_data();
       if (bytes.size() < kSmall) continue;
       const std::string padding((kPage - offset % kPage) % kPage, '\0');
       out << padding << bytes;
       const uint64_t begin = offset + padding.size();
       offset = begin + bytes.size();
-      move_out(tensor, path.filename().string(), begin);
+      move_out(*tensor, path.filename().string(), begin);
     }
   });
   return offset;

@@ -1,6 +1,7 @@
 #include "twofour/export/written_layers.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cstring>
 #include <map>
@@ -12,7 +13,11 @@ namespace {
 
 constexpr int64_t kGroup = 4;
 
-using Weights = std::map<std::string, const onnx::TensorProto*>;
+struct Weight {
+  const onnx::TensorProto* tensor = nullptr;
+  LayerForm form = LayerForm::kMatMul;
+};
+using Weights = std::map<std::string, Weight>;
 
 struct Counts {
   int64_t zeros = 0, groups = 0, groups_2_4 = 0;
@@ -31,14 +36,20 @@ DType dtype_of(const onnx::TensorProto& tensor) {
                                          static_cast<int>(tensor.data_type())));
 }
 
-Strides strides_of(const onnx::TensorProto& tensor, int64_t n, int64_t k, DType dtype) {
+std::vector<int64_t> expected_dims(LayerForm form, int64_t n, int64_t k) {
+  if (form == LayerForm::kMatMul) return {k, n};
+  return form == LayerForm::kPlugin ? std::vector{n, k} : std::vector<int64_t>{n, k, 1, 1};
+}
+
+Strides strides_of(const onnx::TensorProto& tensor, const WrittenLayer& layer) {
   const std::vector<int64_t> dims(tensor.dims().begin(), tensor.dims().end());
-  const bool complete = tensor.raw_data().size() == static_cast<size_t>(n * k) * dtype_bytes(dtype);
-  if (complete && dims == std::vector<int64_t>{k, n}) return {1, n};
-  if (complete && dims == std::vector<int64_t>{n, k, 1, 1}) return {k, 1};
-  throw Error(tensor.name(), fmt::format("expected {} values, [k, n] or [n, k, 1, 1] of n = {} and "
-                                         "k = {}",
-                                         n * k, n, k));
+  const std::vector<int64_t> expected = expected_dims(layer.form, layer.n, layer.k);
+  const auto bytes = static_cast<size_t>(layer.n * layer.k) * dtype_bytes(layer.dtype);
+  if (tensor.raw_data().size() != bytes || dims != expected) {
+    throw Error(tensor.name(), fmt::format("expected {} values, [{}]", layer.n * layer.k,
+                                           fmt::join(expected, ", ")));
+  }
+  return layer.form == LayerForm::kMatMul ? Strides{1, layer.n} : Strides{layer.k, 1};
 }
 
 bool is_zero(int8_t value) { return value == 0; }
@@ -119,19 +130,34 @@ std::vector<Eligibility> gpu_engines(const WrittenLayer& layer, const std::strin
   return engines;
 }
 
-WrittenLayer written_layer(const Network& network, const Op& op, const Weights& weights) {
+Weights weights_of(const onnx::GraphProto& graph) {
+  Weights weights;
+  for (const onnx::TensorProto& tensor : graph.initializer()) {
+    weights[tensor.name()] = {
+        &tensor, tensor.dims_size() == 4 ? LayerForm::kConvolution : LayerForm::kMatMul};
+  }
+  for (const onnx::NodeProto& node : graph.node()) {
+    if (node.op_type() != spmm_node::kType) continue;
+    for (const onnx::AttributeProto& attribute : node.attribute()) {
+      if (attribute.name() == spmm_node::kWeight)
+        weights[attribute.t().name()] = {&attribute.t(), LayerForm::kPlugin};
+    }
+  }
+  return weights;
+}
+
+}  // namespace
+
+WrittenLayer written_layer(const Network& network, const Op& op, const onnx::TensorProto& weight,
+                           LayerForm form) {
   const Parameter& parameter = network.parameter(op, 0);
-  const auto found = weights.find(parameter.name);
-  if (found == weights.end()) throw Error(parameter.name, "is not in the graph");
-  const onnx::TensorProto& tensor = *found->second;
   WrittenLayer layer;
   layer.name = op.name;
   layer.n = parameter.shape[0];
   layer.k = parameter.shape[1];
-  layer.dtype = dtype_of(tensor);
-  layer.convolution = tensor.dims_size() == 4;
-  const Strides strides = strides_of(tensor, layer.n, layer.k, layer.dtype);
-  const Counts counts = count(tensor, layer, strides);
+  layer.dtype = dtype_of(weight);
+  layer.form = form;
+  const Counts counts = count(weight, layer, strides_of(weight, layer));
   layer.zeros = counts.zeros;
   layer.groups = counts.groups;
   layer.groups_2_4 = counts.groups_2_4;
@@ -141,14 +167,22 @@ WrittenLayer written_layer(const Network& network, const Op& op, const Weights& 
   return layer;
 }
 
-}  // namespace
+std::string refusal(const WrittenLayer& layer, std::string_view engine) {
+  for (const Eligibility& e : layer.engines) {
+    if (e.engine == engine) return e.reason;
+  }
+  throw Error("export", fmt::format("'{}' is no engine of the report", engine));
+}
 
 std::vector<WrittenLayer> written_layers(const Network& network, const onnx::GraphProto& graph) {
-  Weights weights;
-  for (const onnx::TensorProto& tensor : graph.initializer()) weights[tensor.name()] = &tensor;
+  const Weights weights = weights_of(graph);
   std::vector<WrittenLayer> layers;
   for (const Op& op : network.ops) {
-    if (op.kind == OpKind::kLinear) layers.push_back(written_layer(network, op, weights));
+    if (op.kind != OpKind::kLinear) continue;
+    const std::string& name = network.parameter(op, 0).name;
+    const auto found = weights.find(name);
+    if (found == weights.end()) throw Error(name, "is not in the graph");
+    layers.push_back(written_layer(network, op, *found->second.tensor, found->second.form));
   }
   return layers;
 }

@@ -53,7 +53,8 @@ TEST(WrittenLayers, CountEveryGroupOfBothForms) {
       EXPECT_EQ(layer.groups, layer.n * layer.k / 4) << layer.name;
       const bool head = layer.name == "pooler.dense" || layer.name == "classifier";
       EXPECT_EQ(layer.sparse, !head) << layer.name;
-      EXPECT_EQ(layer.convolution, convolutions && !head) << layer.name;
+      const auto form = convolutions && !head ? LayerForm::kConvolution : LayerForm::kMatMul;
+      EXPECT_EQ(layer.form, form) << layer.name;
       EXPECT_EQ(reason(layer, "tensorrt"), head ? "head: stays dense" : "") << layer.name;
       EXPECT_EQ(reason(layer, "cusparselt"), head ? "head: stays dense" : "") << layer.name;
     }

@@ -49,10 +49,16 @@ Json quantization_arguments(std::string_view strategy) {
           {"dynamic", false}};
 }
 
-// Linear layers that stayed float; embeddings are none.
-std::vector<std::string> float_layers(const std::vector<NamedTensor>& tensors) {
+// Linear layers that stayed float; embeddings are none. transformers gives a bare encoder a pooler
+// even where the file has none, and would quantize it with scales that nobody calibrated.
+std::vector<std::string> float_layers(const std::vector<NamedTensor>& tensors, HeadKind head) {
   constexpr std::string_view kWeight = ".weight";
+  constexpr std::string_view kPooler = "pooler.dense";
   std::vector<std::string> layers;
+  const bool pooler = std::any_of(tensors.begin(), tensors.end(), [&](const NamedTensor& tensor) {
+    return tensor.name == std::string(kPooler) + ".weight";
+  });
+  if (!pooler && head != HeadKind::kClassification) layers.emplace_back(kPooler);
   for (const auto& [name, view] : tensors) {
     if (!name.ends_with(kWeight) || view.shape.rank() != 2 || view.dtype == DType::kI8) continue;
     if (name.ends_with("_embeddings.weight")) continue;
@@ -62,7 +68,7 @@ std::vector<std::string> float_layers(const std::vector<NamedTensor>& tensors) {
   return layers;
 }
 
-Json quantization_config(const std::vector<NamedTensor>& tensors) {
+Json quantization_config(const std::vector<NamedTensor>& tensors, HeadKind head) {
   const Json group = {{"targets", Json::array({"Linear"})},
                       {"weights", quantization_arguments("channel")},
                       {"input_activations", quantization_arguments("tensor")},
@@ -71,7 +77,7 @@ Json quantization_config(const std::vector<NamedTensor>& tensors) {
           {"format", "int-quantized"},
           {"quantization_status", "compressed"},
           {"config_groups", {{"group_0", group}}},
-          {"ignore", float_layers(tensors)}};
+          {"ignore", float_layers(tensors, head)}};
 }
 
 void set_labels(int64_t num_labels, Json& json) {
@@ -116,7 +122,7 @@ std::string config_json(const ModelConfig& config, const std::vector<NamedTensor
   if (classifies) set_labels(config.num_labels, json);
   json.erase("quantization_config");
   if (config.int8) {
-    json["quantization_config"] = quantization_config(tensors);
+    json["quantization_config"] = quantization_config(tensors, config.head);
     // transformers reads a quantized model as float16 unless told its type.
     if (!json.contains("torch_dtype") && !json.contains("dtype")) json["torch_dtype"] = "float32";
   }

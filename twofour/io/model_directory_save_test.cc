@@ -156,6 +156,20 @@ TEST_F(SaveTest, EmbeddingGetsModules) {
   EXPECT_TRUE(fs::exists(out_ / "vocab.txt"));
 }
 
+// transformers makes one for every bare encoder, and quantizes what is not ignored.
+TEST_F(SaveTest, Int8IgnoresThePoolerThatTheFileLacks) {
+  ModelToSave model = int8(HeadKind::kNone);
+  save_model_directory(out_, model);
+  EXPECT_EQ(written_config()["quantization_config"]["ignore"], json::array({"pooler.dense"}));
+  std::erase_if(model.tensors,
+                [](const NamedTensor& t) { return t.name == "pooler.dense.weight"; });
+  save_model_directory(out_, model);
+  EXPECT_EQ(written_config()["quantization_config"]["ignore"], json::array({"pooler.dense"}));
+  model.config.head = HeadKind::kEmbedding;
+  save_model_directory(out_, model);
+  EXPECT_EQ(written_config()["quantization_config"]["ignore"], json::array({"pooler.dense"}));
+}
+
 TEST_F(SaveTest, Int8HasTheQuantizationConfigOfCompressedTensors) {
   save_model_directory(out_, int8(HeadKind::kClassification));
   const auto arguments = [](const char* strategy) -> json {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "twofour/base/error.h"
@@ -57,17 +58,73 @@ std::byte* grow(DeviceBuffer& buffer, Runtime& runtime, size_t bytes, std::strin
   return buffer.data();
 }
 
+enum class Part { kWorkspace, kXTail, kYTail };
+
+// Device memory for the parts of a product that need some.
+class PartMemory {
+ public:
+  virtual ~PartMemory() = default;
+  virtual std::byte* get(Part part, size_t bytes) = 0;
+};
+
+class GrowingMemory final : public PartMemory {
+ public:
+  GrowingMemory(Runtime& runtime, SpmmScratch& scratch) : runtime_(runtime), scratch_(scratch) {}
+
+  std::byte* get(Part part, size_t bytes) override {
+    switch (part) {
+      case Part::kXTail:
+        return grow(scratch_.x_tail, runtime_, bytes, "spmm24 input tail");
+      case Part::kYTail:
+        return grow(scratch_.y_tail, runtime_, bytes, "spmm24 output tail");
+      default:
+        return grow(scratch_.workspace, runtime_, bytes, "spmm24 workspace");
+    }
+  }
+
+ private:
+  Runtime& runtime_;
+  SpmmScratch& scratch_;
+};
+
+// The tails, whose sizes do not depend on m, and then the workspace of a plan.
+struct Tails {
+  Tails(const PlanCache& cache, const ProductDesc& product)
+      : x(aligned(cache.buckets().smallest() * product.k * dtype_bytes(product.input))),
+        y(aligned(cache.buckets().smallest() * product.n * dtype_bytes(product.output))) {}
+  static size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+  size_t x, y;
+};
+
+class GivenMemory final : public PartMemory {
+ public:
+  GivenMemory(const PlanCache& cache, const ProductDesc& product, std::byte* memory)
+      : tails_(cache, product), memory_(memory) {}
+
+  std::byte* get(Part part, size_t bytes) override {
+    if (memory_ == nullptr)
+      throw Error("spmm24", fmt::format("no memory was given, {} bytes are needed", bytes));
+    if (part == Part::kXTail) return memory_;
+    return memory_ + tails_.x + (part == Part::kWorkspace ? tails_.y : 0);
+  }
+
+ private:
+  Tails tails_;
+  std::byte* memory_;
+};
+
 // One product, with the byte counts of its rows.
 class Run {
  public:
   Run(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,
-      StreamHandle stream, SpmmScratch& scratch)
+      StreamHandle stream, PartMemory& memory)
       : cache_(cache),
         product_(product),
         args_(args),
         device_(device),
         stream_(stream),
-        scratch_(scratch),
+        memory_(memory),
         x_row_(static_cast<size_t>(product.k) * dtype_bytes(product.input)),
         y_row_(static_cast<size_t>(product.n) * dtype_bytes(product.output)) {}
 
@@ -79,8 +136,8 @@ class Run {
 
  private:
   void staged(const RowSegment& s, const std::byte* x, std::byte* y) const {
-    std::byte* x_tail = grow(scratch_.x_tail, runtime(), s.bucket * x_row_, "spmm24 input tail");
-    std::byte* y_tail = grow(scratch_.y_tail, runtime(), s.bucket * y_row_, "spmm24 output tail");
+    std::byte* x_tail = memory_.get(Part::kXTail, s.bucket * x_row_);
+    std::byte* y_tail = memory_.get(Part::kYTail, s.bucket * y_row_);
     copy(x_tail, x, s.rows * x_row_);
     in_place(s.bucket, x_tail, y_tail);
     copy(y, y_tail, s.rows * y_row_);
@@ -90,10 +147,8 @@ class Run {
     constexpr float kZero = 0;
     const auto plan = cache_.plan(product_, bucket, device_);
     MatmulPointers pointers{args_.alpha, args_.weight, x, &kZero, y, y, nullptr};
-    if (plan->workspace_bytes() > 0) {
-      pointers.workspace =
-          grow(scratch_.workspace, runtime(), plan->workspace_bytes(), "spmm24 workspace");
-    }
+    if (plan->workspace_bytes() > 0)
+      pointers.workspace = memory_.get(Part::kWorkspace, plan->workspace_bytes());
     plan->run(pointers, stream_);
   }
 
@@ -107,9 +162,17 @@ class Run {
   const SpmmArgs& args_;
   int device_;
   StreamHandle stream_;
-  SpmmScratch& scratch_;
+  PartMemory& memory_;
   size_t x_row_, y_row_;
 };
+
+void run_product(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,
+                 StreamHandle stream, PartMemory& memory) {
+  const DeviceGuard guard(cache.runtime(), device);
+  const Run run(cache, product, args, device, stream, memory);
+  for (const RowSegment& segment : split_rows(cache.buckets(), args.m, args.room))
+    run.segment(segment);
+}
 
 }  // namespace
 
@@ -140,12 +203,33 @@ CompressedWeight::CompressedWeight(PlanCache& cache, const ProductDesc& product,
   check(runtime, runtime.synchronize(stream), "cudaStreamSynchronize");
 }
 
+size_t spmm24_workspace_bytes(PlanCache& cache, const ProductDesc& product, int64_t max_m,
+                              int device) {
+  const Buckets& buckets = cache.buckets();
+  const size_t last = buckets.index_for(std::min(max_m, buckets.limit()));
+  size_t most = 0;
+  for (size_t i = 0; i <= last; ++i)
+    most = std::max(most, cache.plan(product, buckets.rows(i), device)->workspace_bytes());
+  const Tails tails(cache, product);
+  return tails.x + tails.y + most;
+}
+
 void spmm24(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,
             StreamHandle stream, SpmmScratch& scratch) {
-  const DeviceGuard guard(cache.runtime(), device);
-  const Run run(cache, product, args, device, stream, scratch);
-  for (const RowSegment& segment : split_rows(cache.buckets(), args.m, args.room))
-    run.segment(segment);
+  GrowingMemory memory(cache.runtime(), scratch);
+  run_product(cache, product, args, device, stream, memory);
+}
+
+void spmm24(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,
+            StreamHandle stream, std::byte* memory) {
+  GivenMemory given(cache, product, memory);
+  run_product(cache, product, args, device, stream, given);
+}
+
+void prepare_spmm24(PlanCache& cache, const ProductDesc& product, int64_t m, int64_t room,
+                    int device) {
+  for (const RowSegment& segment : split_rows(cache.buckets(), m, room))
+    cache.plan(product, segment.bucket, device);
 }
 
 }  // namespace twofour::cuda

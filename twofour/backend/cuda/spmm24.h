@@ -2,6 +2,7 @@
 // plans of a cache.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -50,5 +51,18 @@ struct SpmmArgs {
 // where the library or the runtime fails.
 void spmm24(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,
             StreamHandle stream, SpmmScratch& scratch);
+
+// What products of up to max_m rows need beside x, y and the weight, where the caller may not
+// allocate while they run. Makes the plan of every bucket that they can take.
+size_t spmm24_workspace_bytes(PlanCache& cache, const ProductDesc& product, int64_t max_m,
+                              int device);
+
+// The same with that memory, aligned to 256 bytes.
+void spmm24(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,
+            StreamHandle stream, std::byte* memory);
+
+// Makes the plans that a product of m rows with that room will run with.
+void prepare_spmm24(PlanCache& cache, const ProductDesc& product, int64_t m, int64_t room,
+                    int device);
 
 }  // namespace twofour::cuda

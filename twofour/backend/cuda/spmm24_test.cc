@@ -160,6 +160,46 @@ TEST_F(Spmm24Test, ScratchGrowsAndIsKept) {
   EXPECT_EQ(runtime_.allocations(), allocations);
 }
 
+TEST_F(Spmm24Test, GivenMemoryIsAllThatItNeeds) {
+  library_.workspace = 100;
+  library_.workspace_per_row = 3;
+  const size_t tails = 16 * kK + 16 * kN * sizeof(int32_t);
+  const size_t bytes = spmm24_workspace_bytes(cache_, kProduct, 40, 0);
+  EXPECT_EQ(bytes, tails + 100 + 3 * 48);
+  EXPECT_EQ(spmm24_workspace_bytes(cache_, kProduct, 1000, 0), tails + 100 + 3 * 64);
+  const DeviceBuffer memory(runtime_, bytes, "workspace");
+  const size_t allocations = runtime_.allocations();
+  for (const int64_t m : {1, 16, 33, 40}) {
+    std::vector<int32_t> y((m + 64) * kN, kUntouched);
+    x_ = random_values(m * kK, 2);
+    spmm24(cache_, kProduct, {m, m, x_.data(), weight_.data(), y.data(), &alpha_}, 0, nullptr,
+           memory.data());
+    expect_product(y, m);
+    for (size_t i = m * kN; i < y.size(); ++i) ASSERT_EQ(y[i], kUntouched);
+  }
+  EXPECT_EQ(runtime_.allocations(), allocations);
+  std::vector<int32_t> y(5 * kN);
+  EXPECT_THROW(spmm24(cache_, kProduct, {5, 5, x_.data(), weight_.data(), y.data(), &alpha_}, 0,
+                      nullptr, nullptr),
+               Error);
+}
+
+// The plan of the largest m need not be the one that needs most.
+TEST_F(Spmm24Test, MemoryIsForTheHungriestPlan) {
+  library_.workspace = 2000;
+  library_.workspace_per_row = size_t{0} - 10;
+  EXPECT_EQ(spmm24_workspace_bytes(cache_, kProduct, 40, 0),
+            16 * kK + 16 * kN * sizeof(int32_t) + 2000 - 16 * 10);
+}
+
+TEST_F(Spmm24Test, PlansCanBeMadeAhead) {
+  prepare_spmm24(cache_, kProduct, 52, 52, 0);
+  const size_t plans = library_.plans_made.size();
+  EXPECT_EQ(plans, 2u);
+  run(52, 52);
+  EXPECT_EQ(library_.plans_made.size(), plans);
+}
+
 TEST_F(Spmm24Test, AllMemoryIsOnTheProductsDevice) {
   library_.workspace = 64;
   const CompressedWeight weight(cache_, kProduct, dense_.data(), 1, nullptr, "w");

@@ -275,6 +275,7 @@ class FakeCusparseLt final : public CusparseLt {
 
   int version_number = 1000;
   size_t workspace = 0;
+  size_t workspace_per_row = 0;  // added for each row of a plan
   int known_algorithms = 8;
   bool wrong_results = false;  // of products
   Failures<SparseStatus> failures;
@@ -413,8 +414,9 @@ class FakeCusparseLt final : public CusparseLt {
     plans_.erase(&plan);
     return drop(&plan, "plan");
   }
-  SparseStatus workspace_bytes(const Handle&, const Plan&, size_t& bytes) override {
-    bytes = workspace;
+  SparseStatus workspace_bytes(const Handle&, const Plan& plan, size_t& bytes) override {
+    const std::lock_guard lock(mutex_);
+    bytes = workspace + workspace_per_row * static_cast<size_t>(plans_.at(&plan).input.rows);
     return SparseStatus::kSuccess;
   }
 
