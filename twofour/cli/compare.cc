@@ -73,7 +73,7 @@ struct Comparison {
 Comparison compare(const Options& options) {
   const QueryScores a = read_scores_file(options.a);
   const QueryScores b = read_scores_file(options.b);
-  if (a.options != b.options) {
+  if (!comparable(a.options, b.options)) {
     throw Error(options.b.string(),
                 fmt::format("was evaluated with other metric options than {}", options.a.string()),
                 "Evaluate both with the same options");

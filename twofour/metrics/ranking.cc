@@ -109,6 +109,12 @@ QueryStats stats_of_query(std::string id, std::vector<ScoredPair> pairs,
 
 }  // namespace
 
+bool comparable(const MetricOptions& a, const MetricOptions& b) {
+  MetricOptions same = b;
+  same.score_threshold = a.score_threshold;
+  return a == same;
+}
+
 std::vector<QueryStats> query_stats(std::span<const ScoredPair> pairs,
                                     std::span<const std::string> query_ids,
                                     const MetricOptions& options) {

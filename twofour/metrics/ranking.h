@@ -69,6 +69,10 @@ struct MetricOptions {
   bool operator==(const MetricOptions&) const = default;
 };
 
+// Whether evaluations with these options measure the same. A threshold belongs to the system that
+// was evaluated, not to the measure.
+bool comparable(const MetricOptions& a, const MetricOptions& b);
+
 // Metric names: "pnr", "pnr_ties", "accuracy", "ndcg@10", "f1@345", "recall@345" (k as in the
 // options).
 using Metrics = std::map<std::string, double>;

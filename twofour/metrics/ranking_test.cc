@@ -131,6 +131,11 @@ TEST(Ranking, PairsThatWereNotFoundAreNeverRetrieved) {
   EXPECT_DOUBLE_EQ(stats.ndcg, (3 / log3) / (3 + 3 / log3));
 }
 
+TEST(Ranking, AThresholdBelongsToTheSystem) {
+  EXPECT_TRUE(comparable({.score_threshold = 1}, {.score_threshold = 2}));
+  EXPECT_FALSE(comparable({.recall_k = 10}, {.recall_k = 20}));
+}
+
 TEST(Ranking, BestThresholdIsTheBestOfAll) {
   auto pairs = random_pairs(7, 300);
   for (ScoredPair& pair : pairs) pair.predicted = -1;

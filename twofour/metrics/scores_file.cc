@@ -139,7 +139,7 @@ QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths) {
   for (const std::filesystem::path& path : paths) {
     QueryScores scores = read_scores_file(path);
     if (ids.empty()) pooled = {scores.system, scores.options, {}};
-    if (scores.options != pooled.options) {
+    if (!comparable(scores.options, pooled.options)) {
       throw Error(path.string(), fmt::format("was evaluated with other metric options than {}",
                                              paths.front().string()));
     }
