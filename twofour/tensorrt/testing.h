@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "twofour/backend/cuda/epilogue_launch.h"
+#include "twofour/backend/cuda/host_kernels.h"
 #include "twofour/backend/cuda/testing.h"
 #include "twofour/base/error.h"
 #include "twofour/graph/spmm_node.h"
@@ -135,21 +135,13 @@ class TestLayer {
   }
 };
 
-// The epilogue kernel's host twin.
-inline void host_epilogue(DType input, DType output, std::optional<ActivationKind> activation,
-                          const cuda::EpilogueArgs& args, cuda::StreamHandle) {
-  cuda::check_epilogue(input, output, activation, args);
-  cuda::with_epilogue_types(input, output, activation,
-                            [&]<cuda::EpilogueActivation kKind, class In, class Out>() {
-                              cuda::epilogue_thread<kKind, In, Out>(args, 0, 1);
-                            });
-}
-
 // A GPU that records: memory is the host's. Every test that has one should end with expect_clean().
 struct StandInGpu {
   cuda::FakeRuntime runtime;
   cuda::FakeCusparseLt library{runtime};
-  SpmmResources resources{library, runtime, host_epilogue};
+  cuda::HostKernels kernels{runtime};
+  SpmmResources resources{library, runtime,
+                          [this](auto&&... arguments) { kernels.epilogue(arguments...); }};
   std::atomic<int> asked = 0;  // how often resources were asked for
 
   ResourcesSource source() {
