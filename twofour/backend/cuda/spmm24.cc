@@ -47,14 +47,12 @@ void check_compressed(const CusparseLt& library, SparseStatus status, const Prod
   check(library, status, "cusparseLtSpMMACompress2");
 }
 
-// Memory of at least `bytes`; what it held before is lost. Freeing waits for the device, so that
-// kernels that still use the old memory end first.
-std::byte* grow(DeviceBuffer& buffer, Runtime& runtime, size_t bytes, std::string_view what) {
-  if (buffer.size() < bytes) {
-    buffer.reset();
-    buffer = DeviceBuffer(runtime, bytes, what);
-  }
-  return buffer.data();
+// To at least `bytes`; what it held before is lost. Freeing waits for the device, so that kernels
+// that still use the old memory end first.
+void grow(DeviceBuffer& buffer, Runtime& runtime, size_t bytes, std::string_view what) {
+  if (buffer.size() >= bytes) return;
+  buffer.reset();
+  buffer = DeviceBuffer(runtime, bytes, what);
 }
 
 // One product, with the byte counts of its rows.
@@ -77,10 +75,26 @@ class Run {
     s.staged ? staged(s, x, y) : in_place(s.bucket, x, y);
   }
 
+  std::shared_ptr<const MatmulPlan> prepare(const RowSegment& s) const {
+    if (s.staged) grow_tails(s);
+    auto plan = cache_.plan(product_, s.bucket, device_);
+    grow_workspace(*plan);
+    return plan;
+  }
+
  private:
+  void grow_tails(const RowSegment& s) const {
+    grow(scratch_.x_tail, runtime(), s.bucket * x_row_, "spmm24 input tail");
+    grow(scratch_.y_tail, runtime(), s.bucket * y_row_, "spmm24 output tail");
+  }
+
+  void grow_workspace(const MatmulPlan& plan) const {
+    grow(scratch_.workspace, runtime(), plan.workspace_bytes(), "spmm24 workspace");
+  }
+
   void staged(const RowSegment& s, const std::byte* x, std::byte* y) const {
-    std::byte* x_tail = grow(scratch_.x_tail, runtime(), s.bucket * x_row_, "spmm24 input tail");
-    std::byte* y_tail = grow(scratch_.y_tail, runtime(), s.bucket * y_row_, "spmm24 output tail");
+    grow_tails(s);
+    std::byte *x_tail = scratch_.x_tail.data(), *y_tail = scratch_.y_tail.data();
     copy(x_tail, x, s.rows * x_row_);
     in_place(s.bucket, x_tail, y_tail);
     copy(y, y_tail, s.rows * y_row_);
@@ -90,10 +104,8 @@ class Run {
     constexpr float kZero = 0;
     const auto plan = cache_.plan(product_, bucket, device_);
     MatmulPointers pointers{args_.alpha, args_.weight, x, &kZero, y, y, nullptr};
-    if (plan->workspace_bytes() > 0) {
-      pointers.workspace =
-          grow(scratch_.workspace, runtime(), plan->workspace_bytes(), "spmm24 workspace");
-    }
+    grow_workspace(*plan);
+    if (plan->workspace_bytes() > 0) pointers.workspace = scratch_.workspace.data();
     plan->run(pointers, stream_);
   }
 
@@ -138,6 +150,19 @@ CompressedWeight::CompressedWeight(PlanCache& cache, const ProductDesc& product,
                                     buffer.data(), stream),
                    product, name);
   check(runtime, runtime.synchronize(stream), "cudaStreamSynchronize");
+}
+
+std::vector<std::shared_ptr<const MatmulPlan>> prepare_spmm24(PlanCache& cache,
+                                                              const ProductDesc& product, int64_t m,
+                                                              int64_t room, int device,
+                                                              SpmmScratch& scratch) {
+  const DeviceGuard guard(cache.runtime(), device);
+  const SpmmArgs none;
+  const Run run(cache, product, none, device, nullptr, scratch);
+  std::vector<std::shared_ptr<const MatmulPlan>> plans;
+  for (const RowSegment& segment : split_rows(cache.buckets(), m, room))
+    plans.push_back(run.prepare(segment));
+  return plans;
 }
 
 void spmm24(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,
