@@ -129,8 +129,12 @@ void DenseCache::reserve(size_t plans) {
 
 int DenseCache::rank(const ProductDesc& product, int64_t rows) const {
   const int64_t bucket = (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
-  const PlanChoice* choice = options_.table.find(product, bucket);
-  return choice != nullptr && choice->use == PlanUse::kDense ? choice->dense_rank : 0;
+  // The same product, whatever zeros the weight has.
+  for (const bool sparse : {false, true}) {
+    const PlanChoice* choice = options_.table.find(product, bucket, sparse);
+    if (choice != nullptr && choice->use == PlanUse::kDense) return choice->dense_rank;
+  }
+  return 0;
 }
 
 size_t DenseCache::size(int device) {
