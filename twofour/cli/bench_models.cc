@@ -34,6 +34,7 @@ ModelResult measure_models(const BenchCase& shape, int repeat,
     other_ms.push_back(b);
   }
   ModelResult result{shape, summarize(ms)};
+  result.graphs = runner.graph_use();
   if (against) {
     result.other = summarize(other_ms);
     result.ratio = compare_times(ms, other_ms);
@@ -56,6 +57,11 @@ Json to_json(const std::vector<ModelResult>& results, bool compared) {
                         {"ratio", r.ratio.median},
                         {"ratio_low", r.ratio.low},
                         {"ratio_high", r.ratio.high}};
+    }
+    if (r.graphs.launched + r.graphs.plain > 0) {
+      row["graphs"] = {{"launched", r.graphs.launched},
+                       {"plain", r.graphs.plain},
+                       {"failure", r.graphs.failure}};
     }
     rows.push_back(std::move(row));
   }
@@ -81,6 +87,11 @@ void print_results(const std::vector<ModelResult>& results, bool compared, std::
     table.add_row(std::move(row));
   }
   table.print(out);
+  for (const ModelResult& r : results) {
+    if (r.graphs.failure.empty()) continue;
+    out << fmt::format("{} x {} tokens ran {} times without a graph: {}\n", r.shape.batch,
+                       r.shape.tokens, r.graphs.plain, r.graphs.failure);
+  }
 }
 
 }  // namespace twofour::cli

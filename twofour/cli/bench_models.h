@@ -14,7 +14,8 @@ namespace twofour::cli {
 struct ModelResult {
   BenchCase shape;
   Timing model, other{};
-  Ratio ratio{};  // with another model
+  Ratio ratio{};               // with another model
+  Session::GraphUse graphs{};  // of all runs, warm-up included
 };
 
 // `other` may be null.

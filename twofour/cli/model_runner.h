@@ -18,6 +18,7 @@ class ModelRunner {
   ModelRunner(const std::shared_ptr<const Engine>& engine, const BenchCase& shape);
 
   double run_ms();
+  Session::GraphUse graph_use() const { return session_.graph_use(); }
 
  private:
   Session session_;

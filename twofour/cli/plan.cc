@@ -103,7 +103,7 @@ void print_plans(const std::vector<cuda::PlanTask>& tasks, const cuda::PlanConte
                  std::ostream& out) {
   Table table({"<product", "rows", "layers", "<kernel", "us", "dense us", "ratio"});
   for (const cuda::PlanTask& task : tasks) {
-    const cuda::PlanChoice* choice = contents.table.find(task.product, task.rows);
+    const cuda::PlanChoice* choice = contents.table.find(task.product, task.rows, task.sparse);
     if (choice == nullptr) continue;
     const bool compared = choice->dense_us > 0 && choice->us > 0;
     table.add_row({task.product.to_string(), std::to_string(task.rows), std::to_string(task.count),

@@ -46,7 +46,7 @@ TEST(PlanCommand, SaysWhatIsMissing) {
   const cuda::Diagnosis found = cuda::diagnose();
   if (found.built && found.problem.empty()) GTEST_SKIP() << "there is a GPU";
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.err, found.built ? HasSubstr("no NVIDIA driver was found")
+  EXPECT_THAT(outcome.err, found.built ? HasSubstr("no NVIDIA driver is installed")
                                        : HasSubstr("built without CUDA. Build the preset cuda"));
   EXPECT_FALSE(std::filesystem::exists(out));
 }

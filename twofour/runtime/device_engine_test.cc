@@ -240,6 +240,7 @@ TEST_F(DeviceEngine, RunsWithoutGraphs) {
 
   Session cannot(engine);
   cannot.run(tokens.batch(), output);
+  EXPECT_EQ(cannot.graph_use().failure, "");
   stand_in_.runtime.failures.next("end_capture", cuda::Status{901});
   for (int i = 0; i < 3; ++i) {
     std::fill(output.begin(), output.end(), 0.0f);
@@ -247,6 +248,53 @@ TEST_F(DeviceEngine, RunsWithoutGraphs) {
     expect_close(output, want, 1e-4);
   }
   EXPECT_EQ(stand_in_.runtime.launches, 0u);
+  EXPECT_EQ(cannot.graph_use().failure, "cudaStreamEndCapture failed: status 901");
+  EXPECT_EQ(cannot.graph_use().plain, 4u);
+  // Batches of another size become graphs as before.
+  const PackedTokens other = uniform_tokens(1, 8);
+  for (int i = 0; i < 2; ++i) cannot.run(other.batch(), std::span(output).first(3));
+  EXPECT_EQ(cannot.graph_use().launched, 1u);
+  EXPECT_EQ(stand_in_.runtime.launches, 1u);
+}
+
+// While a stream captures, the stand-ins take no plan, memory or waiting: TearDown() sees it.
+class DeviceCapture : public DeviceEngine {
+ protected:
+  void run_once(Session& session) { session.run(tokens_.batch(), output_); }
+  void expect_graph(const Session& session) {
+    EXPECT_EQ(session.graph_use().failure, "");
+    EXPECT_EQ(session.graph_use().launched, 1u);
+    expect_close(output_, run(Engine::load(model_), tokens_.batch()), 0.03);
+    EXPECT_EQ(stand_in_.sparse->violations, "");
+  }
+
+  ModelDirectory model_ = int8_model("cross-encoder", 1);
+  PackedTokens tokens_ = uniform_tokens(3, 9);
+  std::vector<float> output_ = std::vector<float>(9);
+};
+
+TEST_F(DeviceCapture, OnAThreadThatHasNoPlansYet) {
+  Session session(stand_in_.load(model_));
+  run_once(session);
+  std::jthread([&] { run_once(session); }).join();
+  expect_graph(session);
+}
+
+TEST_F(DeviceCapture, AfterARunThatFailed) {
+  Session session(stand_in_.load(model_));
+  stand_in_.runtime.failures.next("kernel", cuda::Status{719});
+  EXPECT_THAT(error_of([&] { run_once(session); }), HasSubstr("status 719"));
+  run_once(session);
+  EXPECT_EQ(session.graph_use().launched, 0u);
+  run_once(session);
+  expect_graph(session);
+}
+
+TEST_F(DeviceCapture, WithRoomForOnePlan) {
+  Session session(Engine::load_on(model_, {}, stand_in_.device(0, 1)));
+  run_once(session);
+  run_once(session);
+  expect_graph(session);
 }
 
 TEST_F(DeviceEngine, DoesNotAllocateInSteadyState) {
@@ -324,6 +372,22 @@ TEST_F(DeviceEngine, BatchesInDeviceMemoryOnTheCallersStream) {
     EXPECT_EQ(again, output);
   }
   EXPECT_GT(stand_in_.runtime.launches, 0u);
+}
+
+TEST_F(DeviceEngine, AnotherStreamWaitsForABatchThatFailed) {
+  const auto engine = stand_in_.load(int8_model("cross-encoder", 1));
+  cuda::Stream stream(stand_in_.runtime);
+  Session session(engine);
+  const PackedTokens tokens = uniform_tokens(3, 9);
+  std::vector<float> output(9);
+  const DeviceBatch batch{
+      tokens.ids.data(), tokens.type_ids.data(), tokens.offsets.data(), 27, 3, 9};
+  stand_in_.runtime.failures.next("kernel", cuda::Status{719});
+  EXPECT_THAT(error_of([&] { session.run(batch, output.data(), stream.handle()); }),
+              HasSubstr("status 719"));
+  EXPECT_EQ(stand_in_.runtime.waits, 0u);
+  session.run(tokens.batch(), output);
+  EXPECT_EQ(stand_in_.runtime.waits, 1u);
 }
 
 TEST_F(DeviceEngine, RefusesBatchesThatCannotBe) {

@@ -77,6 +77,13 @@ ModelDirectory int8_of(const ModelSize& size, bool sparse) {
   return write_int8_model(random_model(size, false, name_of(size)), path, sparse ? 1 : 0);
 }
 
+void expect_sparse(const Engine& engine, bool sparse) {
+  for (const LayerInfo& layer : engine.layers()) {
+    if (!layer.name.starts_with("encoder")) continue;
+    EXPECT_EQ(layer.sparse, sparse) << layer.name << ": " << layer.why_dense;
+  }
+}
+
 // f32 runs dense whatever the weights are.
 void expect_modes(const ModelSize& size, bool sparse) {
   const ModelDirectory model = random_model(size, sparse, name_of(size));
@@ -88,6 +95,7 @@ void expect_modes(const ModelSize& size, bool sparse) {
     if (precision == std::string("f32") && !missing_cublaslt().empty()) continue;
     SCOPED_TRACE(precision + (" of " + name_of(size)));
     const auto engine = Engine::load(model, {.precision = precision, .device = "cuda:0"});
+    expect_sparse(*engine, sparse && precision != std::string("f32"));
     expect_close(run(engine, tokens.batch()), want, tolerance);
   }
 }
@@ -110,6 +118,7 @@ void expect_int8(const ModelSize& size, bool sparse) {
   Taps want_taps, taps;
   const auto want = run(cpu, tokens.batch(), 1, &want_taps);
   const auto exact = Engine::load(model, {.precision = "f32", .device = "cuda:0"});
+  expect_sparse(*exact, sparse);
   expect_close(run(exact, tokens.batch(), 1, &taps), want, 0.01);
   int64_t count = 0, different = 0;
   for (const auto& [point, values] : want_taps) {
@@ -120,6 +129,7 @@ void expect_int8(const ModelSize& size, bool sparse) {
   EXPECT_LE(different, count / 100);
   for (const auto& [precision, tolerance] : {std::pair("fp16", 0.08), std::pair("bf16", 0.3)}) {
     const auto engine = Engine::load(model, {.precision = precision, .device = "cuda:0"});
+    expect_sparse(*engine, sparse);
     expect_close(run(engine, tokens.batch()), want, tolerance);
   }
 }
@@ -148,6 +158,9 @@ TEST_F(DeviceGpuSparse, GraphsGiveWhatPlainRunsGive) {
       EXPECT_EQ(found, want);
     }
   }
+  EXPECT_EQ(plain.graph_use().launched, 0u);
+  EXPECT_EQ(graphs.graph_use().failure, "");
+  EXPECT_GT(graphs.graph_use().launched, 0u);
 }
 
 TEST_F(DeviceGpuSparse, BatchesInDeviceMemory) {

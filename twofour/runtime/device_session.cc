@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "twofour/base/error.h"
 
@@ -40,8 +41,7 @@ DeviceSession::DeviceSession(const Network& network, const DevicePlan& plan,
       device_(*plan.device),
       runtime_(device_.runtime()),
       options_(options),
-      stream_(options.stream),
-      graphs_(options.graphs) {
+      stream_(options.stream) {
   const cuda::DeviceGuard guard(runtime_, device_.ordinal());
   done_ = std::make_unique<cuda::Event>(runtime_);
   if (stream_ != nullptr) return;
@@ -65,6 +65,7 @@ void DeviceSession::reserve(const DeviceShape& wanted) {
                            std::max(capacity_.sequences, wanted.sequences), 0};
   recent_.clear();
   seen_.clear();
+  refused_.clear();
   capacity_ = {};
   arena_ = {};
   try {
@@ -122,7 +123,13 @@ void DeviceSession::run(const TokenBatch& batch, const Session::Tap& tap, std::s
     while (first + count < sequences &&
            batch.offsets[first + count + 1] - batch.offsets[first] <= kDeviceTokens)
       ++count;
-    run_part(batch, first, count, tap, output);
+    try {
+      run_part(batch, first, count, tap, output);
+    } catch (...) {
+      runtime_.synchronize(stream_);  // what was enqueued reads the host's memory
+      throw;
+    }
+    seen_.insert(current_.shape);
     first += count;
   }
 }
@@ -166,6 +173,22 @@ void DeviceSession::run(const DeviceBatch& batch, float* output, void* stream) {
   const cuda::Range range(runtime_, "twofour::Session::run");
   current_.tokens = batch.tokens;
   current_.sequences = batch.sequences;
+  const auto mark_done = [&] {
+    const cuda::Status status = runtime_.record(done_->handle(), stream);
+    pending_ = pending_ || status == cuda::Status::kSuccess;
+    return status;
+  };
+  try {
+    enqueue(batch, output, stream);
+  } catch (...) {
+    if (!pending_) mark_done();  // another stream may use the buffers next
+    throw;
+  }
+  cuda::check(runtime_, mark_done(), "cudaEventRecord");
+  seen_.insert(current_.shape);
+}
+
+void DeviceSession::enqueue(const DeviceBatch& batch, float* output, cuda::StreamHandle stream) {
   begin(shape_of(batch.tokens, batch.sequences, batch.longest), stream);
   const BatchLayout layout(current_.shape);
   device_.kernels().take_batch(
@@ -177,34 +200,35 @@ void DeviceSession::run(const DeviceBatch& batch, float* output, void* stream) {
   const auto bytes = static_cast<size_t>(rows(network_.output) * output_row_bytes());
   cuda::check(runtime_, runtime_.copy(output, current_.slots[plan_.output_slot], bytes, stream),
               "cudaMemcpyAsync");
-  done_->record(stream);
-  pending_ = true;
 }
 
 void DeviceSession::execute(const Session::Tap& tap) {
   if (!tap) {
-    if (const cuda::Graph* found = graph()) return found->launch(current_.stream);
+    if (const cuda::Graph* found = graph()) {
+      found->launch(current_.stream);
+      ++graph_use_.launched;
+      return;
+    }
   }
   execute_steps(tap);
+  ++graph_use_.plain;
 }
 
-// A shape runs step by step at first, which makes its plans; the second time it is captured. The
-// graph holds addresses of the arena and of the libraries' workspace: where those move, it goes.
+// A shape runs step by step at first; the second time it is captured. The graph holds addresses of
+// the arena and of the libraries' workspace: where those move, it goes.
 cuda::Graph* DeviceSession::graph() {
+  drop_stale_graphs();  // a batch that failed may have left some
   const auto found = std::find_if(recent_.begin(), recent_.end(),
                                   [&](const auto& entry) { return entry.first == current_.shape; });
   if (found != recent_.end()) {
     recent_.splice(recent_.begin(), recent_, found);
     return found->second.get();
   }
-  if (!graphs_ || seen_.insert(current_.shape).second) return nullptr;
-  // Not on the caller's stream, which may be one that cannot capture.
-  if (own_stream_ == nullptr) own_stream_ = std::make_unique<cuda::Stream>(runtime_);
-  const cuda::StreamHandle stream = std::exchange(current_.stream, own_stream_->handle());
-  auto made = cuda::Graph::capture(runtime_, own_stream_->handle(), [&] { execute_steps({}); });
-  current_.stream = stream;
+  if (!options_.graphs || !seen_.contains(current_.shape) || refused_.contains(current_.shape))
+    return nullptr;
+  auto made = capture();
   if (made == nullptr) {
-    graphs_ = false;
+    refused_.insert(current_.shape);
     return nullptr;
   }
   if (recent_.size() == kMaximumGraphs) {
@@ -215,19 +239,49 @@ cuda::Graph* DeviceSession::graph() {
   return recent_.front().second.get();
 }
 
+// Not on the caller's stream, which may be one that cannot capture.
+std::unique_ptr<cuda::Graph> DeviceSession::capture() {
+  if (own_stream_ == nullptr) own_stream_ = std::make_unique<cuda::Stream>(runtime_);
+  const std::vector<cuda::PreparedLinear> held = prepare();
+  struct Restore {
+    ~Restore() { stream = before; }
+    cuda::StreamHandle& stream;
+    cuda::StreamHandle before;
+  } restore{current_.stream, current_.stream};
+  current_.stream = own_stream_->handle();
+  std::string failure;
+  auto made = cuda::Graph::capture(
+      runtime_, own_stream_->handle(), [&] { execute_steps({}); }, failure);
+  if (made == nullptr) graph_use_.failure = failure;
+  return made;
+}
+
+// Plans belong to a thread and may have been evicted: while a stream captures, none can be made.
+std::vector<cuda::PreparedLinear> DeviceSession::prepare() {
+  std::vector<cuda::PreparedLinear> held;
+  for (const DeviceStep& step : plan_.steps) {
+    if (step.linear == nullptr) continue;
+    held.push_back(step.linear->prepare(shape_rows(step.output), room(step.output), scratch_));
+  }
+  drop_stale_graphs();
+  return held;
+}
+
+// Those with addresses of a workspace that has grown since.
+void DeviceSession::drop_stale_graphs() {
+  const std::pair<const std::byte*, const std::byte*> now(scratch_.sparse.workspace.data(),
+                                                          scratch_.dense.workspace.data());
+  if (std::exchange(workspaces_, now) != now) recent_.clear();
+}
+
 void DeviceSession::execute_steps(const Session::Tap& tap) {
-  const auto workspaces = [&] {
-    return std::pair(scratch_.sparse.workspace.data(), scratch_.dense.workspace.data());
-  };
-  const auto before = workspaces();
   for (const DeviceStep& step : plan_.steps) {
     const cuda::Range range(runtime_, step.op->name.c_str());
     run(step);
     report(step, tap);
   }
   convert_output();
-  if (workspaces() == before) return;
-  recent_.clear();
+  drop_stale_graphs();
 }
 
 void DeviceSession::run(const DeviceStep& step) {
@@ -264,6 +318,10 @@ int8_t* DeviceSession::s8(ValueId value) const {
 
 int64_t DeviceSession::shape_rows(ValueId value) const {
   return by_token(value) ? current_.shape.tokens : current_.shape.sequences;
+}
+
+int64_t DeviceSession::room(ValueId value) const {
+  return by_token(value) ? capacity_.tokens : capacity_.sequences;
 }
 
 int64_t DeviceSession::rows(ValueId value) const {
@@ -312,8 +370,8 @@ void DeviceSession::multiply(const DeviceStep& step) {
   const DeviceValue& value = plan_.values[step.output];
   void* product = step.product_slot >= 0 ? static_cast<void*>(current_.slots[step.product_slot])
                                          : data(step.output);
-  const int64_t room = by_token(step.output) ? capacity_.tokens : capacity_.sequences;
-  step.linear->multiply(x, product, shape_rows(step.output), room, current_.stream, scratch_);
+  step.linear->multiply(x, product, shape_rows(step.output), room(step.output), current_.stream,
+                        scratch_);
   if (step.product_slot < 0) return;
   // The floats last: they may take the product's place.
   if (value.s8_slot >= 0)

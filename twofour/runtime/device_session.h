@@ -45,6 +45,8 @@ class DeviceSession {
   // Enqueues on `stream`; the caller keeps all of it alive until it has run.
   void run(const DeviceBatch& batch, float* output, void* stream);
 
+  const Session::GraphUse& graph_use() const { return graph_use_; }
+
  private:
   static constexpr size_t kMaximumGraphs = 64;
 
@@ -64,9 +66,13 @@ class DeviceSession {
                 std::span<float> output);
   void stage(const TokenBatch& batch, int64_t first, int64_t count);
   void begin(const DeviceShape& shape, cuda::StreamHandle stream);
+  void enqueue(const DeviceBatch& batch, float* output, cuda::StreamHandle stream);
   void execute(const Session::Tap& tap);
   void execute_steps(const Session::Tap& tap);
   cuda::Graph* graph();
+  std::unique_ptr<cuda::Graph> capture();
+  std::vector<cuda::PreparedLinear> prepare();
+  void drop_stale_graphs();
 
   void run(const DeviceStep& step);
   void embed(const DeviceStep& step);
@@ -88,6 +94,7 @@ class DeviceSession {
   bool by_token(ValueId value) const { return network_.values[value].rows == Rows::kTokens; }
   int64_t shape_rows(ValueId value) const;  // of the shape
   int64_t rows(ValueId value) const;        // of the batch
+  int64_t room(ValueId value) const;        // rows that the buffers hold
   const int32_t* count_of(ValueId value) const;
   const int32_t* offsets() const;
   int64_t output_row_bytes() const { return width(network_.output) * int64_t{sizeof(float)}; }
@@ -101,14 +108,16 @@ class DeviceSession {
   cuda::StreamHandle stream_ = nullptr;
   std::unique_ptr<cuda::Event> done_;  // of the last batch that was not waited for
   bool pending_ = false;               // there is one
-  bool graphs_ = true;                 // wanted, and capturing has not failed
+  Session::GraphUse graph_use_;
 
   DeviceShape capacity_;
   cuda::DeviceBuffer arena_;
   std::vector<size_t> slot_offsets_;
   cuda::PinnedBuffer staging_, results_;
   cuda::LinearScratch scratch_;
-  std::set<DeviceShape> seen_;
+  std::pair<const std::byte*, const std::byte*> workspaces_{};  // that the graphs hold
+  std::set<DeviceShape> seen_;                                  // ran step by step without an error
+  std::set<DeviceShape> refused_;                               // cannot be captured
   std::list<std::pair<DeviceShape, std::unique_ptr<cuda::Graph>>> recent_;  // last used first
   Current current_;
 };

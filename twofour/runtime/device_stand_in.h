@@ -36,9 +36,9 @@ struct DeviceStandIn {
             }};
   }
 
-  std::shared_ptr<cuda::Device> device(int ordinal = 0) {
+  std::shared_ptr<cuda::Device> device(int ordinal = 0, size_t max_plans = 0) {
     return std::make_shared<cuda::Device>(libraries(), ordinal,
-                                          cuda::encoder_buckets(kDeviceTokens));
+                                          cuda::encoder_buckets(kDeviceTokens), max_plans);
   }
 
   std::shared_ptr<const Engine> load(const ModelDirectory& model,

@@ -135,6 +135,15 @@ class TWOFOUR_API Session {
   // plans and graphs ready. Throws Error as run() does.
   void warm_up(int64_t sequences, int64_t tokens);
 
+  // How batches have run on a GPU, counted in parts of at most 16384 tokens.
+  struct GraphUse {
+    uint64_t launched = 0;  // as a CUDA graph
+    uint64_t plain = 0;     // step by step
+    std::string failure;    // of the last batch that could not become a graph; else empty
+  };
+  // All 0 on a CPU.
+  GraphUse graph_use() const;
+
   // Called for each quantization point of an int8 model with the int8 values [tokens, width]. For
   // parity tests.
   using Tap = std::function<void(std::string_view quant_point, std::span<const int8_t> values)>;

@@ -88,6 +88,10 @@ Session::~Session() = default;
 
 void Session::set_tap(Tap tap) { state_->tap = std::move(tap); }
 
+Session::GraphUse Session::graph_use() const {
+  return state_->device ? state_->device->graph_use() : GraphUse{};
+}
+
 void Session::run(const TokenBatch& batch, std::span<float> output) {
   State& s = *state_;
   const int64_t sequences = std::max<int64_t>(0, static_cast<int64_t>(batch.offsets.size()) - 1);

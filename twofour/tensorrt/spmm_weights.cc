@@ -56,9 +56,10 @@ std::unique_ptr<DeviceWeights> SpmmWeights::make(int device, SpmmResources& reso
   const cuda::Stream stream(runtime);
   // cuSPARSELt has no GELU in its erf form: a kernel adds the bias and computes it.
   const bool kernel = d.epilogue == Epilogue::kBiasGelu;
-  DeviceBuffer bias =
-      kernel ? upload(runtime, d.bias, d.name, stream.handle())
-             : upload(runtime, narrowed(d.bias, d.output_type()), d.name, stream.handle());
+  const DType bias_type = kernel ? DType::kF32 : cuda::bias_type(product_of(d, nullptr));
+  DeviceBuffer bias = bias_type == DType::kF32
+                          ? upload(runtime, d.bias, d.name, stream.handle())
+                          : upload(runtime, narrowed(d.bias, bias_type), d.name, stream.handle());
   DeviceBuffer scale = upload(runtime, scales_of(d), d.name, stream.handle());
   const cuda::ProductDesc product = product_of(d, kernel ? nullptr : bias.data());
   const Tensor dense = expand(d.weight);

@@ -27,6 +27,7 @@ struct DeviceAttentionArgs {
   int8_t* quantized = nullptr;  // the same shape: round(out / output_scale)
   int64_t out_stride = 0;
   float output_scale = 1;
+  int64_t tiles = 1;  // groups of queries of a sequence; the launch sets it
 };
 
 constexpr float kLog2E = 1.44269504f;
@@ -54,14 +55,15 @@ struct AttentionBody {
   static constexpr size_t kSharedBytes = 0;
   DeviceAttentionArgs args;
 
-  // Index: x queries in groups of kAttentionWarps, y head, z sequence.
+  // Index: x sequence * tiles + group of kAttentionWarps queries, y head. Only x goes beyond 65535.
   template <class Block>
   TWOFOUR_DEVICE void operator()(Block& block, const BlockIndex& index) const {
-    if (index.z >= *args.sequences) return;
-    const int64_t begin = args.offsets[index.z];
-    const int64_t length = args.offsets[index.z + 1] - begin;
+    const int64_t sequence = index.x / args.tiles, tile = index.x % args.tiles;
+    if (sequence >= *args.sequences) return;
+    const int64_t begin = args.offsets[sequence];
+    const int64_t length = args.offsets[sequence + 1] - begin;
     block.each_warp([&](const auto& warp, int w) {
-      const int64_t query = index.x * kAttentionWarps + w;
+      const int64_t query = tile * kAttentionWarps + w;
       if (query < length) attend(warp, begin, length, query, index.y * args.head_dim);
     });
   }

@@ -22,12 +22,13 @@ struct AttentionMmaBody {
 
   DeviceAttentionArgs args;
 
-  // Index: x queries in groups of kQueries, y head, z sequence.
+  // Index: x sequence * tiles + group of kQueries queries, y head. Only x goes beyond 65535.
   template <class Block>
   TWOFOUR_DEVICE void operator()(Block& block, const BlockIndex& index) const {
-    if (index.z >= *args.sequences) return;
-    const Place place{args.offsets[index.z], args.offsets[index.z + 1] - args.offsets[index.z],
-                      index.x * kQueries, index.y * kHeadDim};
+    const int64_t sequence = index.x / args.tiles, tile = index.x % args.tiles;
+    if (sequence >= *args.sequences) return;
+    const Place place{args.offsets[sequence], args.offsets[sequence + 1] - args.offsets[sequence],
+                      tile * kQueries, index.y * kHeadDim};
     if (place.first_query >= place.length) return;
     auto* keys = reinterpret_cast<Half*>(block.shared());
     Half* values = keys + kKeys * kRow;

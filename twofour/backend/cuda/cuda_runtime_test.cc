@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <new>
+#include <utility>
 
 #include "twofour/backend/cuda/diagnosis.h"
 #include "twofour/backend/cuda/epilogue_launch.h"
@@ -102,7 +104,9 @@ TEST(Graph, RunsWhatWasCapturedWheneverLaunched) {
     check(runtime, runtime.copy(&to, &from, sizeof to, stream.handle()), "cudaMemcpyAsync");
   };
   {
-    const auto graph = Graph::capture(runtime, stream.handle(), copy);
+    std::string failure;
+    const auto graph = Graph::capture(runtime, stream.handle(), copy, failure);
+    EXPECT_EQ(failure, "");
     EXPECT_EQ(to, 0);
     graph->launch(stream.handle());
     EXPECT_EQ(to, 1);
@@ -117,15 +121,42 @@ TEST(Graph, RunsWhatWasCapturedWheneverLaunched) {
 TEST(Graph, IsNoneWhereCapturingFails) {
   FakeRuntime runtime;
   Stream stream(runtime);
+  std::string failure;
+  const auto capture = [&](const std::function<void()>& work) {
+    return Graph::capture(runtime, stream.handle(), work, failure);
+  };
   const auto nothing = [] {};
   runtime.failures.next("capture", Status{900});
-  EXPECT_EQ(Graph::capture(runtime, stream.handle(), nothing), nullptr);
+  EXPECT_EQ(capture(nothing), nullptr);
+  EXPECT_EQ(failure, "cudaStreamBeginCapture failed: status 900");
   runtime.failures.next("end_capture", Status{901});
-  EXPECT_EQ(Graph::capture(runtime, stream.handle(), nothing), nullptr);
+  EXPECT_EQ(capture(nothing), nullptr);
+  EXPECT_EQ(failure, "cudaStreamEndCapture failed: status 901");
   const auto failing = [] { throw Error("cuda", "cannot be captured"); };
-  EXPECT_EQ(Graph::capture(runtime, stream.handle(), failing), nullptr);
+  runtime.failures.next("end_capture", Status{901});
+  EXPECT_EQ(capture(failing), nullptr);
+  EXPECT_EQ(failure, "[cuda] cannot be captured");  // the cause, not what followed from it
+  EXPECT_EQ(capture(failing), nullptr);
+  EXPECT_THROW(capture([] { throw std::bad_alloc(); }), std::bad_alloc);
   EXPECT_EQ(runtime.graphs, 0);
-  EXPECT_NE(Graph::capture(runtime, stream.handle(), nothing), nullptr);
+  EXPECT_NE(capture(nothing), nullptr);  // the stream captures again after all of these
+  EXPECT_EQ(failure, "");
+}
+
+TEST(FakeRuntime, SeesCallsThatACaptureForbids) {
+  FakeRuntime runtime;
+  Stream stream(runtime);
+  DeviceBuffer buffer(runtime, 8, "before");
+  std::string failure;
+  const auto forbidden = [&](const std::function<void()>& call) {
+    Graph::capture(runtime, stream.handle(), call, failure);
+    return std::exchange(runtime.violations, "");
+  };
+  EXPECT_EQ(forbidden([&] { buffer.reset(); }), "cudaFree during a capture; ");
+  EXPECT_EQ(forbidden([&] { DeviceBuffer(runtime, 0, ""); }), "");
+  EXPECT_THAT(forbidden([&] { DeviceBuffer(runtime, 8, "x"); }), HasSubstr("cudaMalloc during"));
+  EXPECT_EQ(forbidden([&] { stream.synchronize(); }), "cudaStreamSynchronize during a capture; ");
+  EXPECT_THAT(forbidden([&] { PinnedBuffer(runtime, 8); }), HasSubstr("cudaMallocHost during"));
 }
 
 Diagnosis diagnosis_of(FakeRuntime& runtime) {

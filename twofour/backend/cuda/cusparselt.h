@@ -150,9 +150,6 @@ class CusparseLt {
 
   virtual SparseStatus matmul(const Handle& handle, const Plan& plan,
                               const MatmulPointers& pointers, StreamHandle stream) = 0;
-  // Tries algorithms and puts the best into the plan's selection. Overwrites D.
-  virtual SparseStatus search(const Handle& handle, Plan& plan, const MatmulPointers& pointers,
-                              StreamHandle stream) = 0;
 };
 
 // Throws Error("cuSPARSELt", "<call> failed: <text>") unless `status` is success.

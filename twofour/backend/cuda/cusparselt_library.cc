@@ -90,7 +90,6 @@ struct Functions {
     load(library, "cusparseLtSpMMACompressedSize2", spmma_compressed_size2);
     load(library, "cusparseLtSpMMACompress2", spmma_compress2);
     load(library, "cusparseLtMatmul", matmul);
-    load(library, "cusparseLtMatmulSearch", matmul_search);
     // 0.7.1 does not export these.
     load_optional(library, "cusparseLtGetErrorName", get_error_name);
     load_optional(library, "cusparseLtGetErrorString", get_error_string);
@@ -118,7 +117,6 @@ struct Functions {
   decltype(&cusparseLtSpMMACompressedSize2) spmma_compressed_size2 = nullptr;
   decltype(&cusparseLtSpMMACompress2) spmma_compress2 = nullptr;
   decltype(&cusparseLtMatmul) matmul = nullptr;
-  decltype(&cusparseLtMatmulSearch) matmul_search = nullptr;
 
   std::string missing;  // the first name that the library lacks; empty when it has all
 
@@ -198,9 +196,8 @@ class NvidiaCusparseLt final : public CusparseLt {
   SparseStatus set_algorithm(const Handle& handle, AlgSelection& selection,
                              const Algorithm& algorithm) override {
     SparseStatus status = set(handle, selection, CUSPARSELT_MATMUL_ALG_CONFIG_ID, algorithm.id);
-    // 1 is what a new selection has; kernels that cannot split may refuse to be told.
-    if (status == SparseStatus::kSuccess && algorithm.split_k != 1)
-      status = set(handle, selection, CUSPARSELT_MATMUL_SPLIT_K, algorithm.split_k);
+    if (status == SparseStatus::kSuccess)
+      status = set_split_k(handle, selection, algorithm.split_k);
     if (status == SparseStatus::kSuccess && algorithm.mode != SplitKMode::kDefault) {
       status = set(handle, selection, CUSPARSELT_MATMUL_SPLIT_K_MODE,
                    static_cast<cusparseLtSplitKMode_t>(algorithm.mode));
@@ -267,15 +264,18 @@ class NvidiaCusparseLt final : public CusparseLt {
     return status_of(lt_.matmul(native(handle), native(plan), p.alpha, p.a, p.b, p.beta, p.c, p.d,
                                 p.workspace, &on, 1));
   }
-  SparseStatus search(const Handle& handle, Plan& plan, const MatmulPointers& p,
-                      StreamHandle stream) override {
-    auto on = static_cast<cudaStream_t>(stream);
-    return status_of(lt_.matmul_search(native(handle), native(plan), p.alpha, p.a, p.b, p.beta, p.c,
-                                       p.d, p.workspace, &on, 1));
-  }
 
  private:
   static constexpr int kSparseA = 1;
+
+  // What the selection has already is not set: kernels that cannot split may refuse to be told.
+  SparseStatus set_split_k(const Handle& handle, const AlgSelection& selection, int wanted) {
+    int parts = 0;
+    const SparseStatus status = get(handle, selection, CUSPARSELT_MATMUL_SPLIT_K, parts);
+    if (status == SparseStatus::kSuccess && parts == wanted) return status;
+    const SparseStatus told = set(handle, selection, CUSPARSELT_MATMUL_SPLIT_K, wanted);
+    return wanted == 1 ? SparseStatus::kSuccess : told;
+  }
 
   template <class Value>
   SparseStatus set(const Handle& handle, MatmulDescriptor& matmul,

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "twofour/base/error.h"
 
 namespace twofour::cuda {
@@ -75,7 +77,10 @@ void DensePlan::run(int rank, float alpha, const void* weight, const void* x, vo
 }
 
 DenseCache::DenseCache(CublasLt& library, Runtime& runtime, DenseOptions options)
-    : library_(library), runtime_(runtime), options_(std::move(options)) {
+    : library_(library),
+      runtime_(runtime),
+      options_(std::move(options)),
+      max_plans_(options_.max_plans) {
   if (options_.algorithms < 1 || options_.max_plans == 0) {
     throw Error("DenseCache", fmt::format("algorithms is {} and max_plans {}, expected 1 or more",
                                           options_.algorithms, options_.max_plans));
@@ -106,19 +111,30 @@ std::shared_ptr<const DensePlan> DenseCache::plan(const ProductDesc& product, in
   const DeviceGuard guard(runtime_, device);
   auto made = std::make_shared<const DensePlan>(plans.handle, product, rows,
                                                 options_.workspace_limit, options_.algorithms);
-  if (plans.recent.size() == options_.max_plans) {
-    plans.index.erase(plans.recent.back().first);
-    plans.recent.pop_back();
+  for (auto entry = plans.recent.end();
+       entry != plans.recent.begin() && plans.recent.size() >= max_plans_;) {
+    if ((--entry)->second.use_count() > 1) continue;  // somebody holds it
+    plans.index.erase(entry->first);
+    entry = plans.recent.erase(entry);
   }
   plans.recent.emplace_front(key, made);
   plans.index.emplace(key, plans.recent.begin());
   return made;
 }
 
+void DenseCache::reserve(size_t plans) {
+  const std::lock_guard lock(mutex_);
+  max_plans_ = std::max(max_plans_, plans);
+}
+
 int DenseCache::rank(const ProductDesc& product, int64_t rows) const {
   const int64_t bucket = (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
-  const PlanChoice* choice = options_.table.find(product, bucket);
-  return choice != nullptr && choice->use == PlanUse::kDense ? choice->dense_rank : 0;
+  // The same product, whatever zeros the weight has.
+  for (const bool sparse : {false, true}) {
+    const PlanChoice* choice = options_.table.find(product, bucket, sparse);
+    if (choice != nullptr && choice->use == PlanUse::kDense) return choice->dense_rank;
+  }
+  return 0;
 }
 
 size_t DenseCache::size(int device) {
@@ -126,18 +142,25 @@ size_t DenseCache::size(int device) {
   return of(device).recent.size();
 }
 
-void matmul_dense(DenseCache& cache, const ProductDesc& product, const DenseArgs& args, int device,
-                  StreamHandle stream, DenseScratch& scratch) {
+std::shared_ptr<const DensePlan> prepare_dense(DenseCache& cache, const ProductDesc& product,
+                                               int64_t m, int device, DenseScratch& scratch) {
   const DeviceGuard guard(cache.runtime(), device);
-  const auto plan = cache.plan(product, args.m, device);
-  const int rank = cache.rank(product, args.m);
-  const size_t bytes = plan->algorithm(rank).workspace_bytes;
+  auto plan = cache.plan(product, m, device);
+  const size_t bytes = plan->algorithm(cache.rank(product, m)).workspace_bytes;
   if (scratch.workspace.size() < bytes) {
     scratch.workspace.reset();  // waits for the kernels that still use it
     scratch.workspace = DeviceBuffer(cache.runtime(), bytes, "matmul_dense workspace");
   }
+  return plan;
+}
+
+void matmul_dense(DenseCache& cache, const ProductDesc& product, const DenseArgs& args, int device,
+                  StreamHandle stream, DenseScratch& scratch) {
+  const DeviceGuard guard(cache.runtime(), device);
+  const auto plan = prepare_dense(cache, product, args.m, device, scratch);
+  const int rank = cache.rank(product, args.m);
   plan->run(rank, args.alpha, args.weight, args.x, args.y,
-            bytes > 0 ? scratch.workspace.data() : nullptr, stream);
+            plan->algorithm(rank).workspace_bytes > 0 ? scratch.workspace.data() : nullptr, stream);
 }
 
 }  // namespace twofour::cuda

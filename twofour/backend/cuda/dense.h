@@ -71,8 +71,8 @@ class DensePlan {
 struct DenseOptions {
   size_t workspace_limit = size_t{32} << 20;  // bytes that an algorithm may use
   int algorithms = 8;                         // asked of the library for each plan
-  size_t max_plans = 512;                     // for each device; the least recently used goes first
-  PlanTable table;                            // ranks found by a search, e.g. of a plan file
+  size_t max_plans = 512;  // for each device; the least recently used that nobody holds goes first
+  PlanTable table;         // ranks found by a search, e.g. of a plan file
 };
 
 // Plans by product, rows and device, made when first asked for. Thread-safe.
@@ -87,6 +87,9 @@ class DenseCache {
 
   // Throws Error where dense_rejects() gives a reason, rows < 1 or the library fails.
   std::shared_ptr<const DensePlan> plan(const ProductDesc& product, int64_t rows, int device);
+
+  // From now on max_plans is at least this.
+  void reserve(size_t plans);
 
   // What the table knows for as many rows, in whole buckets of 16; else 0.
   int rank(const ProductDesc& product, int64_t rows) const;
@@ -113,6 +116,7 @@ class DenseCache {
   Runtime& runtime_;
   DenseOptions options_;
   std::mutex mutex_;
+  size_t max_plans_;
   std::map<int, DevicePlans> devices_;
 };
 
@@ -129,6 +133,11 @@ struct DenseArgs {
   void* y = nullptr;             // [m, n]
   float alpha = 1;               // 1 where the results are I32
 };
+
+// Makes the plan for m rows and the workspace, which matmul_dense() then finds for as long as the
+// plan is held.
+std::shared_ptr<const DensePlan> prepare_dense(DenseCache& cache, const ProductDesc& product,
+                                               int64_t m, int device, DenseScratch& scratch);
 
 // Enqueues y = activation(alpha * x W^T + bias) on `stream`. Throws Error.
 void matmul_dense(DenseCache& cache, const ProductDesc& product, const DenseArgs& args, int device,

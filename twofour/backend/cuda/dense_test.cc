@@ -176,6 +176,20 @@ TEST_F(DenseTest, TheLeastRecentlyUsedGoesFirst) {
   EXPECT_EQ(library_.searches, 4);
 }
 
+TEST_F(DenseTest, PlansThatAreHeldStay) {
+  DenseCache cache = make(1);
+  const ProductDesc p = product(DType::kF16, DType::kF16);
+  const auto held = cache.plan(p, 1, 0);
+  cache.plan(p, 2, 0);
+  cache.plan(p, 3, 0);
+  EXPECT_EQ(cache.size(0), 2u);
+  EXPECT_EQ(cache.plan(p, 1, 0), held);
+  EXPECT_EQ(library_.searches, 3);
+  cache.reserve(4);
+  cache.plan(p, 4, 0);
+  EXPECT_EQ(cache.size(0), 3u);
+}
+
 TEST_F(DenseTest, RunsTheAlgorithmThatASearchFound) {
   library_.workspace = 640;
   const ProductDesc p = product(DType::kI8, DType::kI32);

@@ -4,52 +4,10 @@
 
 #include <charconv>
 
+#include "twofour/backend/cuda/open_device.h"
 #include "twofour/base/error.h"
 
 namespace twofour::cuda {
-namespace {
-
-constexpr std::string_view kUseCpu = "or run on the device cpu";
-
-// Driver and number of devices.
-int count_devices(Runtime& runtime, const std::string& name) {
-  int driver = 0, built_for = 0, count = 0;
-  if (runtime.driver_version(driver) != Status::kSuccess || driver == 0)
-    throw Error(name, "no NVIDIA driver is installed", fmt::format("Install one, {}", kUseCpu));
-  runtime.runtime_version(built_for);
-  const Status status = runtime.device_count(count);
-  if (status == Status::kInsufficientDriver) {
-    throw Error(name,
-                fmt::format("the driver serves CUDA {}, this build needs {}",
-                            cuda_version_text(driver), cuda_version_text(built_for)),
-                fmt::format("Install a newer driver, {}", kUseCpu));
-  }
-  if (status == Status::kNoDevice) return 0;
-  check(runtime, status, "cudaGetDeviceCount");
-  return count;
-}
-
-DeviceProperties find_device(Runtime& runtime, int ordinal, const std::string& name) {
-  const int count = count_devices(runtime, name);
-  if (ordinal >= count) {
-    throw Error(name,
-                count == 0 ? "no NVIDIA GPU was found"
-                           : fmt::format("there is no such device, the last is cuda:{}", count - 1),
-                fmt::format("See `twofour doctor`, {}", kUseCpu));
-  }
-  DeviceProperties found;
-  check(runtime, runtime.properties(ordinal, found), "cudaGetDeviceProperties");
-  if (found.capability() < 80) {
-    throw Error(name,
-                fmt::format("{} has compute capability {}.{}, expected 8.0 or later", found.name,
-                            found.major, found.minor),
-                fmt::format("Use a GPU of the Ampere generation or later, {}", kUseCpu));
-  }
-  return found;
-}
-
-}  // namespace
-
 int device_ordinal(std::string_view name) {
   if (name == "cuda") return 0;
   int ordinal = -1;
@@ -79,17 +37,21 @@ Buckets encoder_buckets(int64_t limit) {
   return Buckets::of(std::move(rows));
 }
 
-Device::Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets)
-    : libraries_(std::move(libraries)), ordinal_(ordinal), buckets_(buckets) {
-  properties_ = find_device(runtime(), ordinal, name());
+Device::Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets, size_t max_plans)
+    : libraries_(std::move(libraries)),
+      ordinal_(ordinal),
+      buckets_(buckets),
+      max_plans_(max_plans) {
+  properties_ = require_device(runtime(), ordinal);
 }
 
 PlanCache& Device::sparse() {
   const std::lock_guard lock(mutex_);
   if (sparse_ == nullptr) {
     if (cusparselt_ == nullptr) cusparselt_ = libraries_.open_cusparselt();
-    sparse_ = std::make_unique<PlanCache>(*cusparselt_, runtime(),
-                                          PlanCacheOptions{.buckets = buckets_, .table = {}});
+    PlanCacheOptions options{.buckets = buckets_, .table = {}};
+    if (max_plans_ > 0) options.max_plans = max_plans_;
+    sparse_ = std::make_unique<PlanCache>(*cusparselt_, runtime(), std::move(options));
   }
   return *sparse_;
 }
@@ -98,9 +60,25 @@ DenseCache& Device::dense() {
   const std::lock_guard lock(mutex_);
   if (dense_ == nullptr) {
     if (cublaslt_ == nullptr) cublaslt_ = libraries_.open_cublaslt();
-    dense_ = std::make_unique<DenseCache>(*cublaslt_, runtime(), DenseOptions{});
+    DenseOptions options;
+    if (max_plans_ > 0) options.max_plans = max_plans_;
+    dense_ = std::make_unique<DenseCache>(*cublaslt_, runtime(), std::move(options));
   }
   return *dense_;
+}
+
+PlanCache& Device::add_sparse_layer() {
+  PlanCache& cache = sparse();
+  const size_t layers = ++sparse_layers_;
+  if (max_plans_ == 0) cache.reserve(layers * buckets_.count());
+  return cache;
+}
+
+DenseCache& Device::add_dense_layer() {
+  DenseCache& cache = dense();
+  const size_t layers = ++dense_layers_;
+  if (max_plans_ == 0) cache.reserve(layers * buckets_.count());
+  return cache;
 }
 
 std::vector<std::byte> round_to(DType type, std::span<const float> values) {

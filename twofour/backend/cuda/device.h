@@ -2,6 +2,7 @@
 // first needed, with the plans of one engine.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -40,7 +41,8 @@ class Device {
  public:
   // Throws Error that says what is missing: a driver, one that is new enough, the device, or one of
   // compute capability 8.0.
-  Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets);
+  // `max_plans` of each library are kept; 0: enough for every layer and bucket.
+  Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets, size_t max_plans = 0);
 
   Runtime& runtime() const { return *libraries_.runtime; }
   EncoderKernels& kernels() const { return *libraries_.kernels; }
@@ -53,12 +55,18 @@ class Device {
   PlanCache& sparse();
   DenseCache& dense();
 
+  // The library that computes one more layer, with room for its plans.
+  PlanCache& add_sparse_layer();
+  DenseCache& add_dense_layer();
+
  private:
   DeviceLibraries libraries_;
   int ordinal_;
   Buckets buckets_;
+  size_t max_plans_;
   DeviceProperties properties_;
   std::mutex mutex_;
+  std::atomic<size_t> sparse_layers_ = 0, dense_layers_ = 0;
   std::unique_ptr<CusparseLt> cusparselt_;
   std::unique_ptr<CublasLt> cublaslt_;
   std::unique_ptr<PlanCache> sparse_;

@@ -55,18 +55,17 @@ bool DeviceLinear::scale_in_product(const DeviceLinearSource& source, StreamHand
   std::vector<float> alpha(source.scales.begin(), source.scales.end());
   for (float& value : alpha) value *= spec_.input_scale;
   alpha_ = upload_as(device_, alpha, DType::kF32, stream, spec_.name + " scales");
-  product_bias_ = upload_as(device_, source.bias, spec_.results, stream, spec_.name + " bias");
+  product_bias_ = upload_as(device_, source.bias, bias_type(scaled), stream, spec_.name + " bias");
   scaled.bias = product_bias_.data();
   product_ = scaled;
   return true;
 }
 
-// In the product it is of the results' type.
 void DeviceLinear::place_bias(std::span<const float> bias, StreamHandle stream) {
   if (bias.empty()) return;
   const std::string what = spec_.name + " bias";
   if (spec_.bias_in_product && spec_.weights != DType::kI8) {
-    product_bias_ = upload_as(device_, bias, product_.output, stream, what);
+    product_bias_ = upload_as(device_, bias, bias_type(product_), stream, what);
     product_.bias = product_bias_.data();
   } else {
     bias_ = upload_as(device_, bias, DType::kF32, stream, what);
@@ -85,14 +84,15 @@ void DeviceLinear::place_weights(const DeviceLinearSource& source, StreamHandle 
                      ? "a dense kernel is forced"
                      : rejects(product_, device_.properties()).value_or(std::string());
     if (why_dense_.empty()) {
-      sparse_.emplace(device_.sparse(), product_, weight, device_.ordinal(), stream, spec_.name);
+      sparse_.emplace(device_.add_sparse_layer(), product_, weight, device_.ordinal(), stream,
+                      spec_.name);
       return;
     }
   }
   if (const auto reason = dense_rejects(product_, device_.properties()))
     throw Error(spec_.name, fmt::format("no kernel of the device computes it: {}", *reason),
                 "Run on the device cpu");
-  device_.dense();  // found now rather than at the first batch
+  device_.add_dense_layer();  // found now rather than at the first batch
   const size_t bytes = static_cast<size_t>(spec_.n * spec_.k) * dtype_bytes(spec_.weights);
   dense_ = copy_to_device(device_.runtime(), weight, bytes, stream, spec_.name);
 }
@@ -110,6 +110,18 @@ size_t DeviceLinear::bytes() const {
 const float* DeviceLinear::weight_scales() const { return as_floats(scales_); }
 
 const float* DeviceLinear::bias() const { return as_floats(bias_); }
+
+PreparedLinear DeviceLinear::prepare(int64_t rows, int64_t room, LinearScratch& scratch) const {
+  PreparedLinear prepared;
+  if (sparse_) {
+    prepared.sparse =
+        prepare_spmm24(device_.sparse(), product_, rows, room, device_.ordinal(), scratch.sparse);
+  } else {
+    prepared.dense =
+        prepare_dense(device_.dense(), product_, rows, device_.ordinal(), scratch.dense);
+  }
+  return prepared;
+}
 
 void DeviceLinear::multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
                             LinearScratch& scratch) const {

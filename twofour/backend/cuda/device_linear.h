@@ -2,10 +2,12 @@
 // kernel behind it.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "twofour/backend/cuda/device.h"
 #include "twofour/backend/cuda/spmm24.h"
@@ -40,6 +42,12 @@ struct LinearScratch {
   DenseScratch dense;
 };
 
+// Plans of one number of rows. While they are held, multiply() makes none.
+struct PreparedLinear {
+  std::vector<std::shared_ptr<const MatmulPlan>> sparse;
+  std::shared_ptr<const DensePlan> dense;
+};
+
 // Immutable and thread-safe.
 class DeviceLinear {
  public:
@@ -58,6 +66,10 @@ class DeviceLinear {
 
   // Of y: kI32 for int8 products but for those that scale, else that of the weights.
   DType product_type() const { return product_.output; }
+
+  // Makes the calling thread's plans and the scratch memory for multiply() of so many rows, which a
+  // stream that captures must find.
+  PreparedLinear prepare(int64_t rows, int64_t room, LinearScratch& scratch) const;
 
   // Enqueues y = x W^T and what else the product does. Where `room` is less than the bucket of
   // `rows`, rows are copied; see spmm24().

@@ -48,6 +48,22 @@ TWOFOUR_HOST_DEVICE float activate(float x) {
   return x;
 }
 
+// The same, chosen as it runs.
+TWOFOUR_HOST_DEVICE float activate(EpilogueActivation activation, float x) {
+  switch (activation) {
+    case EpilogueActivation::kRelu:
+      return activate<EpilogueActivation::kRelu>(x);
+    case EpilogueActivation::kGelu:
+      return activate<EpilogueActivation::kGelu>(x);
+    case EpilogueActivation::kGeluTanh:
+      return activate<EpilogueActivation::kGeluTanh>(x);
+    case EpilogueActivation::kTanh:
+      return activate<EpilogueActivation::kTanh>(x);
+    default:
+      return x;
+  }
+}
+
 // One element: x[row, column] of the product becomes y[row, column].
 template <EpilogueActivation kActivation, class In, class Out>
 TWOFOUR_HOST_DEVICE void epilogue_element(const EpilogueArgs& args, int64_t column, In x, Out& y) {

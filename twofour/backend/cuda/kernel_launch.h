@@ -71,13 +71,19 @@ inline bool suits_tensor_cores(DType type, const DeviceAttentionArgs& args) {
          aligned(args.q, 16) && aligned(args.k, 16) && aligned(args.v, 16) && aligned(args.out, 4);
 }
 
+template <class Body, class Launcher>
+void run_attention(const Launcher& launcher, int64_t queries, const AttentionExtent& extent,
+                   DeviceAttentionArgs args) {
+  args.tiles = groups_of(extent.longest, queries);
+  launcher.run({args.tiles * extent.sequences, extent.heads}, Body{args});
+}
+
 template <class Half, class Launcher>
 void launch_attention_mma(const Launcher& launcher, const AttentionExtent& extent,
                           const DeviceAttentionArgs& args) {
   const auto run = [&]<int kHeadDim>() {
     using Body = AttentionMmaBody<Half, kHeadDim>;
-    launcher.run({groups_of(extent.longest, Body::kQueries), extent.heads, extent.sequences},
-                 Body{args});
+    run_attention<Body>(launcher, Body::kQueries, extent, args);
   };
   if (args.head_dim == 16) return run.template operator()<16>();
   if (args.head_dim == 32) return run.template operator()<32>();
@@ -93,15 +99,14 @@ void launch_attention(const Launcher& launcher, DType type, const AttentionExten
     return launch_attention_mma<Bf16>(launcher, extent, args);
   }
   with_float_type(type, [&]<class T>() {
-    launcher.run({groups_of(extent.longest, kAttentionWarps), extent.heads, extent.sequences},
-                 AttentionBody<T>{args});
+    run_attention<AttentionBody<T>>(launcher, kAttentionWarps, extent, args);
   });
 }
 
 template <class Launcher>
 void launch_pool(const Launcher& launcher, DType type, int64_t sequences, const PoolArgs& args) {
   with_float_type(type, [&]<class T>() {
-    launcher.run({groups_of(args.width, PoolBody<T>::kThreads), sequences}, PoolBody<T>{args});
+    launcher.run({sequences, groups_of(args.width, PoolBody<T>::kThreads)}, PoolBody<T>{args});
   });
 }
 
@@ -114,7 +119,7 @@ void launch_normalize(const Launcher& launcher, DType type, int64_t rows,
 template <class Launcher>
 void launch_head(const Launcher& launcher, DType type, int64_t rows, const HeadArgs& args) {
   with_float_type(type, [&]<class T>() {
-    launcher.run({groups_of(args.n, HeadBody<T>::kThreads / kLanes), rows}, HeadBody<T>{args});
+    launcher.run({rows, groups_of(args.n, HeadBody<T>::kThreads / kLanes)}, HeadBody<T>{args});
   });
 }
 

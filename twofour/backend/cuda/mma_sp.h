@@ -1,10 +1,10 @@
 // The sparse product of a warp's tensor core, mma.sp, and what its lanes hold. With row = lane / 4
 // and t = lane % 4, registers hold bytes from low to high:
 //
-//   A [16, 64 bytes] without its zeros, [16, 32 bytes]: register i is row + i % 2 * 8, bytes
-//                    4 t + i / 2 * 16 and three more
-//   B [64 bytes, 8]  transposed: register i is column n = row, bytes 4 t + 16 i and three more
-//   along k D [16, 8]        (row, 2 t), (row, 2 t + 1), (row + 8, 2 t), (row + 8, 2 t + 1)
+//   A [16, 64 bytes]  without its zeros [16, 32 bytes]: register i is row + i % 2 * 8, bytes
+//                     4 t + i / 2 * 16 and three more along k
+//   B [64 bytes, 8]   register i is column `row`, bytes 4 t + 16 i and three more along k
+//   D [16, 8]         (row, 2 t), (row, 2 t + 1), (row + 8, 2 t), (row + 8, 2 t + 1)
 //
 // 64 bytes are 32 elements of 16 bits (m16n8k32) or 64 of 8 bits (m16n8k64). Of each group of four
 // elements A holds two; a nibble of the metadata says which, i0 | i1 << 2 with i0 < i1:

@@ -17,11 +17,13 @@ struct FoundLibraries {
   std::string dense_missing;
 };
 
-// Opens both where they are. Needs no device and touches none. Throws Error in a build without CUDA.
+// Opens both where they are. Needs no device and touches none. Throws Error in a build without
+// CUDA.
 FoundLibraries find_libraries();
 
 // Throws Error that says what is missing: a driver, one that is new enough, a device of that
-// number, or sparse Tensor Cores in it. This is the process's first call of the CUDA runtime.
+// number, or sparse Tensor Cores in it. For a command this is the process's first call of the CUDA
+// runtime.
 DeviceProperties require_device(Runtime& runtime, int device);
 
 }  // namespace twofour::cuda

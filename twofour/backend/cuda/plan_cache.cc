@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "twofour/base/error.h"
 
 namespace twofour::cuda {
@@ -101,7 +103,10 @@ void MatmulPlan::run(const MatmulPointers& pointers, StreamHandle stream) const 
 }
 
 PlanCache::PlanCache(CusparseLt& library, Runtime& runtime, PlanCacheOptions options)
-    : library_(library), runtime_(runtime), options_(std::move(options)) {
+    : library_(library),
+      runtime_(runtime),
+      options_(std::move(options)),
+      max_plans_(options_.max_plans) {
   if (options_.max_plans == 0) throw Error("PlanCache", "max_plans is 0, expected 1 or more");
 }
 
@@ -114,13 +119,20 @@ std::shared_ptr<const MatmulPlan> PlanCache::plan(const ProductDesc& product, in
     return found->second->second;
   }
   auto made = make(plans, key, device);
-  if (plans.recent.size() == options_.max_plans) {
-    plans.index.erase(plans.recent.back().first);
-    plans.recent.pop_back();
+  for (auto entry = plans.recent.end();
+       entry != plans.recent.begin() && plans.recent.size() >= max_plans_;) {
+    if ((--entry)->second.use_count() > 1) continue;  // somebody holds it
+    plans.index.erase(entry->first);
+    entry = plans.recent.erase(entry);
   }
   plans.recent.emplace_front(key, made);
   plans.index.emplace(key, plans.recent.begin());
   return made;
+}
+
+void PlanCache::reserve(size_t plans) {
+  const std::lock_guard lock(mutex_);
+  max_plans_ = std::max<size_t>(max_plans_, plans);
 }
 
 void PlanCache::prepare(const ProductDesc& product, int64_t max_m, int device) {

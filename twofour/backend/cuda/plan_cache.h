@@ -1,6 +1,7 @@
 // Plans of cuSPARSELt, made once for each bucket of rows and kept.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -63,8 +64,9 @@ class MatmulPlan {
 
 struct PlanCacheOptions {
   Buckets buckets = Buckets::every_16(1024);
-  size_t max_plans = 512;  // for each thread and device; the least recently used goes first
-  PlanTable table;         // algorithms found by a search, e.g. of a plan file
+  // For each thread and device. The least recently used that nobody holds goes first.
+  size_t max_plans = 512;
+  PlanTable table;  // algorithms found by a search, e.g. of a plan file
 };
 
 // Thread-safe: each thread has a handle and plans of its own for each device, made when first asked
@@ -80,9 +82,12 @@ class PlanCache {
   Runtime& runtime() const { return runtime_; }
 
   // The plan for the bucket that holds m rows, made now if need be. It is the calling thread's, and
-  // stays valid for as long as the pointer is held, evicted or not. Throws Error where rejects()
+  // stays in the cache for as long as the pointer is held. Throws Error where rejects()
   // gives a reason, m is out of the buckets' range or the library fails.
   std::shared_ptr<const MatmulPlan> plan(const ProductDesc& product, int64_t m, int device);
+
+  // From now on max_plans is at least this.
+  void reserve(size_t plans);
 
   // Ahead of time: every bucket up to the one that holds max_m rows.
   void prepare(const ProductDesc& product, int64_t max_m, int device);
@@ -119,6 +124,7 @@ class PlanCache {
   CusparseLt& library_;
   Runtime& runtime_;
   PlanCacheOptions options_;
+  std::atomic<size_t> max_plans_;
   std::mutex mutex_;  // of the map, not of what it holds
   std::map<std::pair<std::thread::id, int>, std::unique_ptr<ThreadPlans>> threads_;
 };

@@ -30,7 +30,7 @@ std::string error_of(const std::function<void()>& action) {
 class PlanCacheTest : public testing::Test {
  protected:
   PlanCache make(size_t max_plans = 8, Buckets buckets = Buckets::every_16(256)) {
-    return PlanCache(library_, runtime_, {std::move(buckets), max_plans, table_});
+    return {library_, runtime_, {std::move(buckets), max_plans, table_}};
   }
 
   std::vector<int64_t> rows(const std::vector<FakeCusparseLt::PlanRecord>& records) const {
@@ -323,6 +323,26 @@ TEST_F(PlanCacheTest, RefusesWithAReason) {
   EXPECT_THAT(error_of([&] { cache.plan(int8_product(), 16, 1); }),
               HasSubstr("compute capability 8.0"));
   EXPECT_EQ(library_.plans_made.size(), 0u);
+}
+
+TEST_F(PlanCacheTest, PlansThatAreHeldStay) {
+  PlanCache cache = make(1);
+  const auto first = cache.plan(int8_product(), 16, 0);
+  const auto second = cache.plan(int8_product(), 32, 0);
+  EXPECT_EQ(cache.size(0), 2u);
+  EXPECT_EQ(cache.plan(int8_product(), 16, 0), first);
+  cache.plan(int8_product(), 48, 0);
+  cache.plan(int8_product(), 64, 0);  // in place of that of 48 rows
+  EXPECT_EQ(cache.size(0), 3u);
+  EXPECT_THAT(rows(library_.plans_destroyed), ElementsAre(48));
+}
+
+TEST_F(PlanCacheTest, RoomCanBeReserved) {
+  PlanCache cache = make(2);
+  cache.reserve(3);
+  cache.reserve(1);
+  for (int i = 1; i <= 4; ++i) cache.plan(int8_product(), 16 * i, 0);
+  EXPECT_EQ(cache.size(0), 3u);
 }
 
 }  // namespace

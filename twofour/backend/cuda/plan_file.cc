@@ -34,6 +34,7 @@ nlohmann::ordered_json to_json(const PlanTable::Key& key, const PlanChoice& choi
                                   {"input", dtype_name(key.input)},
                                   {"output", dtype_name(key.output)},
                                   {"m", key.bucket},
+                                  {"sparse", key.sparse},
                                   {"use", kUseNames[static_cast<int>(choice.use)]}};
   if (choice.use == PlanUse::kDense) entry["rank"] = choice.dense_rank;
   if (choice.use == PlanUse::kSparse) {
@@ -109,7 +110,8 @@ double time_or_zero(const JsonObject& entry, std::string_view key) {
 }
 
 std::vector<std::string_view> keys_of(PlanUse use) {
-  std::vector<std::string_view> keys = {"n", "k", "input", "output", "m", "use", "us", "dense_us"};
+  std::vector<std::string_view> keys = {"n",      "k",   "input", "output",  "m",
+                                        "sparse", "use", "us",    "dense_us"};
   if (use == PlanUse::kDense) keys.push_back("rank");
   if (use == PlanUse::kSparse) {
     for (const char* key : {"algorithm", "split_k", "split_k_mode", "split_k_buffers"})
@@ -150,21 +152,31 @@ ProductDesc read_product(const JsonObject& entry, PlanUse use) {
   return product;
 }
 
+bool read_sparse(const JsonObject& entry, PlanUse use) {
+  const nlohmann::json* found = entry.find("sparse");
+  if (found == nullptr || !found->is_boolean())
+    throw Error(entry.where(), "\"sparse\" is missing or neither true nor false");
+  if (found->get<bool>() || use == PlanUse::kDense) return found->get<bool>();
+  throw Error(entry.where(), "a 2:4 kernel is named for a weight that is not 2:4");
+}
+
 void read_entry(const JsonObject& entry, PlanTable& table) {
   const PlanChoice choice = read_choice(entry, false);
   const ProductDesc product = read_product(entry, choice.use);
   const int64_t bucket = read_bucket(entry);
-  if (table.find(product, bucket) != nullptr) {
+  const bool sparse = read_sparse(entry, choice.use);
+  if (table.find(product, bucket, sparse) != nullptr) {
     throw Error(entry.where(),
                 fmt::format("{} with m {} stands twice", product.to_string(), bucket));
   }
-  table.set(product, bucket, choice);
+  table.set(product, bucket, choice, sparse);
 }
 
 PlanFailure read_failure(const JsonObject& entry) {
   const PlanChoice choice = read_choice(entry, true);
   const ProductDesc product = read_product(entry, choice.use);
-  return {PlanTable::key(product, read_bucket(entry)), choice, entry.string("reason")};
+  return {PlanTable::key(product, read_bucket(entry), read_sparse(entry, choice.use)), choice,
+          entry.string("reason")};
 }
 
 std::vector<int64_t> read_buckets(const JsonObject& file) {
@@ -231,16 +243,16 @@ std::string PlanChoice::to_string() const {
   return text;
 }
 
-PlanTable::Key PlanTable::key(const ProductDesc& p, int64_t bucket) {
-  return {p.n, p.k, p.input, p.output, bucket};
+PlanTable::Key PlanTable::key(const ProductDesc& p, int64_t bucket, bool sparse) {
+  return {p.n, p.k, p.input, p.output, bucket, sparse};
 }
 
-void PlanTable::set(const ProductDesc& p, int64_t bucket, const PlanChoice& choice) {
-  choices_[key(p, bucket)] = choice;
+void PlanTable::set(const ProductDesc& p, int64_t bucket, const PlanChoice& choice, bool sparse) {
+  choices_[key(p, bucket, sparse)] = choice;
 }
 
-const PlanChoice* PlanTable::find(const ProductDesc& p, int64_t bucket) const {
-  const auto found = choices_.find(key(p, bucket));
+const PlanChoice* PlanTable::find(const ProductDesc& p, int64_t bucket, bool sparse) const {
+  const auto found = choices_.find(key(p, bucket, sparse));
   return found == choices_.end() ? nullptr : &found->second;
 }
 

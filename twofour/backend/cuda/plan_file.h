@@ -6,22 +6,24 @@
 //     "made_on": {"gpu": "NVIDIA H100 80GB HBM3", "driver": "13.0", "runtime": "13.0",
 //                 "cusparselt": "0.10.0", "cublaslt": "13.1.0"},
 //     "plans": [
-//       {"n": 3072, "k": 768, "input": "I8", "output": "F16", "m": 64, "use": "sparse",
-//        "algorithm": 3, "split_k": 1, "split_k_mode": "one-kernel", "split_k_buffers": 0,
-//        "us": 7.1, "dense_us": 9.4},
-//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 128, "use": "dense",
-//        "rank": 2},
-//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 16, "use": "own"}
+//       {"n": 3072, "k": 768, "input": "I8", "output": "F16", "m": 64, "sparse": true,
+//        "use": "sparse", "algorithm": 3, "split_k": 1, "split_k_mode": "one-kernel",
+//        "split_k_buffers": 0, "us": 7.1, "dense_us": 9.4},
+//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 128, "sparse": true,
+//        "use": "dense", "rank": 2},
+//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 16, "sparse": true,
+//        "use": "own"}
 //     ],
 //     "buckets": [16, 64, 128, 1024],
 //     "failed": [
-//       {"n": 768, "k": 768, "input": "I8", "output": "I32", "m": 16, "use": "sparse",
-//        "algorithm": 4, "split_k": 8, "split_k_mode": "two-kernels", "split_k_buffers": 0,
-//        "reason": "crashed"}
+//       {"n": 768, "k": 768, "input": "I8", "output": "I32", "m": 16, "sparse": true,
+//        "use": "sparse", "algorithm": 4, "split_k": 8, "split_k_mode": "two-kernels",
+//        "split_k_buffers": 0, "reason": "crashed"}
 //     ]
 //   }
 //
-// The times of a choice, "buckets" and "failed" may be missing.
+// "sparse" says whether the weight is 2:4, "use" whose kernel computes it. The times of a choice,
+// "buckets" and "failed" may be missing.
 #pragma once
 
 #include <cstdint>
@@ -78,12 +80,15 @@ class PlanTable {
     int64_t n = 0, k = 0;
     DType input = DType::kF16, output = DType::kF16;
     int64_t bucket = 0;
+    bool sparse = true;                            // whether the weight is 2:4
     auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr)
   };
 
-  static Key key(const ProductDesc& product, int64_t bucket);
-  void set(const ProductDesc& product, int64_t bucket, const PlanChoice& choice);
-  const PlanChoice* find(const ProductDesc& product, int64_t bucket) const;  // null if unknown
+  static Key key(const ProductDesc& product, int64_t bucket, bool sparse = true);
+  void set(const ProductDesc& product, int64_t bucket, const PlanChoice& choice,
+           bool sparse = true);
+  // Null if unknown.
+  const PlanChoice* find(const ProductDesc& product, int64_t bucket, bool sparse = true) const;
   const std::map<Key, PlanChoice>& all() const { return choices_; }
   bool operator==(const PlanTable&) const = default;
 

@@ -31,6 +31,7 @@ PlanContents example() {
   table.set(product(3072, 768, DType::kI8, DType::kI32), 128, {PlanUse::kDense, {}, 2, 3, 3});
   table.set(product(3072, 768, DType::kI8, DType::kF16), 16, {PlanUse::kOwn, {}, 0});
   table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {});
+  table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {PlanUse::kDense, {}, 1}, false);
   contents.buckets = {16, 64, 128};
   contents.failed = {{PlanTable::key(product(64, 32, DType::kI8, DType::kI32), 16),
                       {PlanUse::kSparse, {4, -1, SplitKMode::kDefault, 0}},
@@ -43,7 +44,7 @@ std::string good() {
   return R"({"format": "twofour-plan-1",
  "made_on": {"gpu": "NVIDIA H100 80GB HBM3", "driver": "13.0", "runtime": "13.0", "cusparselt": "0.10.0",
              "cublaslt": "13.1.0"},
- "plans": [{"n": 64, "k": 32, "input": "I8", "output": "I32", "m": 16, "use": "sparse",
+ "plans": [{"n": 64, "k": 32, "input": "I8", "output": "I32", "m": 16, "sparse": true, "use": "sparse",
             "algorithm": 1, "split_k": 1, "split_k_mode": "one-kernel", "split_k_buffers": 0}]})";
 }
 
@@ -115,13 +116,18 @@ TEST(PlanFile, EveryEntryIsChecked) {
   EXPECT_THAT(with("\"n\": 64", "\"n\": -64"), HasSubstr("\"n\": expected a whole number"));
   EXPECT_THAT(with("\"n\": 64", "\"n\": \"64\""), HasSubstr("\"n\": expected a whole number"));
   EXPECT_THAT(with("\"n\": 64, ", ""), HasSubstr("key \"n\" is missing"));
+  EXPECT_THAT(with("\"sparse\": true, ", ""), HasSubstr("\"sparse\" is missing"));
+  EXPECT_THAT(with("\"sparse\": true", "\"sparse\": false"),
+              HasSubstr("a 2:4 kernel is named for a weight that is not 2:4"));
   EXPECT_THAT(with("\"m\": 16", "\"m\": 17"), HasSubstr("\"m\" is 17, expected a multiple of 16"));
   EXPECT_THAT(with("\"I8\"", "\"INT8\""), HasSubstr("\"input\" is \"INT8\""));
   EXPECT_THAT(with("\"I32\"", "\"F32\""), HasSubstr("I8 inputs do not give F32"));
-  EXPECT_THAT(with("\"sparse\"", "\"maybe\""),
+  EXPECT_THAT(with("\"use\": \"sparse\"", "\"use\": \"maybe\""),
               HasSubstr("\"use\" is \"maybe\", expected one of sparse, dense, own"));
-  EXPECT_THAT(with("\"sparse\"", "\"dense\""), HasSubstr("unknown key \"algorithm\""));
-  EXPECT_THAT(with("\"sparse\"", "\"own\""), HasSubstr("unknown key \"algorithm\""));
+  EXPECT_THAT(with("\"use\": \"sparse\"", "\"use\": \"dense\""),
+              HasSubstr("unknown key \"algorithm\""));
+  EXPECT_THAT(with("\"use\": \"sparse\"", "\"use\": \"own\""),
+              HasSubstr("unknown key \"algorithm\""));
   EXPECT_THAT(with("one-kernel", "no-kernel"), HasSubstr("\"split_k_mode\" is \"no-kernel\""));
   EXPECT_THAT(with("\"split_k\": 1", "\"split_k\": -2"),
               HasSubstr("\"split_k\": expected a whole number"));
@@ -146,7 +152,7 @@ TEST(PlanFile, BucketsAndFailuresAreChecked) {
   EXPECT_THAT(with("\"buckets\": [\"16\"]"), HasSubstr("buckets: expected a whole number"));
   EXPECT_THAT(with("\"buckets\": 16"), HasSubstr("expected a list"));
   const std::string own =
-      R"({"n": 64, "k": 32, "input": "I8", "output": "I32", "m": 16, "use": "own")";
+      R"({"n": 64, "k": 32, "input": "I8", "output": "I32", "m": 16, "sparse": true, "use": "own")";
   EXPECT_EQ(with("\"failed\": [" + own + ", \"reason\": \"hung\"}]"), "no error");
   EXPECT_THAT(with("\"failed\": [" + own + "}]"), HasSubstr("key \"reason\" is missing"));
 }

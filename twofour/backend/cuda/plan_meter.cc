@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "twofour/backend/cuda/dense.h"
+#include "twofour/backend/cuda/device.h"
 #include "twofour/backend/cuda/plan_cache.h"
 #include "twofour/backend/cuda/random_weight.h"
 #include "twofour/backend/cuda/reference_product.h"
@@ -18,6 +19,7 @@ constexpr float kOne = 1, kZero = 0;
 constexpr int kDenseAlgorithms = 8;
 constexpr size_t kDenseWorkspace = size_t{32} << 20;
 constexpr float kInputScale = 0.01f, kOutputScale = 30;
+constexpr double kMostTimes = 50;  // that a round grows by
 
 // The layer that a product is measured as; int8 sums alone are none.
 DeviceLinearDesc layer_of(const PlanTask& task, bool epilogue) {
@@ -28,70 +30,152 @@ DeviceLinearDesc layer_of(const PlanTask& task, bool epilogue) {
 
 }  // namespace
 
-// Weights of the three forms are made when a candidate first needs them.
+// A product's weight in the forms of the three kernels, each made when first asked for, in as many
+// copies that take turns as keep it from staying in the cache.
+class DeviceMeter::Weights {
+ public:
+  Weights(DeviceMeter& meter, const PlanTask& task) : meter_(meter), task_(task) {
+    const ProductDesc& p = task.product;
+    host_ = random_matrix(p.input, p.n, p.k, task.sparse, 1);
+  }
+
+  bool serve(const PlanTask& task) const {
+    return task.product == task_.product && task.sparse == task_.sparse;
+  }
+  const std::vector<std::byte>& host() const { return host_; }
+
+  const std::vector<DeviceBuffer>& sparse() {
+    if (sparse_.empty()) sparse_ = copies(compressed());
+    return sparse_;
+  }
+  const std::vector<DeviceBuffer>& dense() {
+    if (dense_.empty()) dense_ = copies(meter_.upload(host_.data(), host_.size(), "weight"));
+    return dense_;
+  }
+  const std::vector<DeviceBuffer>& own_values() {
+    if (own_values_.empty()) pack_own();
+    return own_values_;
+  }
+  const std::vector<DeviceBuffer>& own_metadata() const { return own_metadata_; }
+
+  size_t copies_of(PlanUse use) const {
+    return use == PlanUse::kSparse  ? sparse_.size()
+           : use == PlanUse::kDense ? dense_.size()
+                                    : own_values_.size();
+  }
+
+ private:
+  Runtime& runtime() const { return meter_.runtime_; }
+  StreamHandle stream() const { return meter_.stream_->handle(); }
+
+  // `count` of them; 0: four times the cache.
+  std::vector<DeviceBuffer> copies(DeviceBuffer first, size_t count = 0) const {
+    const size_t size = std::max<size_t>(1, first.size());
+    if (count == 0)
+      count = std::max<size_t>(2, (4 * meter_.properties_.l2_bytes + size - 1) / size);
+    std::vector<DeviceBuffer> all;
+    all.push_back(std::move(first));
+    while (all.size() < count) {
+      DeviceBuffer copy(runtime(), all[0].size(), task_.to_string());
+      check(runtime(), runtime().copy(copy.data(), all[0].data(), copy.size(), stream()),
+            "cudaMemcpyAsync");
+      all.push_back(std::move(copy));
+    }
+    return all;
+  }
+
+  void pack_own() {
+    const ProductDesc& p = task_.product;
+    const Spmm24MmaWeight packed = pack_spmm24_mma("plan", p.input, p.n, p.k, host_.data());
+    auto values = copies(meter_.upload(packed.values.data(), packed.values.size(), "values"));
+    own_metadata_ = copies(meter_.upload(packed.metadata.data(),
+                                         packed.metadata.size() * sizeof(uint32_t), "metadata"),
+                           values.size());
+    own_values_ = std::move(values);
+  }
+
+  DeviceBuffer compressed() const {
+    CusparseLt& library = *meter_.sparse_;
+    const Handle& handle = meter_.sparse_handle_->get();
+    const Owned<MatrixDescriptor> matrix(
+        library, "cusparseLtStructuredDescriptorInit", [&](MatrixDescriptor& made) {
+          return library.init_structured(handle, made, weight_layout(task_.product));
+        });
+    const DeviceBuffer dense = meter_.upload(host_.data(), host_.size(), "weight");
+    size_t bytes = 0, buffer_bytes = 0;
+    check(library, library.compressed_bytes(handle, matrix.get(), bytes, buffer_bytes),
+          "cusparseLtSpMMACompressedSize2");
+    DeviceBuffer out(runtime(), bytes, "compressed weight");
+    const DeviceBuffer buffer(runtime(), buffer_bytes, "compression");
+    check(library,
+          library.compress(handle, matrix.get(), dense.data(), out.data(), buffer.data(), stream()),
+          "cusparseLtSpMMACompress2");
+    check(runtime(), runtime().synchronize(stream()), "cudaStreamSynchronize");
+    return out;
+  }
+
+  DeviceMeter& meter_;
+  PlanTask task_;
+  std::vector<std::byte> host_;
+  std::vector<DeviceBuffer> sparse_, dense_, own_values_, own_metadata_;
+};
+
+// One product of one number of rows.
 class DeviceMeter::Case {
  public:
-  Case(DeviceMeter& meter, const PlanTask& task)
-      : task_(task), layer_(layer_of(task, meter.options_.epilogue)), meter_(meter) {
+  Case(DeviceMeter& meter, const PlanTask& task, Weights& weights)
+      : task_(task),
+        layer_(layer_of(task, meter.options_.epilogue)),
+        meter_(meter),
+        weights_(weights) {
     const ProductDesc& p = task.product;
-    weight_ = random_matrix(p.input, p.n, p.k, task.sparse, 1);
     x_host_ = random_matrix(p.input, task.rows, p.k, false, 2);
     bias_host_.resize(p.n);
     for (int64_t i = 0; i < p.n; ++i) bias_host_[i] = static_cast<float>(i % 7) - 3;
-    x_ = upload(x_host_.data(), x_host_.size());
-    bias_ = upload(bias_host_.data(), bias_host_.size() * sizeof(float));
+    x_ = meter.upload(x_host_.data(), x_host_.size(), "x");
+    bias_ = meter.upload(bias_host_.data(), bias_host_.size() * sizeof(float), "bias");
     y_ = DeviceBuffer(runtime(), rows_bytes(task.rows, layer_.output), "y");
     sums_ = DeviceBuffer(runtime(), rows_bytes(task.rows, p.output), "sums");
+    expect_rows();
   }
 
   const PlanTask& task() const { return task_; }
-  const DeviceLinearDesc& layer() const { return layer_; }
 
-  std::function<void(int copy)> sparse(const Algorithm& algorithm) {
+  std::function<void(size_t copy)> sparse(const Algorithm& algorithm) {
     auto plan = std::make_shared<MatmulPlan>(*meter_.sparse_, meter_.sparse_handle_, task_.product,
                                              task_.rows, &algorithm);
     if (plan->algorithm_refused()) throw Error("plan", "the library refuses this algorithm");
     workspace(plan->workspace_bytes());
-    if (sparse_.empty()) sparse_ = copies(compressed());
-    return [this, plan](int copy) {
+    return [this, plan, &weights = weights_.sparse()](size_t copy) {
       void* out = product_output();
-      plan->run({&kOne, sparse_[copy % sparse_.size()].data(), x_.data(), &kZero, out, out,
+      plan->run({&kOne, weights[copy % weights.size()].data(), x_.data(), &kZero, out, out,
                  workspace_.data()},
                 stream());
       finish(out);
     };
   }
 
-  std::function<void(int copy)> dense(int rank) {
+  std::function<void(size_t copy)> dense(int rank) {
     if (dense_plan_ == nullptr) {
       dense_plan_ = std::make_unique<DensePlan>(meter_.dense_handle_, task_.product, task_.rows,
                                                 kDenseWorkspace, kDenseAlgorithms);
     }
     workspace(dense_plan_->algorithm(rank).workspace_bytes);
-    if (dense_.empty()) dense_ = copies(upload(weight_.data(), weight_.size()));
-    return [this, rank](int copy) {
+    return [this, rank, &weights = weights_.dense()](size_t copy) {
       void* out = product_output();
-      dense_plan_->run(rank, 1, dense_[copy % dense_.size()].data(), x_.data(), out,
+      dense_plan_->run(rank, 1, weights[copy % weights.size()].data(), x_.data(), out,
                        workspace_.data(), stream());
       finish(out);
     };
   }
 
-  std::function<void(int copy)> own() {
-    if (own_values_.empty()) {
-      const ProductDesc& p = task_.product;
-      const Spmm24MmaWeight packed = pack_spmm24_mma("plan", p.input, p.n, p.k, weight_.data());
-      own_values_ = copies(upload(packed.values.data(), packed.values.size()));
-      own_metadata_ =
-          copies(upload(packed.metadata.data(), packed.metadata.size() * sizeof(uint32_t)),
-                 own_values_.size());
-    }
-    return [this](int copy) {
-      const size_t i = copy % own_values_.size();
+  std::function<void(size_t copy)> own() {
+    return [this, &values = weights_.own_values()](size_t copy) {
+      const size_t i = copy % values.size();
       Spmm24MmaArgs args;
       args.x = x_.data();
-      args.values = own_values_[i].data();
-      args.metadata = reinterpret_cast<const uint32_t*>(own_metadata_[i].data());
+      args.values = values[i].data();
+      args.metadata = reinterpret_cast<const uint32_t*>(weights_.own_metadata()[i].data());
       args.m = task_.rows;
       args.n = args.y_stride = task_.product.n;
       args.k = args.x_stride = task_.product.k;
@@ -103,24 +187,18 @@ class DeviceMeter::Case {
     };
   }
 
-  int copies_of(PlanUse use) const {
-    return static_cast<int>(use == PlanUse::kSparse  ? sparse_.size()
-                            : use == PlanUse::kDense ? dense_.size()
-                                                     : own_values_.size());
-  }
-
   // So that results of an earlier candidate do not pass for those of this one.
   void clear() {
-    check(runtime(), runtime().fill(y_.data(), 0x55, y_.size(), stream()), "cudaMemsetAsync");
+    for (const DeviceBuffer* buffer : {&y_, &sums_}) {
+      check(runtime(), runtime().fill(buffer->data(), 0x55, buffer->size(), stream()),
+            "cudaMemsetAsync");
+    }
   }
 
   // Throws Error unless the first and the last row in y are right.
   void check_results() {
-    const int64_t rows[] = {0, task_.rows - 1};
-    if (want_.empty()) {
-      for (const int64_t row : rows) want_.push_back(expected_row(row));
-    }
-    for (size_t i = 0; i < want_.size(); ++i) check_row(rows[i], want_[i]);
+    check_row(0, want_.data());
+    check_row(task_.rows - 1, want_.data() + rows_bytes(1, layer_.output));
   }
 
  private:
@@ -134,55 +212,11 @@ class DeviceMeter::Case {
     return static_cast<size_t>(rows) * task_.product.n * dtype_bytes(type);
   }
 
-  DeviceBuffer upload(const void* data, size_t bytes) const {
-    DeviceBuffer buffer(runtime(), bytes, task_.to_string());
-    check(runtime(), runtime().copy(buffer.data(), data, bytes, stream()), "cudaMemcpyAsync");
-    check(runtime(), runtime().synchronize(stream()), "cudaStreamSynchronize");
-    return buffer;
-  }
-
-  // `count` of them, or as many as MeterOptions asks for.
-  std::vector<DeviceBuffer> copies(DeviceBuffer first, size_t count = 0) const {
-    if (count == 0) {
-      count = std::clamp<size_t>(meter_.options_.weight_bytes / std::max<size_t>(1, first.size()),
-                                 1, static_cast<size_t>(meter_.options_.most_copies));
-    }
-    std::vector<DeviceBuffer> all;
-    all.push_back(std::move(first));
-    while (all.size() < count) {
-      DeviceBuffer copy(runtime(), all[0].size(), task_.to_string());
-      check(runtime(), runtime().copy(copy.data(), all[0].data(), copy.size(), stream()),
-            "cudaMemcpyAsync");
-      all.push_back(std::move(copy));
-    }
-    return all;
-  }
-
   void workspace(size_t bytes) {
     if (workspace_.size() < bytes) {
       workspace_.reset();
       workspace_ = DeviceBuffer(runtime(), bytes, "workspace");
     }
-  }
-
-  DeviceBuffer compressed() const {
-    CusparseLt& library = *meter_.sparse_;
-    const Handle& handle = meter_.sparse_handle_->get();
-    const Owned<MatrixDescriptor> matrix(
-        library, "cusparseLtStructuredDescriptorInit", [&](MatrixDescriptor& made) {
-          return library.init_structured(handle, made, weight_layout(task_.product));
-        });
-    const DeviceBuffer dense = upload(weight_.data(), weight_.size());
-    size_t bytes = 0, buffer_bytes = 0;
-    check(library, library.compressed_bytes(handle, matrix.get(), bytes, buffer_bytes),
-          "cusparseLtSpMMACompressedSize2");
-    DeviceBuffer out(runtime(), bytes, "compressed weight");
-    const DeviceBuffer buffer(runtime(), buffer_bytes, "compression");
-    check(library,
-          library.compress(handle, matrix.get(), dense.data(), out.data(), buffer.data(), stream()),
-          "cusparseLtSpMMACompress2");
-    check(runtime(), runtime().synchronize(stream()), "cudaStreamSynchronize");
-    return out;
   }
 
   void* product_output() {
@@ -202,33 +236,36 @@ class DeviceMeter::Case {
     meter_.kernels_.epilogue(task_.product.output, layer_.output, std::nullopt, args, stream());
   }
 
-  std::vector<std::byte> expected_row(int64_t row) const {
-    std::vector<std::byte> want(rows_bytes(1, layer_.output));
+  // The first and the last.
+  void expect_rows() {
+    const size_t row_bytes = static_cast<size_t>(task_.product.k) * dtype_bytes(layer_.input);
+    std::vector<std::byte> x(x_host_.begin(), x_host_.begin() + row_bytes);
+    x.insert(x.end(), x_host_.end() - row_bytes, x_host_.end());
+    want_.resize(rows_bytes(2, layer_.output));
     ReferenceProduct p;
-    p.m = 1;
+    p.m = 2;
     p.n = task_.product.n;
     p.k = task_.product.k;
     p.input = layer_.input;
     p.output = layer_.output;
-    p.x = x_host_.data() + row * p.k * dtype_bytes(p.input);
-    p.weight = weight_.data();
+    p.x = x.data();
+    p.weight = weights_.host().data();
     p.alpha = input_scale();
     if (meter_.options_.epilogue) p.bias = bias_host_.data();
     p.output_scale = kOutputScale;
-    p.y = want.data();
+    p.y = want_.data();
     reference_product(p);
-    return want;
   }
 
-  void check_row(int64_t row, const std::vector<std::byte>& want) {
-    std::vector<std::byte> found(want.size());
+  void check_row(int64_t row, const std::byte* want) {
+    std::vector<std::byte> found(rows_bytes(1, layer_.output));
     check(runtime(),
-          runtime().copy(found.data(), y_.data() + row * want.size(), want.size(), stream()),
+          runtime().copy(found.data(), y_.data() + row * found.size(), found.size(), stream()),
           "cudaMemcpyAsync");
     check(runtime(), runtime().synchronize(stream()), "cudaStreamSynchronize");
     for (int64_t i = 0; i < task_.product.n; ++i) {
       const double a = element(layer_.output, found.data(), i);
-      const double b = element(layer_.output, want.data(), i);
+      const double b = element(layer_.output, want, i);
       if (!(std::abs(a - b) <= tolerance(b))) {
         throw Error("plan", fmt::format("wrong result: row {}, column {} is {}, expected {}", row,
                                         i, a, b));
@@ -247,11 +284,10 @@ class DeviceMeter::Case {
   PlanTask task_;
   DeviceLinearDesc layer_;
   DeviceMeter& meter_;
-  std::vector<std::byte> weight_, x_host_;
-  std::vector<std::vector<std::byte>> want_;  // rows of y
+  Weights& weights_;
+  std::vector<std::byte> x_host_, want_;  // want_: two rows of y
   std::vector<float> bias_host_;
   DeviceBuffer x_, y_, bias_, sums_, workspace_;
-  std::vector<DeviceBuffer> sparse_, dense_, own_values_, own_metadata_;
   std::unique_ptr<DensePlan> dense_plan_;
 };
 
@@ -279,43 +315,72 @@ PlanEnvironment DeviceMeter::environment() {
   return plan_environment(runtime_, sparse_, dense_, device_);
 }
 
+DeviceBuffer DeviceMeter::upload(const void* data, size_t bytes, std::string_view what) const {
+  return copy_to_device(runtime_, data, bytes, stream_->handle(), what);
+}
+
+// Weights serve all rows of a product.
 DeviceMeter::Case& DeviceMeter::case_of(const PlanTask& task) {
-  if (case_ == nullptr || case_->task().product != task.product ||
-      case_->task().rows != task.rows || case_->task().sparse != task.sparse) {
-    case_.reset();
-    case_ = std::make_unique<Case>(*this, task);
+  if (case_ != nullptr && weights_->serve(task) && case_->task().rows == task.rows) return *case_;
+  case_.reset();
+  if (weights_ == nullptr || !weights_->serve(task)) {
+    weights_.reset();
+    weights_ = std::make_unique<Weights>(*this, task);
   }
+  case_ = std::make_unique<Case>(*this, task, *weights_);
   return *case_;
 }
 
+// Makes all that candidates need, which takes longer than they do.
 TaskFacts DeviceMeter::facts(const PlanTask& task) {
   TaskFacts facts;
   facts.capability = properties_.capability();
+  case_of(task);
+  const auto unless_it_fails = [&](const std::function<void()>& look) {
+    try {
+      look();
+    } catch (const Error& error) {
+      throw_if_lost(error);
+      facts.missing += fmt::format("{}{}", facts.missing.empty() ? "" : "; ", error.what());
+    }
+  };
   if (sparse_ != nullptr && task.sparse && !rejects(task.product, properties_)) {
-    const MatmulPlan plan(*sparse_, sparse_handle_, task.product, task.rows, nullptr);
-    facts.sparse_algorithms = plan.algorithm_count();
+    unless_it_fails([&] {
+      const MatmulPlan plan(*sparse_, sparse_handle_, task.product, task.rows, nullptr);
+      weights_->sparse();
+      facts.sparse_algorithms = plan.algorithm_count();
+    });
   }
   if (dense_ != nullptr && !dense_rejects(task.product, properties_)) {
-    const DensePlan plan(dense_handle_, task.product, task.rows, kDenseWorkspace, kDenseAlgorithms);
-    facts.dense_algorithms = static_cast<int>(plan.algorithms().size());
+    unless_it_fails([&] {
+      const DensePlan plan(dense_handle_, task.product, task.rows, kDenseWorkspace,
+                           kDenseAlgorithms);
+      weights_->dense();
+      facts.dense_algorithms = static_cast<int>(plan.algorithms().size());
+    });
   }
   DeviceContext context;
   context.properties = properties_;
-  facts.own = !spmm24_mma_kernel().supports(context, layer_of(task, options_.epilogue), task.rows);
+  if (!spmm24_mma_kernel().supports(context, layer_of(task, options_.epilogue), task.rows)) {
+    unless_it_fails([&] {
+      weights_->own_values();
+      facts.own = true;
+    });
+  }
   return facts;
 }
 
-double DeviceMeter::measure(const PlanTask& task, const PlanChoice& candidate) {
+PlanTime DeviceMeter::measure(const PlanTask& task, const PlanChoice& candidate) {
   try {
     Case& c = case_of(task);
-    const std::function<void(int)> run =
+    const std::function<void(size_t)> run =
         candidate.use == PlanUse::kSparse  ? c.sparse(candidate.algorithm)
         : candidate.use == PlanUse::kDense ? c.dense(candidate.dense_rank)
                                            : c.own();
     c.clear();
     run(0);
     c.check_results();
-    return timed(run, c.copies_of(candidate.use));
+    return timed(run, weights_->copies_of(candidate.use));
   } catch (const Error& error) {
     throw_if_lost(error);
     throw;
@@ -328,20 +393,41 @@ void DeviceMeter::throw_if_lost(const Error& cause) {
   throw DeviceLost("plan", cause.what());
 }
 
-double DeviceMeter::timed(const std::function<void(int copy)>& run, int copies) {
-  for (int i = 0; i < options_.warm_up; ++i) run(i);
+double DeviceMeter::round_us(const std::function<void()>& round) {
   Event begin(runtime_), end(runtime_);
-  std::vector<double> us;
-  int next = 0;
-  for (int round = 0; round < options_.rounds; ++round) {
-    begin.record(stream_->handle());
-    for (int i = 0; i < options_.runs; ++i) run(next++ % std::max(1, copies));
-    end.record(stream_->handle());
-    stream_->synchronize();
-    us.push_back(end.ms_since(begin) * 1000.0 / options_.runs);
+  begin.record(stream_->handle());
+  round();
+  end.record(stream_->handle());
+  stream_->synchronize();
+  return end.ms_since(begin) * 1000.0;
+}
+
+// A round is a graph, since enqueueing the runs of a small product takes longer than the runs; all
+// copies of the weight have their turn in it.
+PlanTime DeviceMeter::timed(const std::function<void(size_t copy)>& run, size_t copies) {
+  const auto runs_of = [&](size_t count) {
+    for (size_t i = 0; i < count; ++i) run(i);
+  };
+  runs_of(static_cast<size_t>(options_.warm_up));
+  size_t runs = std::max<size_t>(static_cast<size_t>(options_.runs), copies);
+  const double first_us = round_us([&] { runs_of(runs); });
+  if (first_us > 0 && first_us < options_.round_ms * 1000) {
+    const double factor = std::ceil(options_.round_ms * 1000 / first_us);
+    runs *= static_cast<size_t>(std::min(factor, kMostTimes));
   }
+  PlanTime time;
+  const auto graph = Graph::capture(
+      runtime_, stream_->handle(), [&] { runs_of(runs); }, time.no_graph);
+  const std::function<void()> round = [&] {
+    graph != nullptr ? graph->launch(stream_->handle()) : runs_of(runs);
+  };
+  round_us(round);  // a graph's first launch prepares it
+  std::vector<double> us;
+  for (int i = 0; i < options_.rounds; ++i)
+    us.push_back(round_us(round) / static_cast<double>(runs));
   std::nth_element(us.begin(), us.begin() + us.size() / 2, us.end());
-  return us[us.size() / 2];
+  time.us = us[us.size() / 2];
+  return time;
 }
 
 }  // namespace twofour::cuda

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "twofour/backend/cuda/cublaslt.h"
@@ -18,17 +19,16 @@ namespace twofour::cuda {
 
 struct MeterOptions {
   int warm_up = 3;
-  int rounds = 5;                          // the median counts
-  int runs = 20;                           // in a round
-  size_t weight_bytes = size_t{64} << 20;  // of copies that runs take in turns, so that the
-                                           // weights come from memory, as in a whole model
-  int most_copies = 16;
+  int rounds = 5;        // the median counts
+  int runs = 20;         // in a round, at least
+  double round_ms = 2;   // that a round takes, at least
   bool epilogue = true;  // what follows the product counts too
 };
 
 // Every candidate includes what follows the product, unless MeterOptions::epilogue is false: int8
-// sums become int8, floats get a bias. The results of the first and last row are compared with the
-// host's.
+// sums become int8, floats get a bias. As in a whole model the weights come from memory: copies of
+// them, together four times as large as the device's L2 cache, take turns. The results of the first
+// and last row are compared with the host's.
 class DeviceMeter final : public PlanMeter {
  public:
   // `sparse` and `dense` may be null. All must outlive the meter.
@@ -38,13 +38,16 @@ class DeviceMeter final : public PlanMeter {
 
   PlanEnvironment environment() override;
   TaskFacts facts(const PlanTask& task) override;
-  double measure(const PlanTask& task, const PlanChoice& candidate) override;
+  PlanTime measure(const PlanTask& task, const PlanChoice& candidate) override;
 
  private:
-  class Case;  // matrices of a task, on the host and the device
+  class Weights;
+  class Case;
 
+  DeviceBuffer upload(const void* data, size_t bytes, std::string_view what) const;
   Case& case_of(const PlanTask& task);
-  double timed(const std::function<void(int copy)>& run, int copies);
+  double round_us(const std::function<void()>& round);
+  PlanTime timed(const std::function<void(size_t copy)>& run, size_t copies);
   void throw_if_lost(const Error& cause);
 
   Runtime& runtime_;
@@ -57,6 +60,7 @@ class DeviceMeter final : public PlanMeter {
   std::optional<Stream> stream_;
   std::shared_ptr<Owned<Handle>> sparse_handle_;
   std::shared_ptr<const DenseHandle> dense_handle_;
+  std::unique_ptr<Weights> weights_;
   std::unique_ptr<Case> case_;
 };
 

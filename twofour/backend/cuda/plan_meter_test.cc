@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "twofour/backend/cuda/host_kernels.h"
 #include "twofour/backend/cuda/testing.h"
 #include "twofour/backend/cuda/testing_dense.h"
@@ -37,7 +39,7 @@ class MeterTest : public testing::Test {
     EXPECT_EQ(sparse_.alive() + dense_.alive() + runtime_.allocations(), 0u);
   }
 
-  MeterOptions options_{1, 3, 2, 1 << 14, 4};
+  MeterOptions options_{1, 3, 2, 0};
   FakeRuntime runtime_;
   FakeCusparseLt sparse_{runtime_};
   FakeCublasLt dense_{runtime_};
@@ -67,14 +69,83 @@ TEST_F(MeterTest, EveryKindOfCandidateIsTimedOnEveryType) {
          {PlanChoice{PlanUse::kSparse, {3, 2, SplitKMode::kTwoKernels, 0}},
           PlanChoice{PlanUse::kDense, {}, 2}, PlanChoice{PlanUse::kOwn, {}}}) {
       // The stand-in's events are 1.5 ms apart, whatever lies between.
-      EXPECT_EQ(meter.measure(task(input, output), choice), 1500.0 / options_.runs)
-          << dtype_name(input) << ' ' << choice.to_string();
+      const PlanTime time = meter.measure(task(input, output), choice);
+      EXPECT_EQ(time.no_graph, "");
+      EXPECT_EQ(time.us, 1500.0 / options_.runs) << dtype_name(input) << ' ' << choice.to_string();
     }
   }
   EXPECT_EQ(sparse_.plans_made.back().algorithm.id, 3);
   EXPECT_EQ(dense_.runs.back().algorithm, 2u);
-  // One run is checked; then a warm-up and three rounds of two.
-  EXPECT_EQ(dense_.runs.size(), 3u * (1 + 1 + 3 * 2));
+  // One run is checked, then a warm-up, two that tell how long they take, and two that become a
+  // graph.
+  EXPECT_EQ(dense_.runs.size(), 3u * (1 + 1 + 2 + 2));
+  EXPECT_EQ(runtime_.launches, 9u * (1 + 3));
+}
+
+TEST_F(MeterTest, CopiesOfTheWeightAreFourTimesTheCache) {
+  const PlanTask t = task(DType::kI8, DType::kI32);  // 2048 bytes of dense weight
+  for (const auto& [l2, copies] : {std::pair{0, 2u}, {5000, 10u}, {100000, 196u}}) {
+    runtime_.devices[0].l2_bytes = l2;
+    dense_.runs.clear();
+    DeviceMeter meter = make();
+    meter.measure(t, {PlanUse::kDense, {}, 0});
+    std::set<const void*> weights;
+    for (const auto& run : dense_.runs) weights.insert(run.weight);
+    EXPECT_EQ(weights.size(), copies);
+  }
+}
+
+TEST_F(MeterTest, RoundsOfSmallProductsGrow) {
+  options_.round_ms = 15;  // ten times as long as the stand-in says that two runs take
+  DeviceMeter meter = make();
+  EXPECT_EQ(meter.measure(task(DType::kI8, DType::kI32), {}).us, 1500.0 / 20);
+}
+
+TEST_F(MeterTest, TimesWithoutAGraphSaySo) {
+  DeviceMeter meter = make();
+  runtime_.failures.next("capture", Status{900});
+  const PlanTime time = meter.measure(task(DType::kI8, DType::kI32), {});
+  EXPECT_EQ(time.us, 1500.0 / options_.runs);
+  EXPECT_EQ(time.no_graph, "cudaStreamBeginCapture failed: status 900");
+  EXPECT_EQ(runtime_.launches, 0u);
+}
+
+TEST_F(MeterTest, FactsPrepareWhatCandidatesNeed) {
+  DeviceMeter meter = make();
+  meter.facts(task(DType::kI8, DType::kI32));
+  const size_t allocated = runtime_.allocated;
+  for (const PlanChoice& choice :
+       {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 2}, PlanChoice{PlanUse::kOwn, {}}}) {
+    meter.measure(task(DType::kI8, DType::kI32), choice);
+  }
+  EXPECT_EQ(runtime_.allocated, allocated);
+  // Other rows of the product need no other weights.
+  const size_t compressed = sparse_.made["structured matrix"] + sparse_.made["matrix"];
+  meter.facts(task(DType::kI8, DType::kI32, 48));
+  EXPECT_EQ(sparse_.made["structured matrix"] + sparse_.made["matrix"], compressed + 3);
+}
+
+TEST_F(MeterTest, ALibraryThatCannotPlanIsLeftOut) {
+  DeviceMeter meter = make();
+  sparse_.failures.next("plan", SparseStatus::kNotSupported);
+  const TaskFacts facts = meter.facts(task(DType::kI8, DType::kI32));
+  EXPECT_EQ(facts.sparse_algorithms, 0);
+  EXPECT_THAT(facts.missing, HasSubstr("cusparseLtMatmulPlanInit"));
+  EXPECT_EQ(facts.dense_algorithms, dense_.known_algorithms);
+  dense_.failures.next("algorithms", BlasStatus{7});
+  EXPECT_THAT(meter.facts(task(DType::kI8, DType::kI32)).missing,
+              HasSubstr("cublasLtMatmulAlgoGetHeuristic"));
+}
+
+TEST_F(MeterTest, WhatAnEarlierCandidateLeftIsNoResult) {
+  DeviceMeter meter = make();
+  for (const auto& [input, output] :
+       {std::pair{DType::kI8, DType::kI32}, {DType::kF16, DType::kF16}}) {
+    sparse_.idle = false;
+    EXPECT_EQ(error_of(meter, task(input, output), {}), "no error");
+    sparse_.idle = true;
+    EXPECT_THAT(error_of(meter, task(input, output), {}), HasSubstr("wrong result: row 0"));
+  }
 }
 
 TEST_F(MeterTest, WrongResultsAreFound) {

@@ -92,9 +92,11 @@ Json answer_to(PlanMeter& meter, const Json& question) {
     return {{"capability", f.capability},
             {"sparse", f.sparse_algorithms},
             {"dense", f.dense_algorithms},
-            {"own", f.own}};
+            {"own", f.own},
+            {"missing", f.missing}};
   }
-  return {{"us", meter.measure(task, choice_of(question["candidate"]))}};
+  const PlanTime time = meter.measure(task, choice_of(question["candidate"]));
+  return {{"us", time.us}, {"no_graph", time.no_graph}};
 }
 
 // What the new process does until its parent is gone.
@@ -184,7 +186,8 @@ PlanProcess::Answer PlanProcess::ask(const std::string& question, double limit_s
     }
     Answer answer{receive_text(socket_), ""};
     if (answer.text.empty()) {
-      // It is gone; SIGKILL cannot reach it any more, so that what wait() says is its own end.
+      // It has closed its socket, by ending unless it lost the device. stop() may be quicker than
+      // its end, and then says that SIGKILL ended it.
       answer.death = stop();
     }
     return answer;
@@ -207,7 +210,7 @@ PlanEnvironment PlanProcess::environment() {
 TaskFacts PlanProcess::facts(const PlanTask& task) {
   const Json question = {{"what", "facts"}, {"task", to_json(task)}};
   const Json json = Json::parse(answer_or_throw(question.dump()));
-  return {json["capability"], json["sparse"], json["dense"], json["own"]};
+  return {json["capability"], json["sparse"], json["dense"], json["own"], json["missing"]};
 }
 
 PlanTrial PlanProcess::measure(const PlanTask& task, const PlanChoice& candidate, double limit_s) {
@@ -217,7 +220,7 @@ PlanTrial PlanProcess::measure(const PlanTask& task, const PlanChoice& candidate
   trial.choice = candidate;
   if (process_ == 0) {
     try {
-      environment();  // so that starting does not count against the candidate
+      facts(task);  // so that starting and preparing do not count against the candidate
     } catch (const Error& error) {
       trial.failure = error.what();
       return trial;
@@ -232,6 +235,7 @@ PlanTrial PlanProcess::measure(const PlanTask& task, const PlanChoice& candidate
   const Json json = Json::parse(answer.text);
   if (!json.contains("error")) {
     trial.us = json["us"];
+    trial.no_graph = json["no_graph"];
     return trial;
   }
   trial.failure = json["error"];

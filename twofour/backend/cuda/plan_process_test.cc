@@ -26,9 +26,9 @@ class ScriptedMeter final : public PlanMeter {
   TaskFacts facts(const PlanTask& task) override {
     if (task.rows == 16) abort();
     return {static_cast<int>(task.product.n), static_cast<int>(task.product.k),
-            static_cast<int>(task.rows), task.sparse};
+            static_cast<int>(task.rows), task.sparse, "no cuBLASLt"};
   }
-  double measure(const PlanTask&, const PlanChoice& candidate) override {
+  PlanTime measure(const PlanTask&, const PlanChoice& candidate) override {
     switch (candidate.algorithm.id) {
       case 1:
         abort();
@@ -41,7 +41,7 @@ class ScriptedMeter final : public PlanMeter {
       case 5:
         _exit(3);
       default:
-        return ++measured_ + 0.5;
+        return {++measured_ + 0.5, "no capture"};
     }
   }
 
@@ -61,9 +61,11 @@ TEST(PlanProcess, AnswersEveryQuestion) {
   EXPECT_EQ(facts.sparse_algorithms, 128);
   EXPECT_EQ(facts.dense_algorithms, 48);
   EXPECT_TRUE(facts.own);
+  EXPECT_EQ(facts.missing, "no cuBLASLt");
   for (const double us : {1.5, 2.5}) {
     const PlanTrial trial = process.measure(kTask, algorithm(9), 5);
     EXPECT_EQ(trial.us, us);
+    EXPECT_EQ(trial.no_graph, "no capture");
     EXPECT_EQ(trial.failure, "");
     EXPECT_TRUE(trial.choice.same_kernel(algorithm(9)));
   }
@@ -133,7 +135,7 @@ TEST(PlanProcess, ASearchSurvivesCrashesAndHangs) {
    public:
     explicit Facts(PlanProcess& process) : process_(process) {}
     PlanEnvironment environment() override { return process_.environment(); }
-    TaskFacts facts(const PlanTask&) override { return {80, 7, 0, false}; }
+    TaskFacts facts(const PlanTask&) override { return {80, 7, 0, false, {}}; }
     PlanTrial measure(const PlanTask& task, const PlanChoice& choice, double limit) override {
       return process_.measure(task, choice, limit);
     }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <utility>
 
 #include "twofour/base/error.h"
 
@@ -22,7 +23,7 @@ bool contains(const std::vector<PlanTrial>& tried, const PlanChoice& choice) {
 
 bool contains(const std::vector<PlanFailure>& failed, const PlanTask& task,
               const PlanChoice& choice) {
-  const PlanTable::Key key = PlanTable::key(task.product, task.rows);
+  const PlanTable::Key key = PlanTable::key(task.product, task.rows, task.sparse);
   return std::any_of(failed.begin(), failed.end(), [&](const PlanFailure& failure) {
     return failure.key == key && failure.choice.same_kernel(choice);
   });
@@ -79,7 +80,7 @@ std::optional<double> time_of(const std::vector<PlanTask>& tasks, const PlanTabl
   double sum = 0;
   for (const PlanTask& task : tasks) {
     if (task.rows != rows) continue;
-    const PlanChoice* choice = table.find(task.product, rows);
+    const PlanChoice* choice = table.find(task.product, rows, task.sparse);
     if (choice == nullptr || choice->us <= 0) return std::nullopt;
     sum += choice->us * task.count;
   }
@@ -102,17 +103,18 @@ class Search {
       callbacks_.warn(fmt::format("{} is left out: {}", task.to_string(), error.what()));
       return !stopped();
     }
+    if (!facts.missing.empty())
+      callbacks_.warn(fmt::format("{}: {}", task.to_string(), facts.missing));
     std::vector<PlanTrial> tried;
     bool whole = true;
     for (auto next = next_candidates(task, facts, tried, contents_.failed); !next.empty() && whole;
          next = next_candidates(task, facts, tried, contents_.failed)) {
       for (const PlanChoice& candidate : next) {
         if (stopped()) return false;
-        const double left = options_.task_limit_s - seconds_since(begin);
-        whole = left > 0;
+        whole = seconds_since(begin) < options_.task_limit_s;
         if (!whole) break;
-        tried.push_back(
-            probe_.measure(task, candidate, std::min(left, options_.candidate_limit_s)));
+        tried.push_back(probe_.measure(task, candidate, options_.candidate_limit_s));
+        warn_without_graph(task, tried.back());
         if (tried.back().fatal) keep_failure(task, tried.back());
       }
     }
@@ -123,17 +125,24 @@ class Search {
  private:
   bool stopped() const { return callbacks_.stop_requested && callbacks_.stop_requested(); }
 
+  // Once is enough.
+  void warn_without_graph(const PlanTask& task, const PlanTrial& trial) {
+    if (trial.no_graph.empty() || std::exchange(warned_, true)) return;
+    callbacks_.warn(fmt::format("{}: {} was timed without a graph, so that enqueueing counts: {}",
+                                task.to_string(), trial.choice.to_string(), trial.no_graph));
+  }
+
   void keep_failure(const PlanTask& task, const PlanTrial& trial) {
     callbacks_.warn(fmt::format("{}: {} {}; it will not be tried again", task.to_string(),
                                 trial.choice.to_string(), trial.failure));
     contents_.failed.push_back(
-        {PlanTable::key(task.product, task.rows), trial.choice, trial.failure});
+        {PlanTable::key(task.product, task.rows, task.sparse), trial.choice, trial.failure});
     if (options_.save) options_.save(contents_);
   }
 
   void keep_fastest(const PlanTask& task, const std::vector<PlanTrial>& tried) {
     if (const auto choice = fastest(tried)) {
-      contents_.table.set(task.product, task.rows, *choice);
+      contents_.table.set(task.product, task.rows, *choice, task.sparse);
       if (options_.save) options_.save(contents_);
       return;
     }
@@ -145,6 +154,7 @@ class Search {
   const PlanSearchOptions& options_;
   PlanContents& contents_;
   const Callbacks& callbacks_;
+  bool warned_ = false;
 };
 
 }  // namespace
@@ -207,7 +217,8 @@ bool search_plans(PlanProbe& probe, const std::vector<PlanTask>& tasks,
   Search search(probe, options, contents, callbacks);
   int64_t done = 0;
   for (const PlanTask& task : tasks) {
-    if (contents.table.find(task.product, task.rows) == nullptr && !search.run(task)) return false;
+    if (contents.table.find(task.product, task.rows, task.sparse) == nullptr && !search.run(task))
+      return false;
     ++done;
     if (callbacks.progress) {
       callbacks.progress(

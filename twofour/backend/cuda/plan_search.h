@@ -31,14 +31,16 @@ struct TaskFacts {
   int sparse_algorithms = 0;  // of cuSPARSELt; 0: it cannot compute the product
   int dense_algorithms = 0;   // of cuBLASLt; 0: likewise
   bool own = false;           // our own kernel can
+  std::string missing = {};   // why a library that should compute it cannot; empty
 };
 
 // What came of a candidate.
 struct PlanTrial {
   PlanChoice choice;
-  double us = 0;        // 0 where there is a failure
-  std::string failure;  // why it must not be chosen; empty where it may
-  bool fatal = false;   // it crashed or hung: not to be tried again
+  double us = 0;              // 0 where there is a failure
+  std::string failure;        // why it must not be chosen; empty where it may
+  bool fatal = false;         // it crashed or hung: not to be tried again
+  std::string no_graph = {};  // as in PlanTime
 };
 
 // The candidates to try next after `tried`; empty when the search is done. First every algorithm of
@@ -63,6 +65,12 @@ class DeviceLost : public Error {
   using Error::Error;
 };
 
+struct PlanTime {
+  double us = 0;
+  // Why its runs were not one graph, so that enqueueing them may count; empty where they were.
+  std::string no_graph;
+};
+
 // Measures; runs in the process that may crash.
 class PlanMeter {
  public:
@@ -70,9 +78,9 @@ class PlanMeter {
 
   virtual PlanEnvironment environment() = 0;
   virtual TaskFacts facts(const PlanTask& task) = 0;
-  // Microseconds of one product with all that follows it. Throws Error where the candidate cannot
+  // Of one product with all that follows it. Throws Error where the candidate cannot
   // run or gives wrong results.
-  virtual double measure(const PlanTask& task, const PlanChoice& candidate) = 0;
+  virtual PlanTime measure(const PlanTask& task, const PlanChoice& candidate) = 0;
 };
 
 // Asks a PlanMeter somewhere else.
@@ -89,7 +97,7 @@ class PlanProbe {
 
 struct PlanSearchOptions {
   double candidate_limit_s = 5;  // for one candidate
-  double task_limit_s = 30;      // for all of one task; the best until then is taken
+  double task_limit_s = 30;      // then no other of a task begins; the best until then is taken
   double bucket_tolerance = 0.05;
   // After every task and every crash: keep `contents`.
   std::function<void(const PlanContents& contents)> save;

@@ -222,7 +222,17 @@ TEST_F(SearchTest, TheTimeOfATaskIsLimited) {
   options_.task_limit_s = 2;
   options_.candidate_limit_s = 5;
   EXPECT_TRUE(search({task(64, 64, 16)}));
-  for (const double limit : probe_.limits) EXPECT_LE(limit, 2);
+  // A candidate that has begun has all of its own time: a limit that it exceeds is kept for ever.
+  EXPECT_FALSE(probe_.limits.empty());
+  for (const double limit : probe_.limits) EXPECT_EQ(limit, 5);
+}
+
+TEST_F(SearchTest, ADenseWeightOfTheSameShapeIsAnotherTask) {
+  PlanTask plain = task(64, 64, 16);
+  plain.sparse = false;
+  EXPECT_TRUE(search({task(64, 64, 16), plain}));
+  EXPECT_EQ(contents_.table.all().size(), 2u);
+  EXPECT_EQ(contents_.table.find(plain.product, 16, false)->use, PlanUse::kDense);
 }
 
 TEST_F(SearchTest, ATaskThatCannotRunIsLeftOut) {

@@ -90,6 +90,10 @@ std::optional<std::string> rejects(const ProductDesc& product, const DevicePrope
   return rejects(product);
 }
 
+DType bias_type(const ProductDesc& product) {
+  return product.input == DType::kI8 ? DType::kF32 : product.output;
+}
+
 MatrixLayout weight_layout(const ProductDesc& p) { return {p.n, p.k, p.k, p.input, Order::kRow}; }
 
 MatrixLayout input_layout(const ProductDesc& p, int64_t rows) {

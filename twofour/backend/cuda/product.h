@@ -16,10 +16,10 @@ namespace twofour::cuda {
 struct ProductDesc {
   int64_t n = 0, k = 0;
   DType input = DType::kF16;   // of x and W: kF16, kBF16, kI8, kF8E4M3
-  DType output = DType::kF16;  // of y and bias; f32 is the bias's type where y is an integer
+  DType output = DType::kF16;  // of y
   // kRelu, or kGeluTanh where int8 becomes int8; any other is a kernel's of our own.
   std::optional<ActivationKind> activation;
-  const void* bias = nullptr;   // [n] on the device, or null; a plan is bound to it
+  const void* bias = nullptr;   // [n] of bias_type() on the device, or null; a plan is bound to it
   bool channel_scales = false;  // scale is a vector [n] on the device, not one number
 
   auto operator<=>(const ProductDesc&) const = default;  // NOLINT(modernize-use-nullptr)
@@ -40,6 +40,9 @@ std::optional<std::string> rejects(const ProductDesc& product);
 
 // The same, with what this device lacks.
 std::optional<std::string> rejects(const ProductDesc& product, const DeviceProperties& device);
+
+// Of the vector that the product adds: F32 where the inputs are I8, else that of y.
+DType bias_type(const ProductDesc& product);
 
 MatrixLayout weight_layout(const ProductDesc& product);
 MatrixLayout input_layout(const ProductDesc& product, int64_t rows);

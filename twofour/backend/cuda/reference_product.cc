@@ -32,10 +32,9 @@ int32_t integer_sum(const ReferenceProduct& p, int64_t row, int64_t column) {
   return sum;
 }
 
-float float_sum(const std::vector<double>& x, const std::vector<double>& w,
-                const ReferenceProduct& p, int64_t row, int64_t column) {
+float float_sum(const double* x, const double* w, int64_t k) {
   double sum = 0;
-  for (int64_t i = 0; i < p.k; ++i) sum += x[row * p.k + i] * w[column * p.k + i];
+  for (int64_t i = 0; i < k; ++i) sum += x[i] * w[i];
   return static_cast<float>(sum);
 }
 
@@ -45,7 +44,7 @@ std::vector<double> elements(DType type, const void* data, int64_t count) {
   return out;
 }
 
-void store_row(const ReferenceProduct& p, int64_t row, const std::vector<float>& values) {
+void store_row(const ReferenceProduct& p, int64_t row, const float* values) {
   const int64_t begin = row * p.n;
   switch (p.output) {
     case DType::kF32:
@@ -58,7 +57,7 @@ void store_row(const ReferenceProduct& p, int64_t row, const std::vector<float>&
       for (int64_t i = 0; i < p.n; ++i) store(p.y, begin + i, f32_to_bf16(values[i]));
       return;
     case DType::kI8:
-      vector_ops().quantize(values.data(), p.n, p.output_scale, static_cast<int8_t*>(p.y) + begin);
+      vector_ops().quantize(values, p.n, p.output_scale, static_cast<int8_t*>(p.y) + begin);
       return;
     default:
       throw Error("reference_product",
@@ -90,27 +89,32 @@ void reference_product(const ReferenceProduct& p) {
   const bool integer = p.input == DType::kI8;
   if (p.output == DType::kI32 && !integer)
     throw Error("reference_product", "only I8 inputs give I32 results");
-  std::vector<double> x, w;
-  if (!integer) {
-    x = elements(p.input, p.x, p.m * p.k);
-    w = elements(p.input, p.weight, p.n * p.k);
-  }
-  std::vector<float> values(p.n);
-  for (int64_t row = 0; row < p.m; ++row) {
-    for (int64_t column = 0; column < p.n; ++column) {
-      const float scale = p.scales == nullptr ? 1.0f : p.scales[column];
-      const float bias = p.bias == nullptr ? 0.0f : p.bias[column];
-      if (p.output == DType::kI32) {
-        store(p.y, row * p.n + column, integer_sum(p, row, column));
-      } else if (integer) {
-        values[column] = dequantize_sum(integer_sum(p, row, column), p.alpha, scale, bias);
-      } else {
-        values[column] = float_sum(x, w, p, row, column) * (p.alpha * scale) + bias;
-      }
+  std::vector<double> x;
+  if (!integer) x = elements(p.input, p.x, p.m * p.k);
+  std::vector<float> values(p.output == DType::kI32 ? 0 : p.m * p.n);
+  // A column at a time, so that no more than one row of W is converted.
+  for (int64_t column = 0; column < p.n; ++column) {
+    const float scale = p.scales == nullptr ? 1.0f : p.scales[column];
+    const float bias = p.bias == nullptr ? 0.0f : p.bias[column];
+    std::vector<double> w;
+    if (!integer) {
+      const auto* row = static_cast<const std::byte*>(p.weight);
+      w = elements(p.input, row + column * p.k * dtype_bytes(p.input), p.k);
     }
-    if (p.output == DType::kI32) continue;
-    if (p.activation) vector_ops().activate(*p.activation, values.data(), p.n);
-    store_row(p, row, values);
+    for (int64_t row = 0; row < p.m; ++row) {
+      const int64_t at = row * p.n + column;
+      if (p.output == DType::kI32)
+        store(p.y, at, integer_sum(p, row, column));
+      else if (integer)
+        values[at] = dequantize_sum(integer_sum(p, row, column), p.alpha, scale, bias);
+      else
+        values[at] = float_sum(x.data() + row * p.k, w.data(), p.k) * (p.alpha * scale) + bias;
+    }
+  }
+  for (int64_t row = 0; row < p.m && p.output != DType::kI32; ++row) {
+    float* finished = values.data() + row * p.n;
+    if (p.activation) vector_ops().activate(*p.activation, finished, p.n);
+    store_row(p, row, finished);
   }
 }
 

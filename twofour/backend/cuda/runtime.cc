@@ -22,11 +22,15 @@ namespace {
               "Use a smaller batch or model, or free memory of the device");
 }
 
+std::string failure_text(const Runtime& runtime, Status status, std::string_view call) {
+  return fmt::format("{} failed: {}", call, runtime.status_text(status));
+}
+
 }  // namespace
 
 void check(const Runtime& runtime, Status status, std::string_view call) {
   if (status == Status::kSuccess) return;
-  throw Error("cuda", fmt::format("{} failed: {}", call, runtime.status_text(status)));
+  throw Error("cuda", failure_text(runtime, status, call));
 }
 
 DeviceGuard::DeviceGuard(Runtime& runtime, int device) : runtime_(runtime) {
@@ -114,18 +118,29 @@ float Event::ms_since(const Event& begin) const {
 }
 
 std::unique_ptr<Graph> Graph::capture(Runtime& runtime, StreamHandle stream,
-                                      const std::function<void()>& work) {
-  if (runtime.begin_capture(stream) != Status::kSuccess) return nullptr;
-  bool failed = false;
+                                      const std::function<void()>& work, std::string& failure) {
+  failure.clear();
+  if (const Status status = runtime.begin_capture(stream); status != Status::kSuccess) {
+    failure = failure_text(runtime, status, "cudaStreamBeginCapture");
+    return nullptr;
+  }
+  const auto end = [&]() -> std::unique_ptr<Graph> {
+    GraphHandle handle = nullptr;
+    const Status status = runtime.end_capture(stream, handle);
+    if (status == Status::kSuccess) return std::unique_ptr<Graph>(new Graph(runtime, handle));
+    if (failure.empty()) failure = failure_text(runtime, status, "cudaStreamEndCapture");
+    return nullptr;
+  };
   try {
     work();
-  } catch (const Error&) {
-    failed = true;
+  } catch (const Error& error) {
+    failure = error.what();
+  } catch (...) {
+    end();
+    throw;
   }
-  GraphHandle handle = nullptr;
-  if (runtime.end_capture(stream, handle) != Status::kSuccess) return nullptr;
-  std::unique_ptr<Graph> graph(new Graph(runtime, handle));
-  return failed ? nullptr : std::move(graph);
+  auto graph = end();
+  return failure.empty() ? std::move(graph) : nullptr;
 }
 
 Graph::~Graph() { runtime_.destroy_graph(handle_); }

@@ -25,6 +25,7 @@ struct DeviceProperties {
   int major = 0, minor = 0;  // compute capability
   size_t memory_bytes = 0;
   int multiprocessors = 0;
+  size_t l2_bytes = 0;  // of the cache between the multiprocessors and memory
 
   int capability() const { return major * 10 + minor; }  // 90 for sm_90
 };
@@ -176,10 +177,10 @@ class Event {
 // What `work` enqueues on a stream, to be launched again and again.
 class Graph {
  public:
-  // Null where the stream or something that was enqueued cannot be captured; `work` may have thrown
-  // Error for it.
+  // Null where the stream or something that was enqueued cannot be captured, or `work` throws
+  // Error: `failure` says what failed. Whatever else `work` throws passes on.
   static std::unique_ptr<Graph> capture(Runtime& runtime, StreamHandle stream,
-                                        const std::function<void()>& work);
+                                        const std::function<void()>& work, std::string& failure);
   ~Graph();
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;

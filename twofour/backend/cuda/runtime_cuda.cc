@@ -36,7 +36,12 @@ class NvidiaRuntime final : public Runtime {
     cudaDeviceProp found{};
     const Status status = status_of(cudaGetDeviceProperties(&found, device));
     if (status == Status::kSuccess) {
-      out = {found.name, found.major, found.minor, found.totalGlobalMem, found.multiProcessorCount};
+      out = {found.name,
+             found.major,
+             found.minor,
+             found.totalGlobalMem,
+             found.multiProcessorCount,
+             static_cast<size_t>(found.l2CacheSize)};
     }
     return status;
   }

@@ -59,14 +59,14 @@ struct PoolBody {
   static constexpr size_t kSharedBytes = 0;
   PoolArgs args;
 
-  // Index: x columns in groups of kThreads, y sequence.
+  // Index: x sequence, y columns in groups of kThreads. Only x goes beyond 65535.
   template <class Block>
   TWOFOUR_DEVICE void operator()(Block& block, const BlockIndex& index) const {
-    if (index.y >= *args.sequences) return;
+    if (index.x >= *args.sequences) return;
     block.each_thread([&](int thread) {
-      const int64_t column = index.x * kThreads + thread;
+      const int64_t column = index.y * kThreads + thread;
       if (column < args.width)
-        pool(args.offsets[index.y], args.offsets[index.y + 1], index.y, column);
+        pool(args.offsets[index.x], args.offsets[index.x + 1], index.x, column);
     });
   }
 
@@ -135,14 +135,14 @@ struct HeadBody {
   static constexpr size_t kSharedBytes = 0;
   HeadArgs args;
 
-  // Index: x outputs, one for each warp, y row.
+  // Index: x row, y outputs, one for each warp. Only x goes beyond 65535.
   template <class Block>
   TWOFOUR_DEVICE void operator()(Block& block, const BlockIndex& index) const {
-    if (index.y >= *args.rows) return;
-    const T* x = static_cast<const T*>(args.x) + index.y * args.k;
+    if (index.x >= *args.rows) return;
+    const T* x = static_cast<const T*>(args.x) + index.x * args.k;
     block.each_warp([&](const auto& warp, int w) {
-      const int64_t output = index.x * (kThreads / kLanes) + w;
-      if (output < args.n) multiply(warp, x, output, args.y + index.y * args.n + output);
+      const int64_t output = index.y * (kThreads / kLanes) + w;
+      if (output < args.n) multiply(warp, x, output, args.y + index.x * args.n + output);
     });
   }
 

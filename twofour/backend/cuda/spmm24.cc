@@ -134,6 +134,16 @@ class Run {
     s.staged ? staged(s, x, y) : in_place(s.bucket, x, y);
   }
 
+  std::shared_ptr<const MatmulPlan> prepare(const RowSegment& s) const {
+    if (s.staged) {
+      memory_.get(Part::kXTail, s.bucket * x_row_);
+      memory_.get(Part::kYTail, s.bucket * y_row_);
+    }
+    auto plan = cache_.plan(product_, s.bucket, device_);
+    memory_.get(Part::kWorkspace, plan->workspace_bytes());
+    return plan;
+  }
+
  private:
   void staged(const RowSegment& s, const std::byte* x, std::byte* y) const {
     std::byte* x_tail = memory_.get(Part::kXTail, s.bucket * x_row_);
@@ -212,6 +222,20 @@ size_t spmm24_workspace_bytes(PlanCache& cache, const ProductDesc& product, int6
     most = std::max(most, cache.plan(product, buckets.rows(i), device)->workspace_bytes());
   const Tails tails(cache, product);
   return tails.x + tails.y + most;
+}
+
+std::vector<std::shared_ptr<const MatmulPlan>> prepare_spmm24(PlanCache& cache,
+                                                              const ProductDesc& product, int64_t m,
+                                                              int64_t room, int device,
+                                                              SpmmScratch& scratch) {
+  const DeviceGuard guard(cache.runtime(), device);
+  const SpmmArgs none;
+  GrowingMemory memory(cache.runtime(), scratch);
+  const Run run(cache, product, none, device, nullptr, memory);
+  std::vector<std::shared_ptr<const MatmulPlan>> plans;
+  for (const RowSegment& segment : split_rows(cache.buckets(), m, room))
+    plans.push_back(run.prepare(segment));
+  return plans;
 }
 
 void spmm24(PlanCache& cache, const ProductDesc& product, const SpmmArgs& args, int device,

@@ -4,8 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "twofour/backend/cuda/plan_cache.h"
 #include "twofour/backend/cuda/product.h"
@@ -45,6 +47,13 @@ struct SpmmArgs {
   void* y = nullptr;             // [room, n]; rows from m on are overwritten with anything
   const float* alpha = nullptr;  // f32 on the host; with channel scales f32 [n] on the device
 };
+
+// Makes the plans and the scratch memory that spmm24() of m rows needs, which it then finds for as
+// long as the plans are held.
+std::vector<std::shared_ptr<const MatmulPlan>> prepare_spmm24(PlanCache& cache,
+                                                              const ProductDesc& product, int64_t m,
+                                                              int64_t room, int device,
+                                                              SpmmScratch& scratch);
 
 // Enqueues y = activation(alpha * x W^T + bias) on `stream`. Where the rows' bucket has no room,
 // the rows left over from whole buckets go through `scratch`: they alone are copied. Throws Error

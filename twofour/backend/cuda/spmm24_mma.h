@@ -216,19 +216,8 @@ struct Spmm24MmaBody {
   TWOFOUR_DEVICE float finished(Sum sum, int64_t column) const {
     const float scale = args.weight_scales == nullptr ? 1.0f : args.weight_scales[column];
     const float bias = args.bias == nullptr ? 0.0f : args.bias[column];
-    const float value = multiply_then_add(static_cast<float>(sum), args.input_scale * scale, bias);
-    switch (activation) {
-      case EpilogueActivation::kRelu:
-        return relu(value);
-      case EpilogueActivation::kGelu:
-        return gelu(value);
-      case EpilogueActivation::kGeluTanh:
-        return gelu_tanh(value);
-      case EpilogueActivation::kTanh:
-        return hyperbolic_tangent(value);
-      default:
-        return value;
-    }
+    return activate(activation,
+                    multiply_then_add(static_cast<float>(sum), args.input_scale * scale, bias));
   }
 
   template <class Out>

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "twofour/backend/cuda/cusparselt.h"
+#include "twofour/backend/cuda/product.h"
 #include "twofour/backend/cuda/reference_product.h"
 #include "twofour/backend/cuda/runtime.h"
 
@@ -54,6 +55,7 @@ class FakeRuntime final : public Runtime {
   int streams = 0, events = 0, graphs = 0, pinned = 0;  // alive
   size_t allocated = 0;             // times that device or pinned memory was asked for
   size_t launches = 0;              // of graphs
+  size_t waits = 0;                 // of a stream for an event
   std::vector<std::string> ranges;  // begun
   std::string violations;
 
@@ -113,13 +115,18 @@ class FakeRuntime final : public Runtime {
     return Status::kSuccess;
   }
 
+  // Called by what the libraries forbid to a thread that captures.
+  void not_in_capture(const std::string& call) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [stream, capture] : captures_) {
+      if (capture.thread == std::this_thread::get_id()) violations += call + " during a capture; ";
+    }
+  }
+
   Status allocate(void*& memory, size_t bytes) override {
+    not_in_capture("cudaMalloc");
     const std::lock_guard lock(mutex_);
     ++allocated;
-    for (const auto& [stream, capture] : captures_) {
-      if (capture.thread == std::this_thread::get_id())
-        violations += "allocated during a capture; ";
-    }
     if (bytes > free_bytes) return Status::kOutOfMemory;
     free_bytes -= bytes;
     auto block = std::make_unique<Block>(bytes, current_[std::this_thread::get_id()]);
@@ -128,6 +135,7 @@ class FakeRuntime final : public Runtime {
     return Status::kSuccess;
   }
   Status release(void* memory) override {
+    not_in_capture("cudaFree");
     const std::lock_guard lock(mutex_);
     const auto found = memory_.find(memory);
     if (found == memory_.end()) {
@@ -149,6 +157,7 @@ class FakeRuntime final : public Runtime {
     return enqueue("fill", stream, [=] { std::memset(to, value, bytes); });
   }
   Status allocate_pinned(void*& memory, size_t bytes) override {
+    not_in_capture("cudaMallocHost");
     const std::lock_guard lock(mutex_);
     if (const Status status = failures.take("pinned"); status != Status::kSuccess) return status;
     ++allocated;
@@ -168,7 +177,10 @@ class FakeRuntime final : public Runtime {
     --streams;
     return Status::kSuccess;
   }
-  Status synchronize(StreamHandle) override { return failures.take("synchronize"); }
+  Status synchronize(StreamHandle) override {
+    not_in_capture("cudaStreamSynchronize");
+    return failures.take("synchronize");
+  }
   Status create_event(EventHandle& event) override { return create(event, events, "event"); }
   Status destroy_event(EventHandle) override {
     --events;
@@ -179,7 +191,11 @@ class FakeRuntime final : public Runtime {
     ms = 1.5f;
     return Status::kSuccess;
   }
-  Status wait(StreamHandle, EventHandle) override { return failures.take("wait"); }
+  Status wait(StreamHandle, EventHandle) override {
+    const std::lock_guard lock(mutex_);
+    ++waits;
+    return failures.take("wait");
+  }
 
   Status begin_capture(StreamHandle stream) override {
     const std::lock_guard lock(mutex_);
@@ -278,6 +294,7 @@ class FakeCusparseLt final : public CusparseLt {
   size_t workspace_per_row = 0;  // added for each row of a plan
   int known_algorithms = 8;
   bool wrong_results = false;  // of products
+  bool idle = false;           // products compute nothing
   Failures<SparseStatus> failures;
   std::vector<PlanRecord> plans_made;          // in order
   std::vector<PlanRecord> plans_destroyed;     // in order
@@ -296,6 +313,7 @@ class FakeCusparseLt final : public CusparseLt {
   }
 
   SparseStatus init(Handle& handle) override {
+    runtime_.not_in_capture("cusparseLtInit");
     const std::lock_guard lock(mutex_);
     const SparseStatus status = make(&handle, "handle");
     if (status != SparseStatus::kSuccess) return status;
@@ -392,6 +410,7 @@ class FakeCusparseLt final : public CusparseLt {
 
   SparseStatus init_plan(const Handle& handle, Plan& plan, const MatmulDescriptor& matmul,
                          const AlgSelection& selection) override {
+    runtime_.not_in_capture("cusparseLtMatmulPlanInit");
     const std::lock_guard lock(mutex_);
     use(handle);
     const SparseStatus status = make(&plan, "plan");
@@ -472,15 +491,13 @@ class FakeCusparseLt final : public CusparseLt {
     // Alpha on the host is read now, on the device when the product runs.
     const float alpha = record.channel_scales ? 1 : *static_cast<const float*>(pointers.alpha);
     const bool wrong = wrong_results;
-    runtime_.enqueue("product", stream, [=] {
+    runtime_.enqueue("product", stream, [=, idle = idle] {
+      if (idle) return;
       multiply(record, pointers, alpha);
       const size_t size = dtype_bytes(record.output.type);
       if (wrong) static_cast<uint8_t*>(pointers.d)[size - 1] ^= 0x40;
     });
     return SparseStatus::kSuccess;
-  }
-  SparseStatus search(const Handle&, Plan&, const MatmulPointers&, StreamHandle) override {
-    return SparseStatus::kNotSupported;
   }
 
  private:
@@ -498,11 +515,12 @@ class FakeCusparseLt final : public CusparseLt {
   }
 
   static void multiply(const PlanRecord& record, const MatmulPointers& p, float alpha) {
-    const bool integer = record.output.type == DType::kI32 || record.output.type == DType::kI8;
-    const DType bias_type = integer ? DType::kF32 : record.output.type;
+    ProductDesc types;
+    types.input = record.input.type;
+    types.output = record.output.type;
     std::vector<float> bias;
     for (int64_t i = 0; record.bias != nullptr && i < record.weight.rows; ++i)
-      bias.push_back(static_cast<float>(element(bias_type, record.bias, i)));
+      bias.push_back(static_cast<float>(element(bias_type(types), record.bias, i)));
     ReferenceProduct product;
     product.m = record.input.rows;
     product.n = record.weight.rows;

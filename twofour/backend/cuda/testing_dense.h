@@ -22,6 +22,7 @@ class FakeCublasLt final : public CublasLt {
     uint64_t algorithm = 0;  // its place in the list that algorithms() gave
     void* workspace = nullptr;
     StreamHandle stream = nullptr;
+    const void* weight = nullptr;
   };
 
   explicit FakeCublasLt(FakeRuntime& runtime) : runtime_(runtime) {}
@@ -88,6 +89,7 @@ class FakeCublasLt final : public CublasLt {
 
   BlasStatus algorithms(BlasHandle handle, BlasMatmul, const BlasLayouts&, size_t workspace_limit,
                         int wanted, std::vector<DenseAlgorithm>& found) override {
+    runtime_.not_in_capture("cublasLtMatmulAlgoGetHeuristic");
     const std::lock_guard lock(mutex_);
     if (!handles_.contains(handle)) violations += "a handle that does not live was used; ";
     ++searches;
@@ -105,7 +107,7 @@ class FakeCublasLt final : public CublasLt {
     const std::lock_guard lock(mutex_);
     if (!handles_.contains(handle)) violations += "a handle that does not live was used; ";
     const MatrixLayout d = layouts_.at(layouts.d);
-    runs.push_back({d.cols, algorithm.data[0], pointers.workspace, stream});
+    runs.push_back({d.cols, algorithm.data[0], pointers.workspace, stream, pointers.a});
     const BlasStatus status = failures.take("matmul");
     if (status != BlasStatus::kSuccess) return status;
     // Numbers on the host are read now, as the library does.
