@@ -269,7 +269,7 @@ class NvidiaCusparseLt final : public CusparseLt {
   static constexpr int kSparseA = 1;
 
   // What the selection has already is not set: kernels that cannot split may refuse to be told.
-  SparseStatus set_split_k(const Handle& handle, const AlgSelection& selection, int wanted) {
+  SparseStatus set_split_k(const Handle& handle, AlgSelection& selection, int wanted) {
     int parts = 0;
     const SparseStatus status = get(handle, selection, CUSPARSELT_MATMUL_SPLIT_K, parts);
     if (status == SparseStatus::kSuccess && parts == wanted) return status;
