@@ -96,7 +96,7 @@ TEST(SpmmNode, ThePluginComputesEveryLayerThatExportWrites) {
     }
   }
   EXPECT_EQ(layers, 12);
-  EXPECT_EQ(gpu.library.violations, "");
+  EXPECT_EQ(gpu.cusparselt.violations, "");
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ class LifecycleTest : public testing::TestWithParam<CreatorFactory> {
  protected:
   LifecycleTest() { registry_.add(GetParam()(gpu_.source())); }
 
-  void TearDown() override { EXPECT_EQ(gpu_.library.violations + gpu_.runtime.violations, ""); }
+  void TearDown() override { EXPECT_EQ(gpu_.cusparselt.violations + gpu_.runtime.violations, ""); }
 
   std::unique_ptr<DrivenPlugin> create(const TestLayer& layer) {
     return registry_.spmm().create("layer.0", layer.fields());
@@ -205,9 +205,9 @@ TEST_P(LifecycleTest, ShapesPickTheirPlans) {
   const auto plugin = registry_.spmm().deserialize(engine.plan);
   DrivenContext run = context(*plugin, engine);
   const auto products = [&](const Dimensions& shape) {
-    gpu_.library.products.clear();
+    gpu_.cusparselt.products.clear();
     EXPECT_TRUE(run.run(layer, shape, layer.input(rows_of(shape), 1)).has_value());
-    return gpu_.library.products;
+    return gpu_.cusparselt.products;
   };
   using testing::ElementsAre;
   EXPECT_THAT(products({1, 16, 64}), ElementsAre(16));
@@ -225,18 +225,18 @@ TEST_P(LifecycleTest, PlansAreMadeWhenTheShapeChangesNotWhenItRuns) {
   DrivenContext run = context(*plugin, engine);
   if (!run.plugin().prepares_plans()) GTEST_SKIP() << "there is no call for it";
   ASSERT_TRUE(run.plugin().set_shape({1, 40, 64}));
-  const size_t plans = gpu_.library.plans_made.size();
+  const size_t plans = gpu_.cusparselt.plans_made.size();
   const size_t allocations = gpu_.runtime.allocations();
   for (int i = 0; i < 3; ++i) {
     run.run(layer, {1, 40, 64}, layer.input(40, 1), nullptr, false);
   }
-  EXPECT_EQ(gpu_.library.plans_made.size(), plans);
+  EXPECT_EQ(gpu_.cusparselt.plans_made.size(), plans);
   EXPECT_EQ(gpu_.runtime.allocations(), allocations);
 }
 
 TEST_P(LifecycleTest, WorkspaceIsTheMaximumOverPlansAndHoldsTheTails) {
-  gpu_.library.workspace = 100;
-  gpu_.library.workspace_per_row = 10;
+  gpu_.cusparselt.workspace = 100;
+  gpu_.cusparselt.workspace_per_row = 10;
   const TestLayer layer;
   const auto plugin = create(layer);
   ASSERT_TRUE(plugin->configure({1, 1, 64}, {1, 100, 64}));
@@ -245,7 +245,7 @@ TEST_P(LifecycleTest, WorkspaceIsTheMaximumOverPlansAndHoldsTheTails) {
   EXPECT_EQ(plugin->workspace_bytes({1, 16, 64}), tails + 100 + 16 * 10);
   DrivenContext run(plugin->attach(), plugin->workspace_bytes({1, 100, 64}));
   for (const int64_t m : {1, 16, 50, 96, 100}) expect_product(run, layer, {1, m, 64}, 7);
-  for (const void* workspace : gpu_.library.workspaces) {
+  for (const void* workspace : gpu_.cusparselt.workspaces) {
     const auto* at = static_cast<const std::byte*>(workspace);
     EXPECT_EQ(at, run.workspace().data() + tails);
   }
@@ -325,8 +325,8 @@ TEST_P(LifecycleTest, EachDeviceHasItsOwnWeightsAndPlans) {
   gpu_.runtime.set_device(1);
   DrivenContext second = context(*plugin, engine);
   expect_product(second, layer, {1, 64, 64}, 2);
-  EXPECT_EQ(gpu_.library.plans_made.back().device, 1);
-  EXPECT_EQ(gpu_.runtime.device_of(gpu_.library.plans_made.back().bias), 1);
+  EXPECT_EQ(gpu_.cusparselt.plans_made.back().device, 1);
+  EXPECT_EQ(gpu_.runtime.device_of(gpu_.cusparselt.plans_made.back().bias), 1);
   int device = 0;
   gpu_.runtime.current_device(device);
   EXPECT_EQ(device, 1);
@@ -336,10 +336,10 @@ TEST_P(LifecycleTest, AFailedCallIsReportedAndTheNextOneWorks) {
   const TestLayer layer;
   const DrivenEngine engine = build(layer, {1, 64, 64});
   const auto plugin = registry_.spmm().deserialize(engine.plan);
-  gpu_.library.failures.next("compress", cuda::SparseStatus::kAllocFailed);
+  gpu_.cusparselt.failures.next("compress", cuda::SparseStatus::kAllocFailed);
   EXPECT_EQ(plugin->attach(), nullptr);
   DrivenContext run = context(*plugin, engine);
-  gpu_.library.failures.next("matmul", cuda::SparseStatus::kExecutionFailed);
+  gpu_.cusparselt.failures.next("matmul", cuda::SparseStatus::kExecutionFailed);
   EXPECT_FALSE(run.run(layer, {1, 64, 64}, layer.input(64, 1)).has_value());
   expect_product(run, layer, {1, 64, 64}, 2);
 }

@@ -138,9 +138,9 @@ class TestLayer {
 // A GPU that records: memory is the host's. Every test that has one should end with expect_clean().
 struct StandInGpu {
   cuda::FakeRuntime runtime;
-  cuda::FakeCusparseLt library{runtime};
+  cuda::FakeCusparseLt cusparselt{runtime};
   cuda::HostKernels kernels{runtime};
-  SpmmResources resources{library, runtime,
+  SpmmResources resources{cusparselt, runtime,
                           [this](auto&&... arguments) { kernels.epilogue(arguments...); }};
   std::atomic<int> asked = 0;  // how often resources were asked for
 
