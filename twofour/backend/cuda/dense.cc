@@ -102,23 +102,13 @@ std::shared_ptr<const DensePlan> DenseCache::plan(const ProductDesc& product, in
   const std::lock_guard lock(mutex_);
   DevicePlans& plans = of(device);
   const Key key{product, rows};
-  if (const auto found = plans.index.find(key); found != plans.index.end()) {
-    plans.recent.splice(plans.recent.begin(), plans.recent, found->second);
-    return found->second->second;
-  }
+  if (auto found = plans.recent.find(key)) return found;
   if (const auto reason = dense_rejects(product, plans.properties))
     throw Error("DenseCache", fmt::format("{}: {}", product.to_string(), *reason));
   const DeviceGuard guard(runtime_, device);
   auto made = std::make_shared<const DensePlan>(plans.handle, product, rows,
                                                 options_.workspace_limit, options_.algorithms);
-  for (auto entry = plans.recent.end();
-       entry != plans.recent.begin() && plans.recent.size() >= max_plans_;) {
-    if ((--entry)->second.use_count() > 1) continue;  // somebody holds it
-    plans.index.erase(entry->first);
-    entry = plans.recent.erase(entry);
-  }
-  plans.recent.emplace_front(key, made);
-  plans.index.emplace(key, plans.recent.begin());
+  plans.recent.insert(key, made, max_plans_);
   return made;
 }
 

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -13,6 +12,7 @@
 #include "twofour/backend/cuda/cublaslt.h"
 #include "twofour/backend/cuda/dense_product.h"
 #include "twofour/backend/cuda/plan_file.h"
+#include "twofour/backend/cuda/recent_plans.h"
 #include "twofour/backend/cuda/runtime.h"
 
 namespace twofour::cuda {
@@ -102,12 +102,10 @@ class DenseCache {
     int64_t rows = 0;
     auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr)
   };
-  using Entry = std::pair<Key, std::shared_ptr<const DensePlan>>;
   struct DevicePlans {
     std::shared_ptr<const DenseHandle> handle;
     DeviceProperties properties;
-    std::list<Entry> recent;  // most recently used first
-    std::map<Key, std::list<Entry>::iterator> index;
+    RecentPlans<Key, DensePlan> recent;
   };
 
   DevicePlans& of(int device);

@@ -114,19 +114,9 @@ std::shared_ptr<const MatmulPlan> PlanCache::plan(const ProductDesc& product, in
                                                   int device) {
   const Key key{product, options_.buckets.rows(options_.buckets.index_for(m))};
   ThreadPlans& plans = of_this_thread(device);
-  if (const auto found = plans.index.find(key); found != plans.index.end()) {
-    plans.recent.splice(plans.recent.begin(), plans.recent, found->second);
-    return found->second->second;
-  }
+  if (auto found = plans.recent.find(key)) return found;
   auto made = make(plans, key, device);
-  for (auto entry = plans.recent.end();
-       entry != plans.recent.begin() && plans.recent.size() >= max_plans_;) {
-    if ((--entry)->second.use_count() > 1) continue;  // somebody holds it
-    plans.index.erase(entry->first);
-    entry = plans.recent.erase(entry);
-  }
-  plans.recent.emplace_front(key, made);
-  plans.index.emplace(key, plans.recent.begin());
+  plans.recent.insert(key, made, max_plans_);
   return made;
 }
 

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,6 +16,7 @@
 #include "twofour/backend/cuda/cusparselt.h"
 #include "twofour/backend/cuda/plan_file.h"
 #include "twofour/backend/cuda/product.h"
+#include "twofour/backend/cuda/recent_plans.h"
 #include "twofour/backend/cuda/runtime.h"
 
 namespace twofour::cuda {
@@ -107,14 +107,12 @@ class PlanCache {
     int64_t bucket = 0;
     auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr)
   };
-  using Entry = std::pair<Key, std::shared_ptr<const MatmulPlan>>;
 
   // Of one thread and one device; touched by that thread alone.
   struct ThreadPlans {
     std::shared_ptr<Owned<Handle>> handle;
     DeviceProperties properties;
-    std::list<Entry> recent;  // most recently used first
-    std::map<Key, std::list<Entry>::iterator> index;
+    RecentPlans<Key, MatmulPlan> recent;
   };
 
   ThreadPlans& of_this_thread(int device);
