@@ -10,26 +10,16 @@
 #include "twofour/tensorrt/builder/engine_builder.h"
 #include "twofour/tensorrt/builder/engine_timer.h"
 #include "twofour/tensorrt/engine_file.h"
+#include "twofour/tensorrt/plugin/creator.h"
 #include "twofour/tensorrt/plugin/nvinfer_process.h"
 #include "twofour/tensorrt/spmm_resources.h"
-#if NV_TENSORRT_MAJOR >= 10
-#include "twofour/tensorrt/plugin/plugin_v3.h"
-#else
-#include "twofour/tensorrt/plugin/plugin_v2.h"
-#endif
 
 namespace twofour::tensorrt {
 namespace {
 
-#if NV_TENSORRT_MAJOR >= 10
-using Creator = SpmmPluginCreatorV3;
-#else
-using Creator = SpmmPluginCreatorV2;
-#endif
-
 // So that files of export --plugin are parsed without a library of plug-ins at hand.
 void register_plugin() {
-  static Creator creator(resources_of_process);
+  static SpmmPluginCreator creator(resources_of_process);
   static const bool registered = plugin_registry().registerCreator(creator, spmm_node::kNamespace);
   if (!registered) throw Error("TensorRT", "does not take the plug-in SpmmPluginDynamic");
 }

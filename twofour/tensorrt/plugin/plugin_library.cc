@@ -2,23 +2,13 @@
 // --staticPlugins, dlopen, ctypes.CDLL), if TensorRT is loaded by then.
 #include "twofour/base/export.h"
 #include "twofour/graph/spmm_node.h"
+#include "twofour/tensorrt/plugin/creator.h"
 #include "twofour/tensorrt/plugin/nvinfer_process.h"
 #include "twofour/tensorrt/plugin/translation.h"
 #include "twofour/tensorrt/spmm_resources.h"
-#if NV_TENSORRT_MAJOR >= 10
-#include "twofour/tensorrt/plugin/plugin_v3.h"
-#else
-#include "twofour/tensorrt/plugin/plugin_v2.h"
-#endif
 
 namespace twofour::tensorrt {
 namespace {
-
-#if NV_TENSORRT_MAJOR >= 10
-using Creator = SpmmPluginCreatorV3;
-#else
-using Creator = SpmmPluginCreatorV2;
-#endif
 
 bool register_creator() {
   using GetRegistry = nvinfer1::IPluginRegistry* (*)();
@@ -26,7 +16,7 @@ bool register_creator() {
       reinterpret_cast<GetRegistry>(loaded_nvinfer_symbol("getPluginRegistry", NV_TENSORRT_MAJOR));
   if (get == nullptr || !nvinfer_matches()) return false;
   // The registry keeps a pointer to it.
-  static Creator creator(resources_of_process);
+  static SpmmPluginCreator creator(resources_of_process);
   return get()->registerCreator(creator, spmm_node::kNamespace);
 }
 
