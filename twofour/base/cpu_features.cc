@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sched.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -57,8 +61,9 @@ CpuFeatures detect() {
   f.avx512_vbmi = f.avx512_vnni && bit(leaf7.ecx, 1);
   f.avx512_vbmi2 = f.avx512 && bit(leaf7.ecx, 6);
   f.avx512_bf16 = f.avx512 && bit(leaf7_1.eax, 5);
-  f.amx_bf16 = os_amx && bit(leaf7.edx, 22) && bit(leaf7.edx, 24);
-  f.amx_int8 = os_amx && bit(leaf7.edx, 25) && bit(leaf7.edx, 24);
+  const bool tiles = os_amx && bit(leaf7.edx, 24) && f.avx512_vbmi2 && f.avx512_bf16;
+  f.amx_bf16 = tiles && bit(leaf7.edx, 22);
+  f.amx_int8 = tiles && bit(leaf7.edx, 25);
   return f;
 }
 
@@ -67,6 +72,16 @@ CpuFeatures detect() {
 CpuFeatures detect() { return {}; }
 
 #endif
+
+// Linux lets a process use AMX only once it has asked; no kernel before 5.16 knows the question.
+bool may_use_amx() {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // asm/prctl.h, asm/fpu/types.h
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 struct Level {
   std::string_view name;
@@ -134,7 +149,10 @@ CpuFeatures limit_features(const CpuFeatures& features, std::string_view level) 
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = [] {
     const Setting limit = option_or_variable("", "", "TWOFOUR_MAX_ISA");
-    return limit.value.empty() ? detect() : limit_features(detect(), limit.value);
+    CpuFeatures found = limit.value.empty() ? detect() : limit_features(detect(), limit.value);
+    if ((found.amx_int8 || found.amx_bf16) && !may_use_amx())
+      found.amx_int8 = found.amx_bf16 = false;
+    return found;
   }();
   return features;
 }

@@ -15,7 +15,8 @@ struct CpuFeatures {
   bool avx512_vbmi = false;  // with VNNI
   bool avx512_vbmi2 = false;
   bool avx512_bf16 = false;
-  // Linux lets a process use AMX only once it has asked (arch_prctl): a kernel that does must ask.
+  // Each with AVX-512 VBMI2 and BF16, which every processor with AMX has, and with the system's
+  // permission, for which cpu_features() asks.
   bool amx_int8 = false;
   bool amx_bf16 = false;
 

@@ -105,6 +105,7 @@ TWOFOUR_INLINE void store_output(const QueryBlock& b, int64_t i, int64_t d,
 }
 
 void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first, int64_t count) {
+  const Quantizer quantizer(args.output_scale);
   for (int64_t i = 0; i < count; ++i) {
     const float inverse = 1.0f / b.sum[i];
     for (int64_t d = 0; d < args.head_dim; d += kVector) {
@@ -112,8 +113,7 @@ void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first, i
       const F32x16 x = load(b.out + i * b.width + d) * inverse;
       const int64_t at = (first + i) * args.out_stride + d;
       if (args.out != nullptr) store_lanes(args.out + at, lanes, x);
-      if (args.quantized != nullptr)
-        store_lanes(args.quantized + at, lanes, quantize16(x, args.output_scale));
+      if (args.quantized != nullptr) store_lanes(args.quantized + at, lanes, quantizer(x));
     }
   }
 }

@@ -12,6 +12,8 @@ struct Packing {
   int lanes = 0;
   int blocks = 0;  // vectors in a panel; dense only
   int step = 0;    // elements of k in a lane; dense only
+  int k_multiple = step;
+  bool tiles = false;  // of AMX; sparse only
 };
 
 struct Spec {
@@ -42,8 +44,9 @@ class CpuKernel : public Kernel {
 
   PackedWeights pack(const MatmulDesc& desc, const WeightSource& source) const override {
     const Packing& p = spec_.packing;
-    return spec_.sparse ? pack_sparse24(desc, source, p.lanes)
-                        : pack_dense(desc, source, p.lanes, p.blocks, p.step);
+    if (p.tiles) return pack_sparse24_tiles(desc, source);
+    if (spec_.sparse) return pack_sparse24(desc, source, p.lanes);
+    return pack_dense(desc, source, p.lanes, p.blocks, p.step, p.k_multiple);
   }
 
   size_t scratch_bytes(const PackedWeights& weights, int64_t m) const override {
@@ -60,6 +63,15 @@ class CpuKernel : public Kernel {
 
 #if defined(__x86_64__)
 constexpr Spec kSpecs[] = {
+    {"spmm24_s8_amx",
+     MatmulType::kS8,
+     true,
+     &CpuFeatures::amx_int8,
+     "AMX",
+     {.tiles = true},
+     spmm24_s8_amx,
+     spmm24_s8_amx_scratch,
+     true},
     {"spmm24_s8_avx512vbmi",
      MatmulType::kS8,
      true,
@@ -77,6 +89,15 @@ constexpr Spec kSpecs[] = {
      {.lanes = 16},
      spmm24_s8_avx512vnni,
      spmm24_s8_avx512vnni_scratch,
+     true},
+    {"matmul_s8_amx",
+     MatmulType::kS8,
+     false,
+     &CpuFeatures::amx_int8,
+     "AMX",
+     {16, 2, 4, 64},
+     matmul_s8_amx,
+     matmul_s8_amx_scratch,
      true},
     {"matmul_s8_avx512vnni",
      MatmulType::kS8,
@@ -123,6 +144,15 @@ constexpr Spec kSpecs[] = {
      matmul_s8_avx2,
      matmul_s8_avx2_scratch,
      true},
+    {"spmm24_bf16_amx",
+     MatmulType::kBf16,
+     true,
+     &CpuFeatures::amx_bf16,
+     "AMX",
+     {.tiles = true},
+     spmm24_bf16_amx,
+     spmm24_bf16_amx_scratch,
+     true},
     {"spmm24_bf16_avx512bf16",
      MatmulType::kBf16,
      true,
@@ -131,6 +161,15 @@ constexpr Spec kSpecs[] = {
      {.lanes = 16},
      spmm24_bf16_avx512bf16,
      spmm24_bf16_avx512bf16_scratch,
+     true},
+    {"matmul_bf16_amx",
+     MatmulType::kBf16,
+     false,
+     &CpuFeatures::amx_bf16,
+     "AMX",
+     {16, 2, 2, 32},
+     matmul_bf16_amx,
+     matmul_bf16_amx_scratch,
      true},
     {"matmul_bf16_avx512bf16",
      MatmulType::kBf16,

@@ -13,6 +13,15 @@ namespace twofour {
 
 std::vector<const Kernel*> cpu_kernels();  // best first
 
+void spmm24_s8_amx(const PackedWeights& w, const MatmulArgs& args);
+size_t spmm24_s8_amx_scratch(const PackedWeights& w, int64_t m);
+void spmm24_bf16_amx(const PackedWeights& w, const MatmulArgs& args);
+size_t spmm24_bf16_amx_scratch(const PackedWeights& w, int64_t m);
+void matmul_s8_amx(const PackedWeights& w, const MatmulArgs& args);
+size_t matmul_s8_amx_scratch(const PackedWeights& w, int64_t m);
+void matmul_bf16_amx(const PackedWeights& w, const MatmulArgs& args);
+size_t matmul_bf16_amx_scratch(const PackedWeights& w, int64_t m);
+
 void spmm24_s8_avx512vbmi(const PackedWeights& w, const MatmulArgs& args);
 size_t spmm24_s8_avx512vbmi_scratch(const PackedWeights& w, int64_t m);
 void spmm24_s8_avx512vnni(const PackedWeights& w, const MatmulArgs& args);

@@ -218,6 +218,59 @@ void pack_lanes(const T* weight, PackedWeights& packed, int lanes) {
   }
 }
 
+constexpr int kTileLanes = 16, kTileRows = 16, kTileBlocks = 2;
+constexpr int kTileValueBytes = kTileRows * 64 / 2;
+
+template <class Packed>
+constexpr int kMaskBits = 8 * sizeof(Packed);  // rows of a tile whose masks a vector holds
+template <class Packed>
+constexpr int64_t kTileBytes = kTileValueBytes + kTileRows / kMaskBits<Packed> * 64;
+
+// One tile: step `step` of the 16 rows from `rows` on.
+template <class Packed, class T>
+void pack_tile(const T* weight, int64_t k, const int32_t* rows, int64_t step, std::byte* out) {
+  constexpr int kElements = 4 / sizeof(Packed);  // of one output row in a row of the tile
+  using Mask = std::conditional_t<sizeof(Packed) == 1, uint8_t, uint16_t>;
+  auto* values = reinterpret_cast<Packed*>(out);
+  auto* masks = reinterpret_cast<Mask*>(out + kTileValueBytes);
+  for (int r = 0; r < kTileRows; ++r) {
+    Mask* mask = masks + r / kMaskBits<Packed> * kTileLanes * kElements;
+    const auto bit = static_cast<Mask>(1u << (kMaskBits<Packed> - 1 - r % kMaskBits<Packed>));
+    for (int lane = 0; lane < kTileLanes; ++lane) {
+      const int64_t first = (step * kTileRows + r) * kElements;
+      const bool padding = first >= k || rows[lane] < 0;
+      const uint8_t pattern =
+          padding ? 0 | 1 << 2 : group_pattern(weight, k, rows + lane, 1, 1, first / 4);
+      for (int i = 0; i < kElements; ++i) {
+        const int position = static_cast<int>((first + i) % 4);
+        if (position != (pattern & 3) && position != pattern >> 2) continue;
+        mask[lane * kElements + i] |= bit;
+        *values++ = padding ? Packed{0} : pack_value<Packed>(weight[rows[lane] * k + first + i]);
+      }
+    }
+  }
+}
+
+template <class Packed, class T>
+void pack_tiles(const T* weight, PackedWeights& packed) {
+  const int64_t steps = packed.k_padded * sizeof(Packed) / 64;
+  int64_t bytes = 0;
+  for (auto& panel : packed.panels) {
+    panel.weights = bytes;
+    bytes += steps * panel.blocks * kTileBytes<Packed>;
+  }
+  packed.weights = zeroed(bytes);
+  for (const auto& panel : packed.panels) {
+    std::byte* out = packed.weights.data() + panel.weights;
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int block = 0; block < panel.blocks; ++block, out += kTileBytes<Packed>) {
+        pack_tile<Packed>(weight, packed.k, &packed.row_map[panel.rows + block * kTileLanes], step,
+                          out);
+      }
+    }
+  }
+}
+
 void append_shared(PackedWeights& packed, const std::vector<std::vector<int32_t>>& sets, int lanes,
                    int shared) {
   for (size_t begin = 0; begin < sets.size(); begin += lanes) {
@@ -238,22 +291,29 @@ void append_singles(PackedWeights& packed, const std::vector<std::vector<int32_t
   }
 }
 
-}  // namespace
-
-PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int lanes, int blocks,
-                         int step) {
+// Panels of up to `blocks` blocks, all rows in their own order.
+PackedWeights rows_in_order(const MatmulDesc& desc, int lanes, int blocks, int k_multiple) {
   PackedWeights packed;
   packed.n = desc.n;
   packed.k = desc.k;
-  packed.k_padded = round_up(desc.k, step);
-  int64_t elements = 0;
+  packed.k_padded = round_up(desc.k, k_multiple);
   for (int64_t row = 0; row < desc.n; row += blocks * lanes) {
     const int needed = static_cast<int>((desc.n - row + lanes - 1) / lanes);
-    PackedWeights::Panel& panel =
-        append_panel(packed, lanes, std::min(blocks, needed), [&](int block, int lane) {
-          const int64_t r = row + block * lanes + lane;
-          return r < desc.n ? static_cast<int32_t>(r) : -1;
-        });
+    append_panel(packed, lanes, std::min(blocks, needed), [&](int block, int lane) {
+      const int64_t r = row + block * lanes + lane;
+      return r < desc.n ? static_cast<int32_t>(r) : -1;
+    });
+  }
+  return packed;
+}
+
+}  // namespace
+
+PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int lanes, int blocks,
+                         int step, int k_multiple) {
+  PackedWeights packed = rows_in_order(desc, lanes, blocks, k_multiple);
+  int64_t elements = 0;
+  for (PackedWeights::Panel& panel : packed.panels) {
     panel.weights = elements;
     elements += panel.blocks * lanes * packed.k_padded;
   }
@@ -295,6 +355,18 @@ PackedWeights pack_sparse24(const MatmulDesc& desc, const WeightSource& source, 
     case MatmulType::kS8:
       pack_lanes<int8_t>(source.weight.as<int8_t>().data(), packed, lanes);
       break;
+  }
+  return packed;
+}
+
+PackedWeights pack_sparse24_tiles(const MatmulDesc& desc, const WeightSource& source) {
+  const bool s8 = desc.type == MatmulType::kS8;
+  PackedWeights packed = rows_in_order(desc, kTileLanes, kTileBlocks, s8 ? 64 : 32);
+  pack_row_data(source, packed);
+  if (s8) {
+    pack_tiles<int8_t>(source.weight.as<int8_t>().data(), packed);
+  } else {
+    pack_tiles<uint16_t>(source.weight.as<float>().data(), packed);
   }
   return packed;
 }

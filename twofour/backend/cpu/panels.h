@@ -9,11 +9,11 @@
 namespace twofour {
 
 // Dense: panels of `blocks` vectors of `lanes` rows. k is cut into steps of `step` elements (zero
-// padded):
+// padded to a multiple of `k_multiple`, which is one of `step`):
 //   weights [k / step][block][lane][step]
 // row_sums holds the sums of s8 rows.
 PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int lanes, int blocks,
-                         int step);
+                         int step, int k_multiple);
 
 // 2:4. A panel of shared = r has r blocks and one pattern for each lane; one of shared = 1 has up
 // to 2 blocks, each with its own pattern. s8, steps of 8 inputs:
@@ -26,5 +26,14 @@ PackedWeights pack_dense(const MatmulDesc& desc, const WeightSource& source, int
 //   weights   [k / 4][block][2][lane]
 //   metadata  [k / 4][pattern][lane]      a byte each, i0 | i1 << 2
 PackedWeights pack_sparse24(const MatmulDesc& desc, const WeightSource& source, int lanes);
+
+// 2:4 for AMX, s8 or bf16: panels of up to 2 blocks of 16 rows; k is zero padded to whole steps of
+// 64 bytes. A tile is [64 bytes / 4][16 rows][4 bytes] of one step of one block:
+//   weights   [step][block]: the values of a tile in that order, 512 bytes, then masks: a vector
+//   for
+//             each element of 4 bytes' rows, s8 [2][64] bytes of 8 rows each, bf16 [32] words of 16
+//             rows, the first row in the top bit
+// `Panel::weights` counts bytes.
+PackedWeights pack_sparse24_tiles(const MatmulDesc& desc, const WeightSource& source);
 
 }  // namespace twofour

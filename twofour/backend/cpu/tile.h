@@ -30,6 +30,7 @@ template <int B>
 void store_ordered(const TileResults& tile) {
   const Epilogue& epilogue = tile.args.epilogue;
   const int32_t* store_map = tile.w.store_map.as<int32_t>() + tile.panel.rows;
+  const Quantizer quantizer(epilogue.output_scale);
   const float* values = tile.values;
   const bool as_they_are = tile.panel.in_order && B * kLanes % kVector == 0;
   for (int t = 0; t < tile.tokens; ++t, values += B * kLanes) {
@@ -40,7 +41,7 @@ void store_ordered(const TileResults& tile) {
       const int64_t lanes = std::min<int64_t>(kVector, tile.panel.row_count - i);
       if (tile.args.y != nullptr) store_lanes16(tile.args.y + row + i, lanes, x);
       if (epilogue.quantized != nullptr)
-        store_lanes16(epilogue.quantized + row + i, lanes, quantize16(x, epilogue.output_scale));
+        store_lanes16(epilogue.quantized + row + i, lanes, quantizer(x));
     }
   }
 }
@@ -49,13 +50,14 @@ template <int B>
 void store_scattered(const TileResults& tile) {
   const Epilogue& epilogue = tile.args.epilogue;
   const int32_t* rows = tile.w.row_map.data() + tile.panel.rows;
+  const Quantizer quantizer(epilogue.output_scale);
   const float* values = tile.values;
   for (int t = 0; t < tile.tokens; ++t, values += B * kLanes) {
     alignas(64) int8_t quantized[B * kLanes];
     if (epilogue.quantized != nullptr) {
       for (int i = 0; i < B * kLanes; i += kVector) {
         const int64_t lanes = std::min(kVector, B * kLanes - i);
-        const I8x16 q = quantize16(load_lanes(values + i, lanes), epilogue.output_scale);
+        const I8x16 q = quantizer(load_lanes(values + i, lanes));
         std::memcpy(quantized + i, &q, lanes);
       }
     }

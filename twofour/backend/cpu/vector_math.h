@@ -10,7 +10,6 @@ namespace {
 
 // Adding 1.5 * 2^23 leaves the integer nearest to v (ties to even) in the low bits, for |v| < 2^22.
 constexpr float kRound = 12582912.0f;
-constexpr int32_t kRoundBits = 0x4b400000;
 
 // 2^x for x in [-126, 126], relative error below 2e-7. The polynomial is a minimax fit of 2^r on
 // [-1/2, 1/2].
@@ -64,25 +63,50 @@ TWOFOUR_INLINE void map_in_place(float* x, int64_t count, Function function) {
   if (i < count) store_some(x + i, count - i, function(load_some(x + i, count - i)));
 }
 
-// In place.
-inline void activate(ActivationKind kind, float* x, int64_t count) {
+// function(f), f being the activation of a vector.
+template <class Function>
+TWOFOUR_INLINE void with_activation(ActivationKind kind, Function function) {
   switch (kind) {
     case ActivationKind::kGelu:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu(v); });
+      return function([](const F32x16& v) TWOFOUR_LAMBDA { return gelu(v); });
     case ActivationKind::kGeluTanh:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return gelu_tanh(v); });
+      return function([](const F32x16& v) TWOFOUR_LAMBDA { return gelu_tanh(v); });
     case ActivationKind::kRelu:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return relu(v); });
+      return function([](const F32x16& v) TWOFOUR_LAMBDA { return relu(v); });
     case ActivationKind::kTanh:
-      return map_in_place(x, count, [](const F32x16& v) TWOFOUR_LAMBDA { return tanh(v); });
+      return function([](const F32x16& v) TWOFOUR_LAMBDA { return tanh(v); });
   }
 }
 
-// quantize() of quant/quantize.h.
-TWOFOUR_INLINE I8x16 quantize16(const F32x16& x, float scale) {
-  const F32x16 clamped = at_most(at_least(x / scale, -127.0f), 127.0f);
-  return to_bytes(as_int(clamped + kRound) - kRoundBits);
+// In place.
+inline void activate(ActivationKind kind, float* x, int64_t count) {
+  with_activation(kind, [&](auto f) TWOFOUR_LAMBDA { map_in_place(x, count, f); });
 }
+
+// quantize() of quant/quantize.h. Made before a loop: a compiler must suppose that a store of bytes
+// changes what lies in memory.
+class Quantizer {
+ public:
+  TWOFOUR_INLINE explicit Quantizer(float scale)
+      : scale_(scale), reciprocal_(1.0f / scale), largest_(127.0f * scale) {}
+
+  TWOFOUR_INLINE I8x16 operator()(const F32x16& x) const {
+#if defined(__AVX512F__)
+    // The same quotient without the division, which takes 16 cycles on Intel: with the reciprocal
+    // correctly rounded, one correction rounds the quotient correctly (Markstein 1990). What is
+    // clamped first does not round beyond 127.
+    const F32x16 clamped = at_most(at_least(x, -largest_), largest_);
+    const F32x16 near = clamped * reciprocal_;
+    const F32x16 quotient = fma(fma(-near, splat(scale_), clamped), splat(reciprocal_), near);
+#else
+    const F32x16 quotient = at_most(at_least(x / scale_, -127.0f), 127.0f);
+#endif
+    return to_bytes(as_int(quotient + kRound));  // whose low bytes are those of the integer
+  }
+
+ private:
+  float scale_, reciprocal_, largest_;
+};
 
 }  // namespace
 }  // namespace twofour

@@ -16,8 +16,9 @@ TWOFOUR_INLINE void for_each_vector(int64_t width, Body body) {
 }
 
 void quantize(const float* x, int64_t count, float scale, int8_t* out) {
-  for_each_vector(count, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
-    store_lanes(out + i, lanes, quantize16(load_lanes(x + i, lanes), scale));
+  const Quantizer quantizer(scale);
+  for_each_vector(count, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    store_lanes(out + i, lanes, quantizer(load_lanes(x + i, lanes)));
   });
 }
 
@@ -51,11 +52,12 @@ void layer_norm(const float* a, const float* b, const float* gamma, const float*
   const float mean = sum_lanes(total) / count;
   const float deviation = __builtin_sqrtf(sum_of_squares(out, width, mean) / count + epsilon);
   const float inverse = 1.0f / deviation;
-  for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+  const Quantizer quantizer(output_scale);
+  for_each_vector(width, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
     const F32x16 normal = (load_lanes(out + i, lanes) - mean) * inverse;
     const F32x16 y = normal * load_lanes(gamma + i, lanes) + load_lanes(beta + i, lanes);
     store_lanes(out + i, lanes, y);
-    if (quantized != nullptr) store_lanes(quantized + i, lanes, quantize16(y, output_scale));
+    if (quantized != nullptr) store_lanes(quantized + i, lanes, quantizer(y));
   });
 }
 

@@ -1,0 +1,16 @@
+#include "twofour/backend/cpu/cpu_kernels.h"
+#include "twofour/backend/cpu/s8_amx.h"
+#include "twofour/backend/cpu/tile_amx_impl.h"
+#include "twofour/backend/cpu/tile_spmm24_amx_impl.h"
+
+namespace twofour {
+
+size_t spmm24_s8_amx_scratch(const PackedWeights& w, int64_t m) {
+  return sparse_amx_scratch<S8Amx>(w, m);
+}
+
+void spmm24_s8_amx(const PackedWeights& w, const MatmulArgs& args) {
+  run_sparse_amx<S8Amx>(w, args);
+}
+
+}  // namespace twofour

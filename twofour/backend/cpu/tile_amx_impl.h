@@ -1,0 +1,212 @@
+// Included once by each file that compiles it for an instruction set, behind the header of a type.
+//
+// Products with AMX, dense or 2:4. A panel of 32 output rows meets 32 tokens at a time. Its tiles
+// of B come from `Weights`, which may make them as they are first needed. Type is S8Amx or Bf16Amx.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace twofour {
+namespace {
+
+constexpr int kPanelBlocks = 2;
+constexpr int64_t kTokens = 2 * kTileRows;
+constexpr int kSomeTokens = 8;  // worth a call
+
+// Where tiles of A are, whole ones.
+struct Activations {
+  const std::byte* data;
+  int64_t stride;
+};
+
+// Where tiles of B are: from row to row of one, from tile to tile, from step to step. After
+// `mask` steps, one less than a power of 2, they start over.
+struct Operand {
+  const std::byte* data;
+  int64_t row, tile, step;
+  int64_t mask = -1;  // of steps
+};
+
+// Sums of T tiles of tokens and B of output rows. `prepare(j)` runs in the midst of step j.
+template <class Type, int T, int B, class Prepare>
+TWOFOUR_INLINE void multiply_tiles(const Activations& x, int64_t first, Operand b, int64_t steps,
+                                   Prepare prepare) {
+  zero_tile<kC>();
+  if constexpr (B == 2) zero_tile<kC + 1>();
+  if constexpr (T == 2) zero_tile<kC + 2>();
+  if constexpr (T == 2 && B == 2) zero_tile<kC + 3>();
+  const std::byte* a = x.data + first * x.stride;
+  for (int64_t j = 0; j < steps; ++j) {
+    const std::byte* b_tile = b.data + (j & b.mask) * b.step;
+    load_tile<kB>(b_tile, b.row);
+    load_tile<kA>(a, x.stride);
+    Type::template dot_tiles<kC, kA, kB>();
+    if constexpr (T == 2) {
+      load_tile<kA + 1>(a + kTileRows * x.stride, x.stride);
+      Type::template dot_tiles<kC + 2, kA + 1, kB>();
+    }
+    prepare(j);
+    if constexpr (B == 2) {
+      load_tile<kB + 1>(b_tile + b.tile, b.row);
+      Type::template dot_tiles<kC + 1, kA, kB + 1>();
+      if constexpr (T == 2) Type::template dot_tiles<kC + 3, kA + 1, kB + 1>();
+    }
+    a += kTileRowBytes;
+  }
+}
+
+// Sums of up to kTokens tokens, [token][block][lane], that wait for their epilogue. Vector units
+// work on it while the accelerator multiplies the next ones.
+template <class Type, int B>
+struct PendingSums {
+  const PackedWeights& w;
+  const MatmulArgs& args;
+  const float* values;  // [kTokens, B, kLanes]
+  const PackedWeights::Panel* panel = nullptr;
+  int64_t first = 0;
+  int tokens = 0, done = 0;
+};
+
+template <class Type, int B, class Activation>
+TWOFOUR_INLINE void finish_tokens(const PendingSums<Type, B>& sums, int end,
+                                  Activation activation) {
+  const Epilogue& epilogue = sums.args.epilogue;
+  const Quantizer quantizer(epilogue.output_scale);
+  const int64_t n = sums.w.n, rows = sums.panel->row_count;
+  for_each_index<B>([&](int b) TWOFOUR_LAMBDA {
+    const typename Type::Finish finish(sums.w, sums.panel->rows + b * kLanes,
+                                       sums.args.input_scale);
+    const int64_t lanes = std::min<int64_t>(kLanes, rows - b * kLanes);
+    const int64_t first = (sums.first + sums.done) * n + sums.panel->first_row + b * kLanes;
+    const float* values = sums.values + (sums.done * B + b) * kLanes;
+    float* y = sums.args.y == nullptr ? nullptr : sums.args.y + first;
+    int8_t* quantized = epilogue.quantized == nullptr ? nullptr : epilogue.quantized + first;
+    for (int t = sums.done; t < end; ++t, values += B * kLanes) {
+      const F32x16 x = activation(Type::finish(values, finish));
+      if (y != nullptr) {
+        store_lanes16(y, lanes, x);
+        y += n;
+      }
+      if (quantized != nullptr) {
+        store_lanes16(quantized, lanes, quantizer(x));
+        quantized += n;
+      }
+    }
+  });
+}
+
+// Those of tokens up to `end`.
+template <class Type, int B>
+__attribute__((noinline)) void finish_some(PendingSums<Type, B>& sums, int end) {
+  const auto& kind = sums.args.epilogue.activation;
+  if (!kind) {
+    finish_tokens(sums, end, [](const F32x16& x) TWOFOUR_LAMBDA { return x; });
+  } else {
+    with_activation(*kind,
+                    [&](auto activation) TWOFOUR_LAMBDA { finish_tokens(sums, end, activation); });
+  }
+  sums.done = end;
+}
+
+template <int T, int B>
+TWOFOUR_INLINE void store_tiles(float* values) {
+  constexpr int64_t kRow = B * kTileRowBytes;
+  store_tile<kC>(values, kRow);
+  if constexpr (B == 2) store_tile<kC + 1>(values + kLanes, kRow);
+  if constexpr (T == 2) {
+    float* second = values + kTileRows * B * kLanes;
+    store_tile<kC + 2>(second, kRow);
+    if constexpr (B == 2) store_tile<kC + 3>(second + kLanes, kRow);
+  }
+}
+
+template <class Type>
+int64_t amx_steps(const PackedWeights& w) {
+  return w.k_padded * Type::kElementBytes / kTileRowBytes;
+}
+
+// An odd number of cache lines, so that the rows of a tile meet in few sets of the first-level
+// cache: with activations where they lie, it holds too little.
+template <class Type>
+int64_t amx_stride(const PackedWeights& w) {
+  return (amx_steps<Type>(w) | 1) * kTileRowBytes;
+}
+
+inline int64_t whole_tiles(int64_t tokens) {
+  return (tokens + kTileRows - 1) / kTileRows * kTileRows;
+}
+
+template <class Type>
+size_t activation_bytes(const PackedWeights& w, int64_t m) {
+  return whole_tiles(m) * amx_stride<Type>(w);
+}
+
+template <class Type>
+Activations lay_out_activations(const PackedWeights& w, const MatmulArgs& args, std::byte* out) {
+  const int64_t stride = amx_stride<Type>(w);
+  Type::lay_out(args.x, args.m, w.k, stride, out);
+  std::memset(out + args.m * stride, 0, (whole_tiles(args.m) - args.m) * stride);
+  return {out, stride};
+}
+
+// Panels of B blocks, from `begin` on. make_weights(panel) says where tiles of B are: begin() for
+// the first tokens, with prepare(step) in the midst of each step, then ready().
+template <class Type, int B, class MakeWeights>
+void run_amx_panels(const PackedWeights& w, const MatmulArgs& args, const Activations& x,
+                    int64_t begin, int64_t end, MakeWeights make_weights) {
+  alignas(64) float values[kTokens * B * kLanes];
+  const int64_t steps = amx_steps<Type>(w);
+  PendingSums<Type, B> pending{w, args, values};
+  for (int64_t p = begin; p < end; ++p) {
+    const auto weights = make_weights(w.panels[p]);
+    for (int64_t first = 0; first < args.m; first += kTokens) {
+      const auto go_on = [&](int64_t step) TWOFOUR_LAMBDA {
+        const auto goal = static_cast<int>(pending.tokens * (step + 1) / steps);
+        if (goal - pending.done >= kSomeTokens || (step + 1 == steps && goal > pending.done))
+          finish_some(pending, goal);
+      };
+      const auto multiply = [&]<int T>() TWOFOUR_LAMBDA {
+        if (first == 0) {
+          multiply_tiles<Type, T, B>(x, first, weights.begin(), steps,
+                                     [&](int64_t step) TWOFOUR_LAMBDA {
+                                       weights.prepare(step);
+                                       go_on(step);
+                                     });
+        } else {
+          multiply_tiles<Type, T, B>(x, first, weights.ready(), steps, go_on);
+        }
+        store_tiles<T, B>(values);
+      };
+      const int64_t tokens = std::min(kTokens, args.m - first);
+      tokens > kTileRows ? multiply.template operator()<2>() : multiply.template operator()<1>();
+      pending.panel = &w.panels[p];
+      pending.first = first;
+      pending.tokens = static_cast<int>(tokens);
+      pending.done = 0;
+    }
+  }
+  if (pending.tokens > 0) finish_some(pending, pending.tokens);
+}
+
+// make_weights.operator()<B>(panel) for panels of B blocks; only the last may have fewer than
+// kPanelBlocks.
+template <class Type, class MakeWeights>
+void run_amx(const PackedWeights& w, const MatmulArgs& args, std::byte* scratch,
+             MakeWeights make_weights) {
+  const Activations x = lay_out_activations<Type>(w, args, scratch);
+  const TilesInUse tiles(static_cast<int>(std::min<int64_t>(args.m, kTileRows)));
+  int64_t whole = args.panel_end;
+  if (whole > args.panel_begin && w.panels[whole - 1].blocks < kPanelBlocks) --whole;
+  run_amx_panels<Type, kPanelBlocks>(w, args, x, args.panel_begin, whole,
+                                     [&](const PackedWeights::Panel& panel) {
+                                       return make_weights.template operator()<kPanelBlocks>(panel);
+                                     });
+  run_amx_panels<Type, 1>(w, args, x, whole, args.panel_end,
+                          [&](const PackedWeights::Panel& panel) {
+                            return make_weights.template operator()<1>(panel);
+                          });
+}
+
+}  // namespace
+}  // namespace twofour
