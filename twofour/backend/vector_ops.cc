@@ -11,10 +11,10 @@ namespace twofour {
 
 size_t attention_scratch_bytes(int64_t length, int64_t head_dim) {
   const int64_t dims = (head_dim + 31) / 32 * 32;
-  // Padded copies of the values as f32, or of keys and values as bf16.
-  const int64_t copies = (length + 1) * dims;
-  // Of each query: itself, scores and weights, output and three numbers.
-  const int64_t queries = kAttentionQueries * (dims + 2 * kAttentionKeys + dims + 3);
+  // Padded copies of the values as f32, or of keys and values as bf16, in whole tiles of 32 keys.
+  const int64_t copies = (length + 31) * dims;
+  // Of each query: itself, scores and weights, output twice and three numbers.
+  const int64_t queries = kAttentionQueries * (dims + 2 * kAttentionKeys + 2 * dims + 3);
   return static_cast<size_t>(copies + queries) * sizeof(float);
 }
 
@@ -41,6 +41,7 @@ Attention select_attention(std::string_view name) {
                 "There are: f32, bf16");
   }
 #if defined(__x86_64__)
+  if (cpu_features().amx_bf16) return attention_bf16_amx;
   if (cpu_features().avx512_bf16) return attention_bf16_avx512;
 #endif
   throw Error(setting.where, "bf16 needs AVX-512 BF16, which this machine lacks", "Use f32");

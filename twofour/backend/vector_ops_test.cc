@@ -7,6 +7,7 @@
 #include <cstring>
 #include <random>
 
+#include "twofour/backend/cpu/vector_tables.h"
 #include "twofour/base/aligned_buffer.h"
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
@@ -164,6 +165,9 @@ TEST_P(EveryTable, AttentionMatchesDoubles) { check_attention(ops().attention, 3
 TEST(Attention, Bf16MatchesDoubles) {
   if (!cpu_features().avx512_bf16) GTEST_SKIP() << "no instructions for bf16";
   check_attention(select_attention("bf16"), 0.08);
+#if defined(__x86_64__)
+  if (cpu_features().amx_bf16) check_attention(attention_bf16_avx512, 0.08);
+#endif
 }
 
 TEST(Attention, IsChosenByNameOrVariable) {

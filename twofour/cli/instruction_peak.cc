@@ -20,6 +20,8 @@ struct PeakLoop {
 
 #if defined(__x86_64__)
 constexpr PeakLoop kLoops[] = {
+    {"amx", MatmulType::kS8, "tdpbssd", &CpuFeatures::amx_int8, peak_loop_s8_amx},
+    {"amx", MatmulType::kBf16, "tdpbf16ps", &CpuFeatures::amx_bf16, peak_loop_bf16_amx},
     {"avx512vnni", MatmulType::kS8, "vpdpbusd zmm", &CpuFeatures::avx512_vnni,
      peak_loop_s8_avx512vnni},
     {"avx512vbmi", MatmulType::kS8, "vpdpbusd zmm", &CpuFeatures::avx512_vbmi,

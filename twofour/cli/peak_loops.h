@@ -12,5 +12,7 @@ double peak_loop_s8_avx2(int64_t rounds);
 double peak_loop_f32_avx512(int64_t rounds);
 double peak_loop_bf16_avx512bf16(int64_t rounds);
 double peak_loop_s8_avx512vnni(int64_t rounds);
+double peak_loop_s8_amx(int64_t rounds);
+double peak_loop_bf16_amx(int64_t rounds);
 
 }  // namespace twofour::cli

@@ -65,7 +65,7 @@ TWOFOUR_INLINE void transpose(F32x16 (&m)[kVector]) {
 }
 #endif
 
-void begin_block(const QueryBlock& b) {
+inline void begin_block(const QueryBlock& b) {
   for (int v = 0; v < kQueryVectors; ++v) {
     store(b.largest + v * kVector, splat(kLowest));
     store(b.sum + v * kVector, F32x16{});
@@ -104,7 +104,7 @@ TWOFOUR_INLINE void store_output(const QueryBlock& b, int64_t i, int64_t d,
   }
 }
 
-void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first, int64_t count) {
+inline void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first, int64_t count) {
   const Quantizer quantizer(args.output_scale);
   for (int64_t i = 0; i < count; ++i) {
     const float inverse = 1.0f / b.sum[i];

@@ -10,6 +10,7 @@ namespace {
 
 struct Bf16Amx {
   static constexpr int kElementBytes = 2;
+  using Input = float;
   using Finish = Bf16::Finish;
 
   template <int C, int A, int B>

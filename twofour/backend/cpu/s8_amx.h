@@ -12,6 +12,7 @@ namespace {
 
 struct S8Amx {
   static constexpr int kElementBytes = 1;
+  using Input = int8_t;
   using Finish = S8::Finish;
 
   template <int C, int A, int B>

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kPanelBlocks = 2;
 constexpr int64_t kTokens = 2 * kTileRows;
-constexpr int kSomeTokens = 8;  // worth a call
+constexpr int kSomeTokens = 4;  // worth a call
 
 // Where tiles of A are, whole ones.
 struct Activations {
@@ -28,10 +28,12 @@ struct Operand {
   int64_t mask = -1;  // of steps
 };
 
-// Sums of T tiles of tokens and B of output rows. `prepare(j)` runs in the midst of step j.
-template <class Type, int T, int B, class Prepare>
-TWOFOUR_INLINE void multiply_tiles(const Activations& x, int64_t first, Operand b, int64_t steps,
-                                   Prepare prepare) {
+// Sums of T tiles of tokens and B of output rows. `meanwhile(i)` runs 2 * steps times: the vector
+// units have time while the accelerator works, but no more instructions are looked at ahead than
+// those of some hundred.
+template <class Type, int T, int B, class Meanwhile>
+TWOFOUR_INLINE void multiply_tiles(const Activations& x, int64_t first, const Operand& b,
+                                   int64_t steps, Meanwhile meanwhile) {
   zero_tile<kC>();
   if constexpr (B == 2) zero_tile<kC + 1>();
   if constexpr (T == 2) zero_tile<kC + 2>();
@@ -46,18 +48,18 @@ TWOFOUR_INLINE void multiply_tiles(const Activations& x, int64_t first, Operand 
       load_tile<kA + 1>(a + kTileRows * x.stride, x.stride);
       Type::template dot_tiles<kC + 2, kA + 1, kB>();
     }
-    prepare(j);
+    meanwhile(2 * j);
     if constexpr (B == 2) {
       load_tile<kB + 1>(b_tile + b.tile, b.row);
       Type::template dot_tiles<kC + 1, kA, kB + 1>();
       if constexpr (T == 2) Type::template dot_tiles<kC + 3, kA + 1, kB + 1>();
     }
+    meanwhile(2 * j + 1);
     a += kTileRowBytes;
   }
 }
 
-// Sums of up to kTokens tokens, [token][block][lane], that wait for their epilogue. Vector units
-// work on it while the accelerator multiplies the next ones.
+// Sums of up to kTokens tokens that wait for their epilogue.
 template <class Type, int B>
 struct PendingSums {
   const PackedWeights& w;
@@ -69,19 +71,19 @@ struct PendingSums {
 };
 
 template <class Type, int B, class Activation>
-TWOFOUR_INLINE void finish_tokens(const PendingSums<Type, B>& sums, int end,
-                                  Activation activation) {
+TWOFOUR_INLINE void finish_tokens(PendingSums<Type, B>& sums, int end, Activation activation) {
   const Epilogue& epilogue = sums.args.epilogue;
   const Quantizer quantizer(epilogue.output_scale);
   const int64_t n = sums.w.n, rows = sums.panel->row_count;
+  const int64_t first = (sums.first + sums.done) * n + sums.panel->first_row;
   for_each_index<B>([&](int b) TWOFOUR_LAMBDA {
     const typename Type::Finish finish(sums.w, sums.panel->rows + b * kLanes,
                                        sums.args.input_scale);
     const int64_t lanes = std::min<int64_t>(kLanes, rows - b * kLanes);
-    const int64_t first = (sums.first + sums.done) * n + sums.panel->first_row + b * kLanes;
     const float* values = sums.values + (sums.done * B + b) * kLanes;
-    float* y = sums.args.y == nullptr ? nullptr : sums.args.y + first;
-    int8_t* quantized = epilogue.quantized == nullptr ? nullptr : epilogue.quantized + first;
+    float* y = sums.args.y == nullptr ? nullptr : sums.args.y + first + b * kLanes;
+    int8_t* quantized =
+        epilogue.quantized == nullptr ? nullptr : epilogue.quantized + first + b * kLanes;
     for (int t = sums.done; t < end; ++t, values += B * kLanes) {
       const F32x16 x = activation(Type::finish(values, finish));
       if (y != nullptr) {
@@ -94,19 +96,25 @@ TWOFOUR_INLINE void finish_tokens(const PendingSums<Type, B>& sums, int end,
       }
     }
   });
+  sums.done = end;
 }
 
-// Those of tokens up to `end`.
+// Finishes tokens up to `end`.
 template <class Type, int B>
-__attribute__((noinline)) void finish_some(PendingSums<Type, B>& sums, int end) {
-  const auto& kind = sums.args.epilogue.activation;
-  if (!kind) {
+using FinishSome = void (*)(PendingSums<Type, B>& sums, int end);
+
+template <class Type, int B>
+FinishSome<Type, B> select_finish(const std::optional<ActivationKind>& activation) {
+  FinishSome<Type, B> found = [](PendingSums<Type, B>& sums, int end) {
     finish_tokens(sums, end, [](const F32x16& x) TWOFOUR_LAMBDA { return x; });
-  } else {
-    with_activation(*kind,
-                    [&](auto activation) TWOFOUR_LAMBDA { finish_tokens(sums, end, activation); });
-  }
-  sums.done = end;
+  };
+  if (!activation) return found;
+  with_activation(*activation, [&](auto function) {
+    found = [](PendingSums<Type, B>& sums, int end) {
+      finish_tokens(sums, end, decltype(function){});
+    };
+  });
+  return found;
 }
 
 template <int T, int B>
@@ -151,27 +159,28 @@ Activations lay_out_activations(const PackedWeights& w, const MatmulArgs& args, 
 }
 
 // Panels of B blocks, from `begin` on. make_weights(panel) says where tiles of B are: begin() for
-// the first tokens, with prepare(step) in the midst of each step, then ready().
+// the first tokens, with prepare(part) twice in each step, then ready().
 template <class Type, int B, class MakeWeights>
 void run_amx_panels(const PackedWeights& w, const MatmulArgs& args, const Activations& x,
                     int64_t begin, int64_t end, MakeWeights make_weights) {
   alignas(64) float values[kTokens * B * kLanes];
   const int64_t steps = amx_steps<Type>(w);
+  const FinishSome<Type, B> finish_some = select_finish<Type, B>(args.epilogue.activation);
   PendingSums<Type, B> pending{w, args, values};
   for (int64_t p = begin; p < end; ++p) {
     const auto weights = make_weights(w.panels[p]);
     for (int64_t first = 0; first < args.m; first += kTokens) {
-      const auto go_on = [&](int64_t step) TWOFOUR_LAMBDA {
-        const auto goal = static_cast<int>(pending.tokens * (step + 1) / steps);
-        if (goal - pending.done >= kSomeTokens || (step + 1 == steps && goal > pending.done))
+      const auto go_on = [&](int64_t part) TWOFOUR_LAMBDA {
+        const auto goal = static_cast<int>(pending.tokens * (part + 1) / (2 * steps));
+        if (goal - pending.done >= kSomeTokens || (part + 1 == 2 * steps && goal > pending.done))
           finish_some(pending, goal);
       };
       const auto multiply = [&]<int T>() TWOFOUR_LAMBDA {
         if (first == 0) {
           multiply_tiles<Type, T, B>(x, first, weights.begin(), steps,
-                                     [&](int64_t step) TWOFOUR_LAMBDA {
-                                       weights.prepare(step);
-                                       go_on(step);
+                                     [&](int64_t part) TWOFOUR_LAMBDA {
+                                       weights.prepare(part);
+                                       go_on(part);
                                      });
         } else {
           multiply_tiles<Type, T, B>(x, first, weights.ready(), steps, go_on);
@@ -187,6 +196,16 @@ void run_amx_panels(const PackedWeights& w, const MatmulArgs& args, const Activa
     }
   }
   if (pending.tokens > 0) finish_some(pending, pending.tokens);
+}
+
+// Rows [first, first + m) of what `args` computes.
+template <class Type>
+MatmulArgs some_rows(const PackedWeights& w, MatmulArgs args, int64_t first, int64_t m) {
+  args.x = static_cast<const std::byte*>(args.x) + first * w.k * sizeof(typename Type::Input);
+  if (args.y != nullptr) args.y += first * w.n;
+  if (args.epilogue.quantized != nullptr) args.epilogue.quantized += first * w.n;
+  args.m = m;
+  return args;
 }
 
 // make_weights.operator()<B>(panel) for panels of B blocks; only the last may have fewer than

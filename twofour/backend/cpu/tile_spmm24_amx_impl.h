@@ -37,21 +37,28 @@ class SparseTiles {
 
   Operand ready() const { return {tiles_, kTileRowBytes, kTileBytes, B * kTileBytes, mask_}; }
   Operand begin() const {
-    for (int64_t step = 0; step < std::min(kStepsAhead, steps_); ++step) expand(step);
+    for (int64_t step = 0; step < std::min(kStepsAhead, steps_); ++step) {
+      for (int b = 0; b < B; ++b) expand(step, b);
+    }
     return ready();
   }
-  TWOFOUR_INLINE void prepare(int64_t step) const {
-    if (step + kStepsAhead < steps_) expand(step + kStepsAhead);
+  // Half a step at a time.
+  TWOFOUR_INLINE void prepare(int64_t part) const {
+    const int64_t step = part / 2 + kStepsAhead;
+    if (step >= steps_) return;
+    if constexpr (B == 2) {
+      expand(step, part % 2);
+    } else if (part % 2 == 0) {
+      expand(step, 0);
+    }
   }
 
  private:
   static constexpr int64_t kStepsAhead = 2, kKeptSteps = 4;
 
-  TWOFOUR_INLINE void expand(int64_t step) const {
-    for_each_index<B>([&](int b) TWOFOUR_LAMBDA {
-      expand_tile<Type>(packed_ + (step * B + b) * kPackedTileBytes<Type>,
-                        tiles_ + ((step & mask_) * B + b) * kTileBytes);
-    });
+  TWOFOUR_INLINE void expand(int64_t step, int64_t b) const {
+    expand_tile<Type>(packed_ + (step * B + b) * kPackedTileBytes<Type>,
+                      tiles_ + ((step & mask_) * B + b) * kTileBytes);
   }
 
   const std::byte* packed_;

@@ -15,6 +15,7 @@ extern const VectorOps kVectorOpsPortable;
 void attention_avx512(const AttentionArgs& args);
 void attention_avx2(const AttentionArgs& args);
 void attention_portable(const AttentionArgs& args);
+void attention_bf16_amx(const AttentionArgs& args);
 void attention_bf16_avx512(const AttentionArgs& args);
 
 }  // namespace twofour
