@@ -24,7 +24,7 @@ class EvexKernel : public Kernel {
   MatmulType type() const override { return MatmulType::kS8; }
   bool sparse() const override { return sparse_; }
   PackedWeights pack(const MatmulDesc& desc, const WeightSource& source) const override {
-    return sparse_ ? pack_sparse24(desc, source, 8) : pack_dense(desc, source, 8, 2, 4);
+    return sparse_ ? pack_sparse24(desc, source, 8) : pack_dense(desc, source, 8, 2, 4, 4);
   }
   size_t scratch_bytes(const PackedWeights& w, int64_t m) const override {
     return sparse_ ? spmm24_s8_evex_scratch(w, m) : matmul_s8_evex_scratch(w, m);

@@ -88,6 +88,10 @@ TEST_P(EveryKernel, OddShapes) {
   }
 }
 
+TEST_P(EveryKernel, ManyTokensAndInputs) {
+  for (int64_t m : {33, 97}) check(m, 40, 1032);
+}
+
 TEST_P(EveryKernel, ExtremeValues) {
   for (int64_t k : {8, 384, 3072}) check(9, 40, k, Fill::kExtreme);
 }
@@ -129,8 +133,8 @@ TEST_P(EveryKernel, FusesTheEpilogue) {
   const Kernel& kernel = *GetParam();
   if (!kernel.fuses_epilogue()) GTEST_SKIP() << "does not";
   for (const auto& [share, shuffled] : {std::pair{1, false}, {2, false}, {2, true}, {4, true}}) {
-    for (int64_t n : {24, 150}) {
-      const int64_t m = 11;
+    for (const auto& [m, n] :
+         {std::pair<int64_t, int64_t>{11, 24}, {11, 150}, {40, 16}, {97, 100}}) {
       const MatmulCase c =
           maker_.make({n, 64, kernel.type(), kernel.sparse()}, m, Fill::kRandom, share, shuffled);
       const PackedWeights packed = kernel.pack(c.desc, c.source());

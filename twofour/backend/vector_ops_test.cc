@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "twofour/backend/cpu/vector_tables.h"
@@ -68,14 +69,23 @@ TEST_P(EveryTable, ActivationsAreExactToAMillionth) {
 }
 
 TEST_P(EveryTable, QuantizesAsTheSharedDefinition) {
-  for (float scale : {0.017f, 0.5f, 1.0f / 127}) {
-    std::vector<float> x = random_floats(10007, 3.0f);
-    for (int i = -300; i <= 300; ++i) x.push_back(static_cast<float>(i) * 0.5f * scale);  // ties
-    x.insert(x.end(), {1e30f, -1e30f, 0.0f, -0.0f});
+  // The fourth has a significand of ones; the others after it are too small or large to be
+  // inverted.
+  std::vector<float> scales = {0.017f,      0.5f,   1.0f / 127, 0x1.fffffep-7f,
+                               0x1.8p-110f, 1e-39f, 1e37f};
+  for (float scale : random_floats(200, 0.1f, 7)) scales.push_back(0.001f + std::fabs(scale));
+  for (float scale : scales) {
+    std::vector<float> x = random_floats(1007, 3.0f);
+    for (int i = -300; i <= 300; ++i) {
+      const float tie = static_cast<float>(i) * 0.5f * scale;
+      x.insert(x.end(), {tie, std::nextafter(tie, -1e38f), std::nextafter(tie, 1e38f)});
+    }
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    x.insert(x.end(), {1e30f, -1e30f, 0.0f, -0.0f, kInfinity, -kInfinity});
     std::vector<int8_t> q(x.size()), want(x.size());
     ops().quantize(x.data(), static_cast<int64_t>(x.size()), scale, q.data());
     quantize(x, scale, want);
-    EXPECT_EQ(q, want);
+    EXPECT_EQ(q, want) << scale;
   }
 }
 

@@ -130,6 +130,7 @@ TEST(CpuFeatures, LevelsLeaveWhatIsBetterOut) {
   EXPECT_THAT(limit_features(all, "avx512").names(),
               testing::ElementsAre("avx2", "avx_vnni", "avx512"));
   EXPECT_EQ(limit_features(all, "amx").names(), all.names());
+  EXPECT_FALSE(limit_features(all, "avx512_bf16").amx_int8);
   EXPECT_THAT(limit_features({}, "amx").names(), testing::IsEmpty());
   try {
     limit_features(all, "sse9");

@@ -73,7 +73,8 @@ CpuFeatures detect() { return {}; }
 
 #endif
 
-// Linux lets a process use AMX only once it has asked; no kernel before 5.16 knows the question.
+// Linux lets a process use AMX only once it has asked, and refuses a process whose stack for
+// signals is too small; no kernel before 5.16 knows the question.
 bool may_use_amx() {
 #if defined(__linux__) && defined(__x86_64__)
   constexpr int kRequestPermission = 0x1023, kTileData = 18;  // asm/prctl.h, asm/fpu/types.h

@@ -16,7 +16,8 @@ struct CpuFeatures {
   bool avx512_vbmi2 = false;
   bool avx512_bf16 = false;
   // Each with AVX-512 VBMI2 and BF16, which every processor with AMX has, and with the system's
-  // permission, for which cpu_features() asks.
+  // permission, for which cpu_features() asks: from then on the system wants larger stacks for
+  // signals (sigaltstack). TWOFOUR_MAX_ISA=avx512_bf16 keeps it from asking.
   bool amx_int8 = false;
   bool amx_bf16 = false;
 

@@ -36,7 +36,7 @@ constexpr PeakLoop kLoops[] = {
 constexpr std::array<PeakLoop, 0> kLoops = {};
 #endif
 
-constexpr int64_t kRounds = 50000;  // under a millisecond: some run between two interrupts
+constexpr int64_t kRounds = 50000;  // a millisecond or less: some run between two interrupts
 constexpr int kRuns = 50;
 
 }  // namespace

@@ -28,22 +28,26 @@ constexpr int kA = 4, kB = 6;
 class TilesInUse {
  public:
   explicit TilesInUse(int tokens) {
-    struct alignas(64) {
-      uint8_t palette = 1;
-      uint8_t start_row = 0;
-      uint8_t reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } config;
+    Config config;
     for (int tile = 0; tile < 8; ++tile) {
       config.row_bytes[tile] = kTileRowBytes;
       config.rows[tile] = static_cast<uint8_t>(tile < kB ? tokens : kTileRows);
     }
-    _tile_loadconfig(&config);
+    // The intrinsic of GCC 12 names only the first 8 bytes as what it reads.
+    asm volatile("ldtilecfg %0" : : "m"(config));
   }
   ~TilesInUse() { _tile_release(); }
   TilesInUse(const TilesInUse&) = delete;
   TilesInUse& operator=(const TilesInUse&) = delete;
+
+ private:
+  struct alignas(64) Config {
+    uint8_t palette = 1;
+    uint8_t start_row = 0;
+    uint8_t reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  };
 };
 
 // The intrinsics want literals, which a template's parameter is not without optimization.

@@ -23,8 +23,8 @@ inline int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// `keys` rows of k, `value_pairs` in v.
-inline Bf16Head lay_out_bf16(const AttentionArgs& args, int64_t keys, int64_t value_pairs) {
+// `keys` rows of k, `value_words` of 32 bits for v and what a kernel keeps behind it.
+inline Bf16Head lay_out_bf16(const AttentionArgs& args, int64_t keys, int64_t value_words) {
   Bf16Head h;
   h.pairs = round_up(args.head_dim, kVector * kPair) / kPair;
   QueryBlock& b = h.block;
@@ -36,7 +36,7 @@ inline Bf16Head lay_out_bf16(const AttentionArgs& args, int64_t keys, int64_t va
     return begin;
   };
   h.k = take(keys * h.pairs);
-  h.v = take(value_pairs);
+  h.v = take(value_words);
   h.q = take(h.pairs * kQueries);
   h.weights = take(kAttentionKeys / kPair * kQueries);
   b.scores = reinterpret_cast<float*>(take(kAttentionKeys * kQueries));

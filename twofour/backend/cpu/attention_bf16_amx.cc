@@ -11,40 +11,35 @@ constexpr int64_t kTilePairs = kTileRowBytes / 4;  // of inputs, in a row of a t
 constexpr int64_t kTileKeys = kTilePairs * kPair;
 static_assert(kQueries == 2 * kTileRows && kAttentionKeys % kTileKeys == 0);
 
-template <int C, int A, int B>
-TWOFOUR_INLINE void dot_tiles() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
-}
-
-// C = A B with 16 rows of A or 32, 32 queries of B; rows of A have `steps` * 16 pairs. `stride` in
-// elements of 4 bytes.
-template <int Rows>
+// C = A B with 1 or 2 tiles of rows of A and 32 queries of B; rows of A have `steps` * 16 pairs.
+// `stride` in elements of 4 bytes.
+template <int RowTiles>
 TWOFOUR_INLINE void multiply_block(const int32_t* a, int64_t stride, const int32_t* b,
                                    int64_t steps, float* c) {
   zero_tile<kC>();
   zero_tile<kC + 1>();
-  if constexpr (Rows == 2) zero_tile<kC + 2>();
-  if constexpr (Rows == 2) zero_tile<kC + 3>();
+  if constexpr (RowTiles == 2) zero_tile<kC + 2>();
+  if constexpr (RowTiles == 2) zero_tile<kC + 3>();
   constexpr int64_t kBlockRow = kQueries * sizeof(int32_t);
   const auto at = [](const int32_t* p) { return reinterpret_cast<const std::byte*>(p); };
   for (int64_t j = 0; j < steps; ++j) {
     load_tile<kB>(at(b), kBlockRow);
     load_tile<kA>(at(a), stride * 4);
-    dot_tiles<kC, kA, kB>();
+    dot_tiles_bf16<kC, kA, kB>();
     load_tile<kB + 1>(at(b + kVector), kBlockRow);
-    dot_tiles<kC + 1, kA, kB + 1>();
-    if constexpr (Rows == 2) {
+    dot_tiles_bf16<kC + 1, kA, kB + 1>();
+    if constexpr (RowTiles == 2) {
       load_tile<kA + 1>(at(a + kTileRows * stride), stride * 4);
-      dot_tiles<kC + 2, kA + 1, kB>();
-      dot_tiles<kC + 3, kA + 1, kB + 1>();
+      dot_tiles_bf16<kC + 2, kA + 1, kB>();
+      dot_tiles_bf16<kC + 3, kA + 1, kB + 1>();
     }
     a += kTilePairs;
     b += kTilePairs * kQueries;
   }
   store_tile<kC>(c, kBlockRow);
   store_tile<kC + 1>(c + kVector, kBlockRow);
-  if constexpr (Rows == 2) store_tile<kC + 2>(c + kTileRows * kQueries, kBlockRow);
-  if constexpr (Rows == 2) store_tile<kC + 3>(c + kTileRows * kQueries + kVector, kBlockRow);
+  if constexpr (RowTiles == 2) store_tile<kC + 2>(c + kTileRows * kQueries, kBlockRow);
+  if constexpr (RowTiles == 2) store_tile<kC + 3>(c + kTileRows * kQueries + kVector, kBlockRow);
 }
 
 // `rows` / 16 tiles of rows of A.

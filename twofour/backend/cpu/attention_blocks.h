@@ -104,7 +104,8 @@ TWOFOUR_INLINE void store_output(const QueryBlock& b, int64_t i, int64_t d,
   }
 }
 
-inline void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first, int64_t count) {
+inline void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first,
+                       int64_t count) {
   const Quantizer quantizer(args.output_scale);
   for (int64_t i = 0; i < count; ++i) {
     const float inverse = 1.0f / b.sum[i];

@@ -15,7 +15,7 @@ struct Bf16Amx {
 
   template <int C, int A, int B>
   static TWOFOUR_INLINE void dot_tiles() {
-    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+    dot_tiles_bf16<C, A, B>();
   }
 
   // Activations come in f32.

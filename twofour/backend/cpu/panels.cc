@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "twofour/backend/cpu/row_sharing.h"
 #include "twofour/base/dtype.h"
@@ -222,9 +223,9 @@ constexpr int kTileLanes = 16, kTileRows = 16, kTileBlocks = 2;
 constexpr int kTileValueBytes = kTileRows * 64 / 2;
 
 template <class Packed>
-constexpr int kMaskBits = 8 * sizeof(Packed);  // rows of a tile whose masks a vector holds
+constexpr int kRowsPerMask = 8 * sizeof(Packed);  // rows of a tile whose masks a vector holds
 template <class Packed>
-constexpr int64_t kTileBytes = kTileValueBytes + kTileRows / kMaskBits<Packed> * 64;
+constexpr int64_t kPackedTileBytes = kTileValueBytes + kTileRows / kRowsPerMask<Packed> * 64;
 
 // One tile: step `step` of the 16 rows from `rows` on.
 template <class Packed, class T>
@@ -234,8 +235,8 @@ void pack_tile(const T* weight, int64_t k, const int32_t* rows, int64_t step, st
   auto* values = reinterpret_cast<Packed*>(out);
   auto* masks = reinterpret_cast<Mask*>(out + kTileValueBytes);
   for (int r = 0; r < kTileRows; ++r) {
-    Mask* mask = masks + r / kMaskBits<Packed> * kTileLanes * kElements;
-    const auto bit = static_cast<Mask>(1u << (kMaskBits<Packed> - 1 - r % kMaskBits<Packed>));
+    Mask* mask = masks + r / kRowsPerMask<Packed> * kTileLanes * kElements;
+    const auto bit = static_cast<Mask>(1u << (kRowsPerMask<Packed> - 1 - r % kRowsPerMask<Packed>));
     for (int lane = 0; lane < kTileLanes; ++lane) {
       const int64_t first = (step * kTileRows + r) * kElements;
       const bool padding = first >= k || rows[lane] < 0;
@@ -257,13 +258,13 @@ void pack_tiles(const T* weight, PackedWeights& packed) {
   int64_t bytes = 0;
   for (auto& panel : packed.panels) {
     panel.weights = bytes;
-    bytes += steps * panel.blocks * kTileBytes<Packed>;
+    bytes += steps * panel.blocks * kPackedTileBytes<Packed>;
   }
   packed.weights = zeroed(bytes);
   for (const auto& panel : packed.panels) {
     std::byte* out = packed.weights.data() + panel.weights;
     for (int64_t step = 0; step < steps; ++step) {
-      for (int block = 0; block < panel.blocks; ++block, out += kTileBytes<Packed>) {
+      for (int block = 0; block < panel.blocks; ++block, out += kPackedTileBytes<Packed>) {
         pack_tile<Packed>(weight, packed.k, &packed.row_map[panel.rows + block * kTileLanes], step,
                           out);
       }

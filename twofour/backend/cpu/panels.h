@@ -29,10 +29,9 @@ PackedWeights pack_sparse24(const MatmulDesc& desc, const WeightSource& source, 
 
 // 2:4 for AMX, s8 or bf16: panels of up to 2 blocks of 16 rows; k is zero padded to whole steps of
 // 64 bytes. A tile is [64 bytes / 4][16 rows][4 bytes] of one step of one block:
-//   weights   [step][block]: the values of a tile in that order, 512 bytes, then masks: a vector
-//   for
-//             each element of 4 bytes' rows, s8 [2][64] bytes of 8 rows each, bf16 [32] words of 16
-//             rows, the first row in the top bit
+//   weights   [step][block] tiles: 512 bytes of values in that order, then masks
+//   masks     s8 [2][64] bytes of 8 rows, bf16 [32] words of 16 rows: one for each element of a row
+//             of the tile, a bit for each row, the first row's on top
 // `Panel::weights` counts bytes.
 PackedWeights pack_sparse24_tiles(const MatmulDesc& desc, const WeightSource& source);
 

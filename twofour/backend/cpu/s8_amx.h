@@ -17,7 +17,7 @@ struct S8Amx {
 
   template <int C, int A, int B>
   static TWOFOUR_INLINE void dot_tiles() {
-    asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+    dot_tiles_s8<C, A, B>();
   }
 
   static void lay_out(const void* x, int64_t m, int64_t k, int64_t stride, std::byte* out) {

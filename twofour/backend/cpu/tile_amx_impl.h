@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 namespace twofour {
 namespace {
@@ -28,9 +29,9 @@ struct Operand {
   int64_t mask = -1;  // of steps
 };
 
-// Sums of T tiles of tokens and B of output rows. `meanwhile(i)` runs 2 * steps times: the vector
-// units have time while the accelerator works, but no more instructions are looked at ahead than
-// those of some hundred.
+// Sums of T tiles of tokens and B of output rows. `meanwhile(i)` runs 2 * steps times, between the
+// products: the processor looks only some hundred instructions ahead, so work for the vector units
+// must stand among what the accelerator does.
 template <class Type, int T, int B, class Meanwhile>
 TWOFOUR_INLINE void multiply_tiles(const Activations& x, int64_t first, const Operand& b,
                                    int64_t steps, Meanwhile meanwhile) {
@@ -154,8 +155,7 @@ template <class Type>
 Activations lay_out_activations(const PackedWeights& w, const MatmulArgs& args, std::byte* out) {
   const int64_t stride = amx_stride<Type>(w);
   Type::lay_out(args.x, args.m, w.k, stride, out);
-  std::memset(out + args.m * stride, 0, (whole_tiles(args.m) - args.m) * stride);
-  return {out, stride};
+  return {out, stride};  // rows of a tile past the last token reach only sums that are not kept
 }
 
 // Panels of B blocks, from `begin` on. make_weights(panel) says where tiles of B are: begin() for

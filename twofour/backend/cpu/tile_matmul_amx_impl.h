@@ -14,8 +14,8 @@ struct DenseTiles {
   TWOFOUR_INLINE void prepare(int64_t /*part*/) const {}
 };
 
-// Tokens that stay in the first-level cache beside a panel, while all weights pass by; all where so
-// few would not.
+// As many tokens as stay in the first-level cache beside a panel while all weights pass by; all of
+// them where not even two passes would.
 template <class Type>
 int64_t tokens_at_once(const PackedWeights& w, int64_t m) {
   constexpr int64_t kCacheBytes = 32 << 10, kAtOnce = 2 * kTokens;

@@ -88,24 +88,34 @@ inline void activate(ActivationKind kind, float* x, int64_t count) {
 class Quantizer {
  public:
   TWOFOUR_INLINE explicit Quantizer(float scale)
-      : scale_(scale), reciprocal_(1.0f / scale), largest_(127.0f * scale) {}
+      : scale_(scale),
+        by_reciprocal_(scale >= 0x1p-100f && scale <= 0x1p+119f),
+        reciprocal_(by_reciprocal_ ? 1.0f / scale : 0.0f),
+        largest_(127.0f * scale) {}
 
   TWOFOUR_INLINE I8x16 operator()(const F32x16& x) const {
 #if defined(__AVX512F__)
     // The same quotient without the division, which takes 16 cycles on Intel: with the reciprocal
-    // correctly rounded, one correction rounds the quotient correctly (Markstein 1990). What is
-    // clamped first does not round beyond 127.
-    const F32x16 clamped = at_most(at_least(x, -largest_), largest_);
-    const F32x16 near = clamped * reciprocal_;
-    const F32x16 quotient = fma(fma(-near, splat(scale_), clamped), splat(reciprocal_), near);
-#else
-    const F32x16 quotient = at_most(at_least(x / scale_, -127.0f), 127.0f);
+    // correctly rounded, one correction rounds the quotient correctly (Markstein 1990), unless
+    // numbers are so small or large that parts of it are not exact. What is clamped first does not
+    // round beyond 127.
+    if (by_reciprocal_) {
+      const F32x16 clamped = at_most(at_least(x, -largest_), largest_);
+      const F32x16 near = clamped * reciprocal_;
+      return rounded(fma(fma(-near, splat(scale_), clamped), splat(reciprocal_), near));
+    }
 #endif
-    return to_bytes(as_int(quotient + kRound));  // whose low bytes are those of the integer
+    return rounded(at_most(at_least(x / scale_, -127.0f), 127.0f));
   }
 
  private:
-  float scale_, reciprocal_, largest_;
+  static TWOFOUR_INLINE I8x16 rounded(const F32x16& quotient) {
+    return to_bytes(as_int(quotient + kRound));  // whose low bytes are those of the integer
+  }
+
+  float scale_;
+  bool by_reciprocal_;
+  float reciprocal_, largest_;
 };
 
 }  // namespace
