@@ -7,8 +7,8 @@
 namespace twofour {
 namespace {
 
-// Multiples of the tiles of vector kernels (6 and 8 tokens); what a tile of 48 rows produces stays in the
-// second-level cache.
+// Multiples of the tiles of vector kernels (6 and 8 tokens); what a tile of 48 rows produces stays
+// in the second-level cache.
 constexpr int64_t kRowGranule = 24;
 constexpr int64_t kMaxRows = 48;
 
