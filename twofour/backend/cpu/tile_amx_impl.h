@@ -135,8 +135,8 @@ int64_t amx_steps(const PackedWeights& w) {
   return w.k_padded * Type::kElementBytes / kTileRowBytes;
 }
 
-// An odd number of cache lines, so that the rows of a tile meet in few sets of the first-level
-// cache: with activations where they lie, it holds too little.
+// An odd number of cache lines, so that the rows of a tile spread over all sets of the first-level
+// cache: where activations lie as they come, it holds too little of them.
 template <class Type>
 int64_t amx_stride(const PackedWeights& w) {
   return (amx_steps<Type>(w) | 1) * kTileRowBytes;

@@ -1,7 +1,7 @@
 // Included once by each file that compiles it for an instruction set, behind the header of a type
-// and tile_amx_impl.h: 2:4 weights, which become tiles of B as the first tokens meet them, one step
-// ahead of the product; a tile's worth of expanding and one of multiplying go on at once. What is
-// saved is memory: 0.63 of the bytes (bf16: 0.56) come from far caches.
+// and tile_amx_impl.h: 2:4 weights, which become tiles of B as the first tokens meet them, some
+// steps ahead of the product; a tile's worth of expanding and one of multiplying go on at once.
+// What is saved is memory: 0.63 of the bytes (bf16: 0.56) come from far caches.
 #pragma once
 
 namespace twofour {
