@@ -138,7 +138,7 @@ finished_runs() {
   for row in $(rows_with_seeds); do
     finished "$row" || continue
     evaluate "$out/$row" "$test_data"
-    [ $form = tiny ] || [ -f "$out/$row/bench.json" ] || "$twofour" bench "$out/$row/model" --against "$out/dense/model" \
+    [ $form = tiny ] || [ ${#bench_shapes[@]} -eq 0 ] || [ -f "$out/$row/bench.json" ] || "$twofour" bench "$out/$row/model" --against "$out/dense/model" \
       "${bench_shapes[@]}" --threads 2 --out "$out/$row/bench.json" >/dev/null
     runs+=("$out/$row")
   done

@@ -48,6 +48,8 @@ std::string describe_head(const ModelConfig& config) {
     case HeadKind::kClassification:
       return config.num_labels == 1 ? "regression"
                                     : fmt::format("classification, {} labels", config.num_labels);
+    case HeadKind::kTokenClassification:
+      return fmt::format("token classification, {} labels", config.num_labels);
     case HeadKind::kEmbedding:
       return fmt::format("embedding, {} pooling{}", pooling_name(config.pooling),
                          config.normalize ? ", normalized" : "");

@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
+#include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/page.h"
 #include "twofour/cli/page_assets.h"
@@ -30,8 +33,8 @@ Examples:
 
 struct Options {
   std::vector<std::filesystem::path> runs;
-  std::filesystem::path out, queries;
-  std::string title = "twofour report";
+  std::filesystem::path out, queries, picture;
+  std::string title = "twofour report", caption;
   bool markdown = false;
 };
 
@@ -40,6 +43,28 @@ std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) out += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
   return out;
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t group = 0;
+    for (size_t j = 0; j < 3; ++j) {
+      group = group << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0);
+    }
+    for (size_t j = 0; j < 4; ++j) {
+      out += i + j > bytes.size() ? '=' : kDigits[group >> (18 - 6 * j) & 63];
+    }
+  }
+  return out;
+}
+
+// A picture is inside the page, like everything else.
+nlohmann::ordered_json read_picture(const std::filesystem::path& path, const std::string& caption) {
+  const std::string bytes = read_file(path);
+  if (!bytes.starts_with("\x89PNG\r\n")) throw Error(path.string(), "is no PNG file");
+  return {{"source", "data:image/png;base64," + base64(bytes)}, {"caption", caption}};
 }
 
 int run_report(const Options& options, Console& console) {
@@ -51,6 +76,7 @@ int run_report(const Options& options, Console& console) {
     for (const auto& run : report["runs"]) names.push_back(run["name"]);
     report["queries"] = collect_queries(options.runs, names, options.queries);
   }
+  if (!options.picture.empty()) report["picture"] = read_picture(options.picture, options.caption);
   write_file_atomically(options.out, [&](std::ostream& out) {
     write_page(escaped(options.title), report, report_js(), out);
   });
@@ -71,6 +97,8 @@ Command add_report(CLI::App& root, Console& console) {
   app->add_option("--queries", options->queries,
                   "Data whose queries are shown with two runs' rankings side by side")
       ->type_name("DATA");
+  app->add_option("--picture", options->picture, "A PNG to show in the page")->type_name("FILE");
+  app->add_option("--caption", options->caption, "What the picture shows")->type_name("TEXT");
   app->add_option("--title", options->title, "Heading of the page")->capture_default_str();
   app->add_flag("--markdown", options->markdown, "Print the tables as Markdown");
   return {app, [options, &console] { return run_report(*options, console); }};

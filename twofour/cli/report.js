@@ -38,6 +38,11 @@ function metricNames() {
   return [...names];
 }
 
+// Distances, losses and errors are better when they are lower.
+function betterIs(name) {
+  return /^(frechet|masked_loss|smare)/.test(name) ? -1 : 1;
+}
+
 // Columns of the table: value of a run, how to print it, whether more is better (for the sign of a difference).
 function runColumns() {
   const evaluated = (pick) => (run) => (run.eval ? pick(run.eval) : null);
@@ -48,7 +53,7 @@ function runColumns() {
     { title: "matrices MB", value: (run) => run.model && run.model.matrix_bytes_now, print: megabytes, better: -1 },
   ];
   for (const name of metricNames()) {
-    columns.push({ title: name, metric: name, value: evaluated((e) => e.metrics[name]), print: (v) => v.toFixed(4), better: 1 });
+    columns.push({ title: name, metric: name, value: evaluated((e) => e.metrics[name]), print: (v) => v.toFixed(4), better: betterIs(name) });
   }
   columns.push({ title: "pairs/s", value: evaluated((e) => e.pairs_per_second), print: speed, better: 1 });
   const first = runs.map(benchRow).find(Boolean);
@@ -98,7 +103,7 @@ function setTable(set) {
     el("td", { class: "left" }, ...runLabel(runs[i])), ...names.map((name) => {
       const value = run.eval.metrics[name];
       if (value == null) return el("td", { class: "none" }, "–");
-      const column = { metric: name, better: 1, value: (of) => of.eval && of.eval.metrics[name] };
+      const column = { metric: name, better: betterIs(name), value: (of) => of.eval && of.eval.metrics[name] };
       return el("td", {}, value.toFixed(4), difference(column, run, base));
     })));
   return el("div", { class: "card scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
@@ -279,6 +284,10 @@ main.append(el("h1", {}, report.title), el("p", { class: "note" }, subtitle()));
 const intervals = runs.some((run) => run.differences) ? ", and its 95 % interval (paired bootstrap over queries)" : "";
 section("Runs", runs.length > 1 ? `Small figures: difference against ${runs[0].name} in %${intervals}.` : "", runTable());
 for (const set of report.sets) section(set.name, setNote(set), setTable(set));
+if (report.picture) {
+  const { source, caption } = report.picture;
+  section("Pictures", caption, el("div", { class: "card scroll" }, el("img", { src: source, alt: caption })));
+}
 const beside = tradeoff();
 if (beside) section("Accuracy and speed", "", beside);
 if (report.queries) {

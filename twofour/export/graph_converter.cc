@@ -18,6 +18,7 @@ std::string output_name(HeadKind head) {
     case HeadKind::kNone:
       return "last_hidden_state";
     case HeadKind::kClassification:
+    case HeadKind::kTokenClassification:
       return "logits";
     case HeadKind::kEmbedding:
       return "embeddings";

@@ -50,6 +50,10 @@ ActivationKind parse_hidden_act(const std::string& name) {
 
 void build_head(NetworkBuilder& builder, ValueId hidden, const ModelConfig& config) {
   Network& network = builder.network();
+  if (classifies(config.head) && config.num_labels < 1) {
+    throw Error("config.json",
+                fmt::format("num_labels is {}: must be at least 1", config.num_labels));
+  }
   switch (config.head) {
     case HeadKind::kNone:
       network.output = hidden;
@@ -59,11 +63,10 @@ void build_head(NetworkBuilder& builder, ValueId hidden, const ModelConfig& conf
       network.output = config.normalize ? builder.normalize("normalize", pooled) : pooled;
       return;
     }
+    case HeadKind::kTokenClassification:
+      network.output = builder.linear("classifier", hidden, config.num_labels, false);
+      return;
     case HeadKind::kClassification: {
-      if (config.num_labels < 1) {
-        throw Error("config.json",
-                    fmt::format("num_labels is {}: must be at least 1", config.num_labels));
-      }
       const ValueId first = builder.pool("pooler.first", hidden, Pooling::kCls);
       const ValueId dense = builder.linear("pooler.dense", first, config.hidden_size, false);
       const ValueId pooled = builder.activation("pooler.activation", dense, ActivationKind::kTanh,

@@ -98,7 +98,15 @@ TEST(Bert, Heads) {
   EXPECT_EQ(classifier.ops[28].activation, ActivationKind::kTanh);
   EXPECT_FALSE(classifier.ops[27].prunable);
 
-  ModelConfig config = small_config(HeadKind::kEmbedding);
+  ModelConfig config = small_config(HeadKind::kTokenClassification);
+  config.num_labels = 5;
+  const Network tokens = build_network(config);
+  EXPECT_THAT(op_names(tokens, 26, 1), ElementsAre("classifier"));
+  EXPECT_EQ(tokens.values[tokens.output].width, 5);
+  EXPECT_EQ(tokens.values[tokens.output].rows, Rows::kTokens);
+  EXPECT_FALSE(tokens.ops[26].prunable);
+
+  config = small_config(HeadKind::kEmbedding);
   config.normalize = true;
   const Network embedding = build_network(config);
   EXPECT_THAT(op_names(embedding, 26, 2), ElementsAre("pooling", "normalize"));

@@ -117,13 +117,15 @@ void read_embedding(const SmallFiles& files, const Modules& modules, const std::
 void read_head(const JsonObject& json, const SmallFiles& files, const Modules& modules,
                const std::string& origin, ModelConfig& config) {
   if (modules.present) return read_embedding(files, modules, origin, config);
-  const auto classifies = [](const std::string& architecture) {
-    return architecture.find("ForSequenceClassification") != std::string::npos;
-  };
-  if (std::any_of(config.architectures.begin(), config.architectures.end(), classifies)) {
-    config.head = HeadKind::kClassification;
-    config.num_labels = read_num_labels(json);
+  constexpr std::array<std::pair<std::string_view, HeadKind>, 2> kClassifiers = {
+      {{"ForSequenceClassification", HeadKind::kClassification},
+       {"ForTokenClassification", HeadKind::kTokenClassification}}};
+  for (const std::string& architecture : config.architectures) {
+    for (const auto& [suffix, head] : kClassifiers) {
+      if (architecture.find(suffix) != std::string::npos) config.head = head;
+    }
   }
+  if (classifies(config.head)) config.num_labels = read_num_labels(json);
 }
 
 int64_t length_limit(const SmallFiles& files, const Modules& modules, const std::string& origin,

@@ -142,13 +142,13 @@ TensorView ModelDirectory::tensor(std::string_view name) const {
 uint64_t ModelDirectory::weight_file_bytes() const { return tensors_.file_bytes(); }
 
 ModelDirectory ModelDirectory::with_head(HeadKind head, int64_t num_labels) const {
-  if (head == HeadKind::kClassification && num_labels < 1) {
+  if (classifies(head) && num_labels < 1) {
     throw Error(origin_, fmt::format("a classification head with {} labels", num_labels),
                 "1 (regression) is the least");
   }
   ModelDirectory copy = *this;
   copy.config_.head = head;
-  copy.config_.num_labels = head == HeadKind::kClassification ? num_labels : 0;
+  copy.config_.num_labels = classifies(head) ? num_labels : 0;
   return copy;
 }
 

@@ -43,7 +43,13 @@ enum class HeadKind {
   kClassification,  // pooler (dense + tanh on [CLS]) -> classifier [num_labels, hidden]; num_labels
                     // == 1 is regression
   kEmbedding,       // pooling over tokens, optional L2 normalization
+  kTokenClassification,  // classifier [num_labels, hidden] on every token
 };
+
+// Has a classifier with num_labels outputs.
+inline bool classifies(HeadKind head) {
+  return head == HeadKind::kClassification || head == HeadKind::kTokenClassification;
+}
 
 // What config.json (and modules.json with the pooling files) say, checked.
 struct ModelConfig {
@@ -62,7 +68,7 @@ struct ModelConfig {
   double attention_probs_dropout_prob = 0.1;
 
   HeadKind head = HeadKind::kNone;
-  int64_t num_labels = 0;             // of a classification head
+  int64_t num_labels = 0;             // of a classifier
   Pooling pooling = Pooling::kMean;   // of an embedding head
   bool normalize = false;             // of an embedding head
   int64_t max_sequence_length = 512;  // min of positions, tokenizer and sentence_bert_config
@@ -105,7 +111,7 @@ class TWOFOUR_API ModelDirectory {
   uint64_t weight_file_bytes() const;
 
   // A copy whose config has another head; tensors are unchanged. For turning an encoder into a
-  // cross-encoder. `num_labels` counts for a classification head only, and is at least 1 then.
+  // cross-encoder. `num_labels` counts for heads with a classifier only, and is at least 1 then.
   ModelDirectory with_head(HeadKind head, int64_t num_labels) const;
 
  private:
@@ -132,9 +138,9 @@ struct ModelToSave {
 
 // Writes the whole directory beside `path` and renames it; an existing model directory at `path` is
 // replaced, `source` may be that one. Throws Error naming the first file if the folder holds any
-// that is not written or copied here. With a classification head the file's names get the prefix
-// "bert." and config.json the architecture BertForSequenceClassification, so that transformers
-// opens the result; with an embedding head modules.json and 1_Pooling/ make it one for
+// that is not written or copied here. With a classifier the file's names get the prefix "bert."
+// and config.json the architecture BertForSequenceClassification or BertForTokenClassification, so
+// that transformers opens the result; with an embedding head modules.json and 1_Pooling/ make it one for
 // sentence-transformers.
 void save_model_directory(const std::filesystem::path& path, const ModelToSave& model);
 

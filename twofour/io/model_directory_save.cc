@@ -29,9 +29,9 @@ constexpr std::array kOwn = {"config.json",
                              "1_Pooling/config.json",
                              "2_Normalize"};
 
-// A classification head stands beside the encoder, which gets a prefix then.
+// A classifier stands beside the encoder, which gets a prefix then.
 std::string file_name(const std::string& canonical, HeadKind head) {
-  const bool prefixed = head == HeadKind::kClassification && !canonical.starts_with("classifier.");
+  const bool prefixed = classifies(head) && !canonical.starts_with("classifier.");
   return prefixed ? "bert." + canonical : canonical;
 }
 
@@ -111,15 +111,27 @@ Json described(const ModelConfig& config) {
           {"attention_probs_dropout_prob", config.attention_probs_dropout_prob}};
 }
 
+const char* architecture(HeadKind head) {
+  switch (head) {
+    case HeadKind::kClassification:
+      return "BertForSequenceClassification";
+    case HeadKind::kTokenClassification:
+      return "BertForTokenClassification";
+    case HeadKind::kNone:
+    case HeadKind::kEmbedding:
+      break;
+  }
+  return "BertModel";
+}
+
 std::string config_json(const ModelConfig& config, const std::vector<NamedTensor>& tensors) {
-  const bool classifies = config.head == HeadKind::kClassification;
   Json json = described(config);
   if (!config.json.empty()) {
     parse_json(config.json, "config.json");  // the checks that the next line lacks
     json = Json::parse(config.json);
   }
-  json["architectures"] = Json::array({classifies ? "BertForSequenceClassification" : "BertModel"});
-  if (classifies) set_labels(config.num_labels, json);
+  json["architectures"] = Json::array({architecture(config.head)});
+  if (classifies(config.head)) set_labels(config.num_labels, json);
   json.erase("quantization_config");
   if (config.int8) {
     json["quantization_config"] = quantization_config(tensors, config.head);
@@ -178,8 +190,8 @@ void check_consistent(const ModelToSave& model) {
     throw Error("save_model_directory", fmt::format("config.int8 is {}, but {} tensor is int8",
                                                     model.config.int8, holds_int8 ? "a" : "no"));
   }
-  if (model.config.head == HeadKind::kClassification && model.config.num_labels < 1) {
-    throw Error("save_model_directory", "a classification head without labels");
+  if (classifies(model.config.head) && model.config.num_labels < 1) {
+    throw Error("save_model_directory", "a classifier without labels");
   }
 }
 

@@ -123,6 +123,22 @@ TEST_F(SaveTest, ClassificationGetsPrefixAndLabels) {
   EXPECT_TRUE(read.contains("pooler.dense.weight"));
 }
 
+TEST_F(SaveTest, TokenClassificationIsReadBack) {
+  ModelToSave model = dense(HeadKind::kTokenClassification, 4);
+  model.tensors.push_back({"classifier.weight", weight_});
+  save_model_directory(out_, model);
+  EXPECT_EQ(written_config()["architectures"], json::array({"BertForTokenClassification"}));
+  EXPECT_EQ(written_config()["id2label"].size(), 4u);
+  EXPECT_THAT(Safetensors::open(out_ / "model.safetensors").names(),
+              testing::Contains("classifier.weight"));
+  const ModelDirectory read = ModelDirectory::open(out_);
+  EXPECT_EQ(read.config().head, HeadKind::kTokenClassification);
+  EXPECT_EQ(read.config().num_labels, 4);
+  EXPECT_TRUE(read.contains("embeddings.word_embeddings.weight")) << "without the prefix bert.";
+  model.config.num_labels = 0;
+  EXPECT_THAT(error_of([&] { save_model_directory(out_, model); }), HasSubstr("without labels"));
+}
+
 TEST_F(SaveTest, LabelNamesOfTheUserStay) {
   ModelToSave model = dense(HeadKind::kClassification, 2);
   json config = json::parse(kConfig);

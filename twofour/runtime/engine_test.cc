@@ -13,6 +13,7 @@
 #include "twofour/io/file.h"
 #include "twofour/runtime/slow_network.h"
 #include "twofour/runtime/test_models.h"
+#include "twofour/runtime/test_random_models.h"
 #include "twofour/runtime/test_runs.h"
 
 namespace twofour {
@@ -255,6 +256,29 @@ TEST(Engine, LoadsFromMemory) {
   const auto golden = Safetensors::open(golden_path("cross-encoder") / "golden.safetensors");
   expect_close(run(engine, golden_tokens(golden).batch()), golden.get("output").as<float>(), 1e-4);
   EXPECT_EQ(engine->tokenizer().vocab_size(), 211);
+}
+
+// The classifier on every token: hidden state times its weights.
+TEST(Session, TokenClassificationHasARowForEachToken) {
+  const ModelDirectory model =
+      random_model({64, 2, 128, 2, HeadKind::kTokenClassification}, false, "tokens");
+  const auto engine = Engine::load(model), hidden = Engine::load(model.with_head(HeadKind::kNone, 0));
+  const PackedTokens tokens = random_tokens(engine->network(), 9, 3, 60);
+  const std::vector<float> states = run(hidden, tokens.batch()), found = run(engine, tokens.batch());
+  const auto weight = model.tensor("classifier.weight").as<float>();
+  const auto bias = model.tensor("classifier.bias").as<float>();
+  const auto labels = static_cast<size_t>(engine->output_width());
+  ASSERT_EQ(labels, bias.size());
+  ASSERT_EQ(found.size(), tokens.ids.size() * labels);
+  std::vector<float> want;
+  for (size_t token = 0; token < tokens.ids.size(); ++token) {
+    for (size_t label = 0; label < labels; ++label) {
+      double sum = bias[label];
+      for (size_t i = 0; i < 64; ++i) sum += double{states[token * 64 + i]} * weight[label * 64 + i];
+      want.push_back(static_cast<float>(sum));
+    }
+  }
+  expect_close(found, want, 1e-4);
 }
 
 // Many chunks, and for each token a row of output.

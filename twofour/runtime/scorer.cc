@@ -64,6 +64,10 @@ Scorer::Scorer(std::shared_ptr<const Engine> engine, const ScorerOptions& option
     throw Error("Scorer", "the model has no head: neither classification nor pooling",
                 "Use Session for its hidden states");
   }
+  if (config.head == HeadKind::kTokenClassification) {
+    throw Error("Scorer", "the model classifies tokens: it has no output for a whole text",
+                "Use Session for its logits");
+  }
   if (options.max_length < 0 || options.max_length > config.max_sequence_length) {
     throw Error("Scorer",
                 fmt::format("max_length is {}: must be in [1, {}], or 0 for the model's own",

@@ -31,7 +31,7 @@ inline ModelConfig config_of(const ModelSize& size) {
   config.type_vocab_size = 2;
   config.hidden_act = size.hidden_act;
   config.head = size.head;
-  config.num_labels = size.head == HeadKind::kClassification ? 2 : 0;
+  config.num_labels = classifies(size.head) ? 2 : 0;
   config.normalize = size.head == HeadKind::kEmbedding;
   return config;
 }

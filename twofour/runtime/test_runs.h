@@ -38,7 +38,8 @@ inline std::vector<float> run(const std::shared_ptr<const Engine>& engine, const
       (*taps)[std::string(point)].assign(values.begin(), values.end());
     });
   }
-  const bool by_token = engine->config().head == HeadKind::kNone;
+  const Network& network = engine->network();
+  const bool by_token = network.values[network.output].rows == Rows::kTokens;
   const size_t rows = by_token ? batch.ids.size() : batch.offsets.size() - 1;
   std::vector<float> output(rows * engine->output_width());
   session.run(batch, output);

@@ -20,7 +20,7 @@ TokenStore tokenize(const ModelDirectory& model, const Dataset& data, int64_t ma
   const auto tokenizer = Tokenizer::open(model);
   ThreadPool pool(threads);
   const int64_t length = std::min(max_length, model.config().max_sequence_length);
-  return model.config().head == HeadKind::kClassification
+  return classifies(model.config().head)
              ? TokenStore::of_pairs(data, *tokenizer, length, pool)
              : TokenStore::of_texts(data, *tokenizer, length, pool);
 }
@@ -28,7 +28,7 @@ TokenStore tokenize(const ModelDirectory& model, const Dataset& data, int64_t ma
 // The first batches of a shuffled epoch.
 std::vector<Batch> draw_batches(const CalibrateRequest& request, const ModelDirectory& model,
                                 const Dataset& data, const TokenStore& tokens) {
-  const bool pairs = model.config().head == HeadKind::kClassification;
+  const bool pairs = classifies(model.config().head);
   const Batcher batcher(data, tokens,
                         {.form = pairs ? BatchForm::kPairs : BatchForm::kTexts,
                          .batch_pairs = request.batch_pairs,
@@ -55,7 +55,8 @@ void check_request(const CalibrateRequest& request, const ModelDirectory& model,
 // The weights that are 2:4 already must be so in the result.
 void keep_sparsity(const Network& network, const ParameterMap& parameters, ResultModel& result,
                    ResultDescription& description) {
-  SparsityContext context(network, {});
+  const Recipe nothing;
+  SparsityContext context(network, nothing);
   context.adopt(parameters);
   result.sparse_weights = context.sparse_weights();
   description.sparsity = context.sparsity();
@@ -66,12 +67,15 @@ void keep_sparsity(const Network& network, const ParameterMap& parameters, Resul
 
 std::vector<float> calibrate_scales(const Network& network, const ParameterMap& parameters,
                                     const TokenStore& tokens, std::span<const Batch> batches,
-                                    const CalibrationMethod& method) {
+                                    const CalibrationMethod& method,
+                                    const TokenMasker* masker) {
   const at::NoGradGuard no_grad;
   const TorchInterpreter interpreter(network, parameters);
   CalibrationHook hook(network.quant_points.size());
   for (const Batch& batch : batches) {
-    interpreter.forward(tokens.collate(batch.sequences), {.hook = &hook});
+    TokenTensors read = tokens.collate(batch.sequences);
+    if (masker) masker->mask(fixed_seeds(batch.sequences), read);
+    interpreter.forward(read, {.hook = &hook});
   }
   std::vector<float> scales;
   for (const Histogram& histogram : hook.histograms()) {
@@ -94,7 +98,8 @@ void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks
   callbacks.info(fmt::format("calibrating {} quantization points on {} batches",
                              network.quant_points.size(), batches.size()));
   ResultModel result{model, network, parameters,
-                     calibrate_scales(network, parameters, tokens, batches, request.method)};
+                     calibrate_scales(network, parameters, tokens, batches, request.method,
+                                      /*masker=*/nullptr)};
   ResultDescription description{.int8 = true, .calibration = request.method.to_string()};
   keep_sparsity(network, parameters, result, description);
   result.twofour_json = describe_result(description, model.twofour_json());

@@ -33,15 +33,15 @@ MetricOptions metric_options(const Dataset& data) {
 
 }  // namespace
 
-Evaluator::Evaluator(const Dataset& data, const TokenStore& tokens, const Network& network,
-                     const ModelConfig& config)
+RankingEvaluator::RankingEvaluator(const Dataset& data, const TokenStore& tokens,
+                                   const Network& network, const ModelConfig& config)
     : data_(data),
       tokens_(tokens),
       network_(network),
       config_(config),
       batches_(batches_by_length(tokens)) {}
 
-at::Tensor Evaluator::outputs(const ParameterMap& parameters, TensorHook* hook) const {
+at::Tensor RankingEvaluator::outputs(const ParameterMap& parameters, TensorHook* hook) const {
   const at::NoGradGuard no_grad;
   const TorchInterpreter interpreter(network_, parameters);
   at::Tensor outputs = at::empty({tokens_.size(), network_.values[network_.output].width});
@@ -52,7 +52,7 @@ at::Tensor Evaluator::outputs(const ParameterMap& parameters, TensorHook* hook) 
   return outputs;
 }
 
-std::vector<ScoredPair> Evaluator::score(const at::Tensor& outputs) const {
+std::vector<ScoredPair> RankingEvaluator::score(const at::Tensor& outputs) const {
   const auto width = static_cast<size_t>(outputs.size(1));
   const auto row = [&](int64_t i) {
     return std::span<const float>(outputs.data_ptr<float>() + i * static_cast<int64_t>(width),
@@ -74,13 +74,36 @@ std::vector<ScoredPair> Evaluator::score(const at::Tensor& outputs) const {
   return scored;
 }
 
-Metrics Evaluator::evaluate(const ParameterMap& parameters, TensorHook* hook) const {
+Metrics RankingEvaluator::evaluate(const ParameterMap& parameters, TensorHook* hook) const {
   at::Tensor outputs = this->outputs(parameters, hook);
   if (config_.head == HeadKind::kEmbedding) {
     outputs = outputs / outputs.norm(2, -1, true).clamp_min(1e-12);
   }
   const MetricOptions options = metric_options(data_);
   return aggregate(query_stats(score(outputs), data_.query_ids, options), options);
+}
+
+MaskedTokenEvaluator::MaskedTokenEvaluator(const TokenStore& tokens, const Network& network,
+                                           const TokenMasker& masker)
+    : tokens_(tokens), network_(network), masker_(masker), batches_(batches_by_length(tokens)) {}
+
+Metrics MaskedTokenEvaluator::evaluate(const ParameterMap& parameters, TensorHook* hook) const {
+  const at::NoGradGuard no_grad;
+  const TorchInterpreter interpreter(network_, parameters);
+  double right = 0, loss = 0, masked = 0;
+  for (const std::vector<int32_t>& batch : batches_) {
+    TokenTensors tokens = tokens_.collate(batch);
+    const at::Tensor targets = masker_.mask(fixed_seeds(batch), tokens).flatten();
+    const at::Tensor places = (targets != kNotMasked).nonzero().squeeze(1);
+    const at::Tensor labels = targets.index_select(0, places);
+    const at::Tensor logits = interpreter.forward(tokens, {.hook = hook})
+                                  .output.flatten(0, 1)
+                                  .index_select(0, places);
+    right += static_cast<double>((logits.argmax(1) == labels).sum().item<int64_t>());
+    loss += at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum).item<double>();
+    masked += static_cast<double>(labels.numel());
+  }
+  return {{"masked_accuracy", right / masked}, {"masked_loss", loss / masked}};
 }
 
 }  // namespace twofour

@@ -1,4 +1,4 @@
-// Ranking metrics of a model in training, as the run half would compute them: f32, no dropout.
+// Metrics of a model in training, as the run half would compute them: f32, no dropout.
 #pragma once
 
 #include "twofour/graph/network.h"
@@ -6,19 +6,27 @@
 #include "twofour/io/model_directory.h"
 #include "twofour/metrics/ranking.h"
 #include "twofour/train/batcher.h"
+#include "twofour/train/masking.h"
 #include "twofour/train/torch_interpreter.h"
 
 namespace twofour {
 
-// References must outlive the object. `tokens` holds pairs, or texts for an embedding head, whose
-// score is the cosine of query and document.
 class Evaluator {
  public:
-  Evaluator(const Dataset& data, const TokenStore& tokens, const Network& network,
-            const ModelConfig& config);
+  virtual ~Evaluator() = default;
 
   // `hook` (may be null) quantizes.
-  Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const;
+  virtual Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const = 0;
+};
+
+// Ranking metrics. References must outlive the object. `tokens` holds pairs, or texts for an
+// embedding head, whose score is the cosine of query and document.
+class RankingEvaluator : public Evaluator {
+ public:
+  RankingEvaluator(const Dataset& data, const TokenStore& tokens, const Network& network,
+                   const ModelConfig& config);
+
+  Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const override;
 
  private:
   at::Tensor outputs(const ParameterMap& parameters, TensorHook* hook) const;
@@ -29,6 +37,22 @@ class Evaluator {
   const Network& network_;
   const ModelConfig& config_;
   std::vector<std::vector<int32_t>> batches_;  // sequences, sorted by length
+};
+
+// masked_accuracy: share of masked tokens whose class is the most probable one; masked_loss: mean
+// cross-entropy in nats. The same tokens are masked in each evaluation. References must outlive the
+// object.
+class MaskedTokenEvaluator : public Evaluator {
+ public:
+  MaskedTokenEvaluator(const TokenStore& tokens, const Network& network, const TokenMasker& masker);
+
+  Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const override;
+
+ private:
+  const TokenStore& tokens_;
+  const Network& network_;
+  const TokenMasker& masker_;
+  std::vector<std::vector<int32_t>> batches_;
 };
 
 }  // namespace twofour

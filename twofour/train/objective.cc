@@ -2,6 +2,7 @@
 
 #include "twofour/train/distillation.h"
 #include "twofour/train/losses.h"
+#include "twofour/train/masking.h"
 
 namespace twofour {
 namespace {
@@ -26,6 +27,25 @@ at::Tensor scores_of(const at::Tensor& logits) {
   return logits.softmax(1).mv(at::arange(logits.size(1), at::kFloat));
 }
 
+// Outputs of the masked tokens, [masked, labels]; all outputs where none are masked.
+class OutputRows {
+ public:
+  explicit OutputRows(const at::Tensor& targets) {
+    if (!targets.defined()) return;
+    const at::Tensor flat = targets.flatten();
+    places_ = (flat != kNotMasked).nonzero().squeeze(1);
+    labels_ = flat.index_select(0, places_);
+  }
+
+  at::Tensor of(const at::Tensor& output) const {
+    return places_.defined() ? output.flatten(0, 1).index_select(0, places_) : output;
+  }
+  const at::Tensor& labels() const { return labels_; }
+
+ private:
+  at::Tensor places_, labels_;
+};
+
 at::Tensor contrastive(const Batch& batch, const at::Tensor& output, double temperature) {
   const at::Tensor unit = output / output.norm(2, -1, true).clamp_min(1e-12);
   const int64_t positives = std::ssize(batch.pairs);
@@ -49,10 +69,13 @@ ForwardNeeds forward_needs(const std::vector<LossTerm>& terms) {
   return needs;
 }
 
-LossValues compute_losses(const std::vector<LossTerm>& terms, const Dataset& data,
-                          const Batch& batch, const TokenTensors& tokens,
+LossValues compute_losses(const std::vector<LossTerm>& terms, const LossInputs& inputs,
                           const ForwardResult& student, const ForwardResult* teacher,
                           int64_t heads) {
+  const Dataset& data = inputs.data;
+  const Batch& batch = inputs.batch;
+  const at::Tensor& valid = inputs.tokens.valid;
+  const OutputRows rows(inputs.targets);
   const auto loss = [&](const LossTerm& term) -> at::Tensor {
     switch (term.kind) {
       case LossKind::kCrossEntropy:
@@ -64,14 +87,16 @@ LossValues compute_losses(const std::vector<LossTerm>& terms, const Dataset& dat
                             queries_of(data, batch));
       case LossKind::kContrastive:
         return contrastive(batch, student.output, term.temperature);
+      case LossKind::kMaskedTokens:
+        return twofour::cross_entropy_loss(rows.of(student.output), rows.labels());
       case LossKind::kLogits:
-        return logits_loss(student.output, teacher->output, term.temperature);
+        return logits_loss(rows.of(student.output), rows.of(teacher->output), term.temperature);
       case LossKind::kHiddenStates:
-        return hidden_states_loss(student.hidden_states, teacher->hidden_states, tokens.valid);
+        return hidden_states_loss(student.hidden_states, teacher->hidden_states, valid);
       case LossKind::kMiniLmV1:
-        return minilm_v1_loss(student, *teacher, tokens.valid, heads);
+        return minilm_v1_loss(student, *teacher, valid, heads);
       case LossKind::kMiniLmV2:
-        return minilm_v2_loss(student, *teacher, tokens.valid,
+        return minilm_v2_loss(student, *teacher, valid,
                               term.relation_heads > 0 ? term.relation_heads : heads);
     }
     return {};

@@ -28,9 +28,16 @@ struct LossValues {
   std::vector<std::pair<std::string, double>> terms;  // unweighted, by name
 };
 
+// What student and teacher have read.
+struct LossInputs {
+  const Dataset& data;
+  const Batch& batch;
+  const TokenTensors& tokens;
+  at::Tensor targets;  // of masked tokens, see masking.h; undefined where none are masked
+};
+
 // `teacher` may be null if no term distils. `heads` are the student's.
-LossValues compute_losses(const std::vector<LossTerm>& terms, const Dataset& data,
-                          const Batch& batch, const TokenTensors& tokens,
+LossValues compute_losses(const std::vector<LossTerm>& terms, const LossInputs& inputs,
                           const ForwardResult& student, const ForwardResult* teacher,
                           int64_t heads);
 

@@ -57,6 +57,8 @@ std::string_view loss_name(LossKind kind) {
       return "ranknet";
     case LossKind::kContrastive:
       return "contrastive";
+    case LossKind::kMaskedTokens:
+      return "masked_tokens";
     case LossKind::kLogits:
       return "logits";
     case LossKind::kHiddenStates:

@@ -35,14 +35,15 @@ enum class LossKind {
   kMse,
   kRankNet,       // over pairs of one query with different labels inside the batch
   kContrastive,   // embedding heads: in-batch and hard negatives
-  kLogits,        // T^2 KL(teacher || student), batch mean
+  kMaskedTokens,  // token classification heads: cross-entropy of the tokens that `masking` hides
+  kLogits,        // T^2 KL(teacher || student), batch mean; of the hidden tokens if any are
   kHiddenStates,  // sum over layers of MSE / mean(teacher^2), non-padding tokens
   kMiniLmV1,      // attention (QK^T) and value (VV^T) relations of the last layer
   kMiniLmV2,      // QQ^T, KK^T, VV^T over relation heads
 };
 
-// "cross_entropy", "mse", "ranknet", "contrastive", "logits", "hidden_states", "minilm_v1",
-// "minilm_v2"
+// "cross_entropy", "mse", "ranknet", "contrastive", "masked_tokens", "logits", "hidden_states",
+// "minilm_v1", "minilm_v2"
 std::string_view loss_name(LossKind kind);
 
 struct LossTerm {
@@ -89,6 +90,14 @@ struct Stage {
   std::vector<LossTerm> losses;
 };
 
+// Which tokens are hidden from a model with a token classification head; see masking.h.
+struct Masking {
+  std::string segment = "both";    // of the "first" or the "second" text alone, or of "both"
+  std::string share = "constant";  // or "cosine": cos(pi / 2 * u), u uniform in [0, 1)
+  double constant = 0.15;
+  int64_t first_token = 0;  // class c of the head stands for token first_token + c
+};
+
 struct Recipe {
   std::string name;
   std::string description;
@@ -103,7 +112,10 @@ struct Recipe {
   double dropout = -1;  // -1: the model's own; else in its place, where the model has some
 
   HeadKind head = HeadKind::kClassification;
-  int64_t num_labels = 0;  // 0: the model's own; from the training data if it has no head
+  // 0: the model's own; where it has no head, from the training data, or all tokens from
+  // masking.first_token on.
+  int64_t num_labels = 0;
+  Masking masking;         // token classification heads
 
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01, clip_norm = 1.0;
 
@@ -111,7 +123,7 @@ struct Recipe {
   std::vector<std::string> keep_dense;  // globs over layer names
 
   int64_t evaluate_every = 0;  // steps; 0: at the end of a stage
-  std::string select_metric = "ndcg@10";
+  std::string select_metric = "ndcg@10";  // "masked_accuracy" for token classification heads
   int64_t patience = 0;  // evaluations without a better dev metric before a stage ends; 0: never
 
   std::vector<Stage> stages;

@@ -17,7 +17,8 @@ const YamlNames<LossKind>& loss_names() {
     YamlNames<LossKind> list;
     for (const LossKind kind :
          {LossKind::kCrossEntropy, LossKind::kMse, LossKind::kRankNet, LossKind::kContrastive,
-          LossKind::kLogits, LossKind::kHiddenStates, LossKind::kMiniLmV1, LossKind::kMiniLmV2}) {
+          LossKind::kMaskedTokens, LossKind::kLogits, LossKind::kHiddenStates, LossKind::kMiniLmV1,
+          LossKind::kMiniLmV2}) {
       list.emplace_back(loss_name(kind), kind);
     }
     return list;
@@ -28,15 +29,21 @@ const YamlNames<LossKind>& loss_names() {
 const YamlNames<RowPairing> kPairings = {{"adjacent", RowPairing::kAdjacent},
                                          {"least_energy", RowPairing::kLeastEnergy}};
 const YamlNames<HeadKind> kHeads = {{"classification", HeadKind::kClassification},
-                                    {"embedding", HeadKind::kEmbedding}};
+                                    {"embedding", HeadKind::kEmbedding},
+                                    {"token_classification", HeadKind::kTokenClassification}};
+const YamlNames<std::string> kSegments = {
+    {"first", "first"}, {"second", "second"}, {"both", "both"}};
+const YamlNames<std::string> kShares = {{"constant", "constant"}, {"cosine", "cosine"}};
 const YamlNames<std::string> kSchedules = {
     {"linear", "linear"}, {"cosine", "cosine"}, {"constant", "constant"}};
-// As aggregate() of metrics/ranking.h names them.
+constexpr std::string_view kMaskedAccuracy = "masked_accuracy";
+// As aggregate() of metrics/ranking.h names them; the last one is the evaluator's own.
 const YamlNames<std::string> kMetrics = {{"pnr", "pnr"},
                                          {"accuracy", "accuracy"},
                                          {"ndcg@10", "ndcg@10"},
                                          {"f1@345", "f1@345"},
-                                         {"recall@345", "recall@345"}};
+                                         {"recall@345", "recall@345"},
+                                         {kMaskedAccuracy, "masked_accuracy"}};
 const YamlNames<std::string> kAutocasts = {{"auto", "auto"}, {"bf16", "bf16"}, {"none", "none"}};
 
 // --- Reading -----------------------------------------------------------------------------------
@@ -130,6 +137,27 @@ void check_length(const YamlReader& reader, const Stage& stage) {
   reader.require(stage.steps == 0 || stage.epochs == 0, "epochs", "and 'steps' exclude each other");
 }
 
+// The head that a loss can serve: `head` itself if it can.
+HeadKind wanted_head(LossKind kind, HeadKind head) {
+  switch (kind) {
+    case LossKind::kContrastive:
+      return HeadKind::kEmbedding;
+    case LossKind::kMaskedTokens:
+      return HeadKind::kTokenClassification;
+    case LossKind::kCrossEntropy:
+    case LossKind::kMse:
+    case LossKind::kRankNet:
+      return HeadKind::kClassification;
+    case LossKind::kLogits:
+      return classifies(head) ? head : HeadKind::kClassification;
+    case LossKind::kHiddenStates:
+    case LossKind::kMiniLmV1:
+    case LossKind::kMiniLmV2:
+      break;
+  }
+  return head;
+}
+
 void check_losses(const YamlReader& reader, const Stage& stage, HeadKind head) {
   const bool trains = stage.steps > 0 || stage.epochs > 0;
   if (!trains && !stage.losses.empty()) reader.fail("losses", "stand in a stage without steps");
@@ -137,14 +165,10 @@ void check_losses(const YamlReader& reader, const Stage& stage, HeadKind head) {
   for (size_t i = 0; i < stage.losses.size(); ++i) {
     const LossKind kind = stage.losses[i].kind;
     const std::string name(loss_name(kind));
-    const bool wants_embedding = kind == LossKind::kContrastive;
-    const bool wants_scores = kind == LossKind::kCrossEntropy || kind == LossKind::kMse ||
-                              kind == LossKind::kRankNet || kind == LossKind::kLogits;
-    if (wants_embedding && head != HeadKind::kEmbedding) {
-      reader.fail("losses", "use '" + name + "', which wants 'head: embedding'");
-    }
-    if (wants_scores && head == HeadKind::kEmbedding) {
-      reader.fail("losses", "use '" + name + "', which wants 'head: classification'");
+    const HeadKind wanted = wanted_head(kind, head);
+    if (wanted != head) {
+      reader.fail("losses",
+                  fmt::format("use '{}', which wants 'head: {}'", name, name_of(kHeads, wanted)));
     }
     for (size_t j = 0; j < i; ++j) {
       if (stage.losses[j].kind == kind) reader.fail("losses", "name '" + name + "' twice");
@@ -236,6 +260,21 @@ void read_model_options(YamlReader& reader, Recipe& recipe) {
   }
 }
 
+void read_masking(YamlReader& reader, Recipe& recipe) {
+  for (YamlReader& masking : reader.read_map("masking")) {
+    masking.read("segment", recipe.masking.segment, kSegments);
+    masking.read("share", recipe.masking.share, kShares);
+    masking.read("constant", recipe.masking.constant);
+    masking.read("first_token", recipe.masking.first_token);
+    masking.finish();
+    masking.require(recipe.masking.constant > 0 && recipe.masking.constant <= 1, "constant",
+                    "must lie in (0, 1]");
+    masking.require(recipe.masking.first_token >= 0, "first_token", "must not be negative");
+    reader.require(recipe.head == HeadKind::kTokenClassification, "masking",
+                   "wants 'head: token_classification'");
+  }
+}
+
 void read_optimizer_options(YamlReader& reader, Recipe& recipe) {
   reader.read("beta1", recipe.beta1);
   reader.read("beta2", recipe.beta2);
@@ -251,7 +290,12 @@ void read_optimizer_options(YamlReader& reader, Recipe& recipe) {
 
 void read_evaluation_options(YamlReader& reader, Recipe& recipe) {
   reader.read("evaluate_every", recipe.evaluate_every);
+  const bool masked = recipe.head == HeadKind::kTokenClassification;
+  if (masked) recipe.select_metric = kMaskedAccuracy;
   reader.read("select_metric", recipe.select_metric, kMetrics);
+  reader.require(masked == (recipe.select_metric == kMaskedAccuracy), "select_metric",
+                 fmt::format("is '{}', which a head of this kind does not have",
+                             recipe.select_metric));
   reader.read("patience", recipe.patience);
   reader.require(recipe.evaluate_every >= 0, "evaluate_every", "must not be negative");
   reader.require(recipe.patience >= 0, "patience", "must not be negative");
@@ -264,6 +308,7 @@ Recipe read_tree(YamlReader reader) {
   reader.read("seed", recipe.seed);
   read_data_options(reader, recipe);
   read_model_options(reader, recipe);
+  read_masking(reader, recipe);
   read_optimizer_options(reader, recipe);
   read_evaluation_options(reader, recipe);
   read_stages(reader, recipe);
@@ -318,6 +363,15 @@ void write_stage(YAML::Emitter& out, const Stage& stage) {
   out << YAML::EndSeq << YAML::EndMap;
 }
 
+void write_masking(YAML::Emitter& out, const Masking& masking) {
+  out << YAML::Key << "masking" << YAML::Value << YAML::Flow << YAML::BeginMap;
+  out << YAML::Key << "segment" << YAML::Value << masking.segment;
+  out << YAML::Key << "share" << YAML::Value << masking.share;
+  out << YAML::Key << "constant" << YAML::Value << number(masking.constant);
+  out << YAML::Key << "first_token" << YAML::Value << masking.first_token;
+  out << YAML::EndMap;
+}
+
 void write_options(YAML::Emitter& out, const Recipe& recipe) {
   const auto entry = [&](const char* key, const auto& value) {
     out << YAML::Key << key << YAML::Value << value;
@@ -333,6 +387,7 @@ void write_options(YAML::Emitter& out, const Recipe& recipe) {
   entry("dropout", number(recipe.dropout));
   entry("head", std::string(name_of(kHeads, recipe.head)));
   entry("num_labels", recipe.num_labels);
+  if (recipe.head == HeadKind::kTokenClassification) write_masking(out, recipe.masking);
   entry("beta1", number(recipe.beta1));
   entry("beta2", number(recipe.beta2));
   entry("epsilon", number(recipe.epsilon));

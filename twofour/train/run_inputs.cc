@@ -37,10 +37,17 @@ void check_labels(const Dataset& data, int64_t num_labels) {
   if (!fit) read_dataset(data.origin, {.num_labels = num_labels});
 }
 
+// Of the model's classifier, if it is of the kind that the recipe asks for.
+int64_t own_labels(const Recipe& recipe, const ModelConfig& config) {
+  return config.head == recipe.head ? config.num_labels : 0;
+}
+
 int64_t resolve_num_labels(const Recipe& recipe, const ModelConfig& config, const Dataset& train) {
-  const int64_t own = config.head == HeadKind::kClassification ? config.num_labels : 0;
   if (recipe.num_labels > 0) return recipe.num_labels;
-  if (own > 0) return own;
+  if (const int64_t own = own_labels(recipe, config); own > 0) return own;
+  if (recipe.head == HeadKind::kTokenClassification) {
+    return std::max<int64_t>(1, config.vocab_size - recipe.masking.first_token);
+  }
   return wants_classes(recipe) ? labels_in(train) : 1;
 }
 
@@ -49,7 +56,7 @@ ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& mode
   if (recipe.head == HeadKind::kEmbedding) {
     return config.head == HeadKind::kEmbedding ? model : model.with_head(HeadKind::kEmbedding, 0);
   }
-  const int64_t own = config.head == HeadKind::kClassification ? config.num_labels : 0;
+  const int64_t own = own_labels(recipe, config);
   if (own == recipe.num_labels) return model;
   if (own > 0 && model.contains("classifier.weight")) {
     throw Error(
@@ -58,7 +65,7 @@ ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& mode
                     recipe.num_labels),
         fmt::format("Set num_labels to {}, or start from an encoder without classifier.", own));
   }
-  return model.with_head(HeadKind::kClassification, recipe.num_labels);
+  return model.with_head(recipe.head, recipe.num_labels);
 }
 
 void check_head_fits_losses(const Recipe& recipe, const std::string& origin) {
@@ -179,6 +186,10 @@ void tokenize(RunInputs& inputs, int threads) {
   };
   inputs.train_tokens = store(inputs.train);
   if (inputs.dev) inputs.dev_tokens = store(*inputs.dev);
+  if (recipe.head != HeadKind::kTokenClassification) return;
+  inputs.masker.emplace(recipe.masking, recipe.num_labels, *tokenizer);
+  inputs.masker->check(inputs.train, inputs.train_tokens);
+  if (inputs.dev) inputs.masker->check(*inputs.dev, inputs.dev_tokens);
 }
 
 void plan_steps(const TrainRequest& request, RunInputs& inputs) {
@@ -220,7 +231,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads) {
   load_data(request, inputs);
 
   Recipe& recipe = inputs.recipe;
-  if (recipe.head == HeadKind::kClassification) {
+  if (classifies(recipe.head)) {
     recipe.num_labels = resolve_num_labels(recipe, model.config(), inputs.train);
     check_head_fits_losses(recipe, request.model.string());
     if (uses_loss(recipe, LossKind::kCrossEntropy)) {

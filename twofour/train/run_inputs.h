@@ -11,6 +11,7 @@
 #include "twofour/train/api.h"
 #include "twofour/train/batcher.h"
 #include "twofour/train/fingerprint.h"
+#include "twofour/train/masking.h"
 #include "twofour/train/recipe.h"
 
 namespace twofour {
@@ -29,6 +30,7 @@ struct RunInputs {
   Dataset train;
   TokenStore train_tokens;
   BatcherOptions batching;
+  std::optional<TokenMasker> masker;  // token classification heads
   std::optional<Dataset> dev;
   TokenStore dev_tokens;  // pairs, or texts for embedding heads
 

@@ -157,10 +157,14 @@ class Pass {
            at::embedding(parameter(op, 2), tokens_.type_ids);
   }
 
-  // Layers outside the encoder see one row a sequence: not worth bf16.
+  // Layers outside the encoder stay f32 where they see one row a sequence: not worth bf16.
   at::Tensor linear(const Op& op) {
-    if (!op.prunable)
-      return at::linear(input(op).to(at::kFloat), parameter(op, 0), parameter(op, 1));
+    if (!op.prunable) {
+      const at::ScalarType type =
+          network_.values[op.output].rows == Rows::kTokens ? product_type_ : at::kFloat;
+      return at::linear(input(op).to(type), parameter(op, 0).to(type), parameter(op, 1).to(type))
+          .to(at::kFloat);
+    }
     const at::Tensor weight = options_.hook ? options_.hook->weight(network_.parameter(op, 0).name,
                                                                     parameter(op, 0), product_type_)
                                             : parameter(op, 0).to(product_type_);

@@ -63,6 +63,21 @@ struct StepReport {
   double gradient_norm = 0;
 };
 
+std::unique_ptr<Evaluator> make_evaluator(const RunInputs& inputs) {
+  if (inputs.masker) {
+    return std::make_unique<MaskedTokenEvaluator>(inputs.dev_tokens, inputs.network,
+                                                  *inputs.masker);
+  }
+  return std::make_unique<RankingEvaluator>(*inputs.dev, inputs.dev_tokens, inputs.network,
+                                            inputs.model.config());
+}
+
+std::vector<uint64_t> seeds_of_rows(uint64_t seed, const Batch& batch) {
+  std::vector<uint64_t> seeds;
+  for (uint64_t row = 0; row < batch.sequences.size(); ++row) seeds.push_back(mix_seeds({seed, row}));
+  return seeds;
+}
+
 class Trainer {
  public:
   Trainer(const TrainRequest& request, const Callbacks& callbacks, const RunInputs& inputs)
@@ -77,9 +92,7 @@ class Trainer {
         optimizer_(parameters_, optimizer_options(recipe_)),
         batcher_(inputs.train, inputs.train_tokens, inputs.batching),
         bf16_(inputs.bf16) {
-    if (inputs.dev) {
-      evaluator_.emplace(*inputs.dev, inputs.dev_tokens, inputs.network, inputs.model.config());
-    }
+    if (inputs.dev) evaluator_ = make_evaluator(inputs);
     if (inputs.teacher) {
       const TeacherInputs& teacher = *inputs.teacher;
       set_teacher(teacher.network, load_parameters(teacher.network, teacher.model, recipe_.seed));
@@ -133,6 +146,7 @@ class Trainer {
 
  private:
   const Stage& stage() const { return recipe_.stages[state_.stage]; }
+  const TokenMasker* masker() const { return inputs_.masker ? &*inputs_.masker : nullptr; }
   bool is_last() const { return state_.stage + 1 == std::ssize(recipe_.stages); }
 
   // The best state on dev is what leaves these stages; others hand on their last one.
@@ -224,7 +238,7 @@ class Trainer {
     }
     batches.resize(stage().calibration_batches);
     state_.scales = calibrate_scales(inputs_.network, parameters_, inputs_.train_tokens, batches,
-                                     *stage().calibrate);
+                                     *stage().calibrate, masker());
   }
 
   void finish_stage() {
@@ -255,7 +269,9 @@ class Trainer {
   void train_step() {
     const Clock::time_point start = Clock::now();
     StepReport report;
-    const ForwardNeeds needs = forward_needs(stage().losses);
+    ForwardNeeds needs = forward_needs(stage().losses);
+    // Masked tokens change from step to step, and the teacher's logits with them.
+    needs.teacher_logits_only = needs.teacher_logits_only && masker() == nullptr;
     std::vector<Batch> batches;
     for (int64_t i = 0; i < recipe_.accumulate; ++i) batches.push_back(stream_->next());
     const double pairs = std::transform_reduce(
@@ -282,10 +298,13 @@ class Trainer {
   // `share` of the step's pairs: the last batch of an epoch is smaller than the others.
   void accumulate_gradients(const ForwardNeeds& needs, const Batch& batch, uint64_t micro,
                             double share, StepReport& report) {
-    const TokenTensors tokens = inputs_.train_tokens.collate(batch.sequences);
+    TokenTensors tokens = inputs_.train_tokens.collate(batch.sequences);
+    const uint64_t seed = mix_seeds({recipe_.seed, static_cast<uint64_t>(state_.step), micro});
+    at::Tensor targets;
+    if (masker() != nullptr) targets = masker()->mask(seeds_of_rows(seed, batch), tokens);
     ForwardResult taught;
     if (needs.teacher) taught = teacher_->forward(batch, tokens, needs, bf16_);
-    torch::manual_seed(mix_seeds({recipe_.seed, static_cast<uint64_t>(state_.step), micro}));
+    torch::manual_seed(seed);
     const ForwardResult result =
         student_.forward(tokens, {.training = true,
                                   .dropout = recipe_.dropout,
@@ -294,7 +313,7 @@ class Trainer {
                                   .bf16 = bf16_,
                                   .hook = stage().fake_quantize ? quantizer_.get() : nullptr});
     const LossValues losses =
-        compute_losses(stage().losses, inputs_.train, batch, tokens, result,
+        compute_losses(stage().losses, {inputs_.train, batch, tokens, targets}, result,
                        needs.teacher ? &taught : nullptr, inputs_.network.last_heads);
     const auto loss = losses.total.item<double>();
     if (!std::isfinite(loss)) {
@@ -428,7 +447,7 @@ class Trainer {
   AdamW optimizer_;
   Batcher batcher_;
   bool bf16_;
-  std::optional<Evaluator> evaluator_;
+  std::unique_ptr<Evaluator> evaluator_;
   std::unique_ptr<Teacher> teacher_;
   std::unique_ptr<FakeQuantizeHook> quantizer_;
 

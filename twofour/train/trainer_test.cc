@@ -107,7 +107,7 @@ Metrics evaluate(const fs::path& path, const fs::path& data_path) {
   const Dataset data = read_dataset(data_path);
   ThreadPool pool(1);
   const TokenStore tokens = TokenStore::of_pairs(data, *Tokenizer::open(model), 128, pool);
-  const Evaluator evaluator(data, tokens, network, model.config());
+  const RankingEvaluator evaluator(data, tokens, network, model.config());
   return evaluator.evaluate(load_parameters(network, model, 1), nullptr);
 }
 

@@ -1,0 +1,246 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+
+#include "apps/pictures/painter.h"
+#include "apps/pictures/picture.h"
+#include "twofour/base/error.h"
+
+namespace twofour::pictures {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Each;
+using testing::HasSubstr;
+using testing::SizeIs;
+using testing::ThrowsMessage;
+
+constexpr int kCodes = 8;
+constexpr int kWidth = 16;
+const fs::path kData = fs::path(TWOFOUR_SOURCE_DIR) / "data/emoji-pictures";
+
+fs::path scratch() {
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  const fs::path folder =
+      fs::path(testing::TempDir()) / (std::string("pictures_test_") + test->name());
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  return folder;
+}
+
+// --- A small model -----------------------------------------------------------------------------
+
+struct Files {
+  std::map<std::string, std::string> texts;
+
+  std::shared_ptr<const Engine> engine() const {
+    std::map<std::string, std::span<const std::byte>> views;
+    for (const auto& [name, text] : texts) {
+      views[name] = {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+    }
+    return Engine::load(ModelDirectory::from_memory(views, "small"));
+  }
+};
+
+class Safetensors {
+ public:
+  // Small random numbers, or `value`.
+  void add(const std::string& name, std::vector<int> shape, std::optional<float> value = {}) {
+    std::normal_distribution<float> normal(0, 0.3F);
+    size_t count = 1;
+    std::string dims;
+    for (const int dim : shape) {
+      count *= static_cast<size_t>(dim);
+      dims += fmt::format("{}{}", dims.empty() ? "" : ",", dim);
+    }
+    const size_t begin = data_.size();
+    for (size_t i = 0; i < count; ++i) {
+      const float x = value ? *value : normal(random_);
+      data_.append(reinterpret_cast<const char*>(&x), sizeof x);
+    }
+    header_ += fmt::format(R"({}"{}":{{"dtype":"F32","shape":[{}],"data_offsets":[{},{}]}})",
+                           header_.empty() ? "" : ",", name, dims, begin, data_.size());
+  }
+  // The last tensor's element.
+  void set_last(size_t index, size_t count, float value) {
+    std::memcpy(data_.data() + data_.size() - (count - index) * sizeof value, &value, sizeof value);
+  }
+  std::string bytes() const {
+    const std::string header = "{" + header_ + "}";
+    const uint64_t size = header.size();
+    return std::string(reinterpret_cast<const char*>(&size), sizeof size) + header + data_;
+  }
+
+ private:
+  std::mt19937 random_{1};
+  std::string header_, data_;
+};
+
+// `likely`: a code whose bias outweighs everything; none if negative.
+Files small_model(int likely = -1, const std::string& architecture = "BertForTokenClassification",
+                  char32_t first = kFirstCharacter) {
+  std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nemoji\nred\nheart\n";
+  for (int code = 0; code < kCodes; ++code) {
+    const char32_t c = first + code;
+    vocabulary += {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 0x3F)),
+                   static_cast<char>(0x80 | (c & 0x3F)), '\n'};
+  }
+  std::string labels;
+  for (int i = 0; i < kCodes; ++i) labels += fmt::format("{}\"{}\":\"x{}\"", i ? "," : "", i, i);
+  Safetensors t;
+  const auto linear = [&](const std::string& name, int n, int k) {
+    t.add(name + ".weight", {n, k});
+    t.add(name + ".bias", {n});
+  };
+  const auto norm = [&](const std::string& name) {
+    t.add(name + ".weight", {kWidth}, 1.0F);
+    t.add(name + ".bias", {kWidth}, 0.0F);
+  };
+  t.add("bert.embeddings.word_embeddings.weight", {8 + kCodes, kWidth});
+  t.add("bert.embeddings.position_embeddings.weight", {96, kWidth});
+  t.add("bert.embeddings.token_type_embeddings.weight", {2, kWidth});
+  norm("bert.embeddings.LayerNorm");
+  const std::string layer = "bert.encoder.layer.0.";
+  for (const char* part : {"query", "key", "value"})
+    linear(layer + "attention.self." + part, kWidth, kWidth);
+  linear(layer + "attention.output.dense", kWidth, kWidth);
+  norm(layer + "attention.output.LayerNorm");
+  linear(layer + "intermediate.dense", 32, kWidth);
+  linear(layer + "output.dense", kWidth, 32);
+  norm(layer + "output.LayerNorm");
+  if (architecture == "BertForSequenceClassification")
+    linear("bert.pooler.dense", kWidth, kWidth);
+  linear("classifier", kCodes, kWidth);
+  if (likely >= 0) t.set_last(static_cast<size_t>(likely), kCodes, 1000);
+  Files files;
+  files.texts["vocab.txt"] = vocabulary;
+  files.texts["model.safetensors"] = t.bytes();
+  files.texts["config.json"] = fmt::format(
+      R"({{"model_type":"bert","architectures":["{}"],"vocab_size":{},"hidden_size":{},"num_hidden_layers":1,)"
+      R"("num_attention_heads":2,"intermediate_size":32,"max_position_embeddings":96,"id2label":{{{}}}}})",
+      architecture, 8 + kCodes, kWidth, labels);
+  return files;
+}
+
+std::vector<Codes> paint(const Files& files, const std::vector<std::string>& prompts,
+                         const PaintOptions& options = {}) {
+  return Painter(files.engine(), 1).paint(prompts, options);
+}
+
+// --- Painter -----------------------------------------------------------------------------------
+
+TEST(Painter, FillsEveryPlace) {
+  const auto pictures = paint(small_model(), {"red heart", "heart", "words that it has never seen"});
+  ASSERT_THAT(pictures, SizeIs(3));
+  for (const Codes& picture : pictures) {
+    EXPECT_THAT(picture, SizeIs(kTokens));
+    EXPECT_THAT(picture, Each(testing::AllOf(testing::Ge(0), testing::Lt(kCodes))));
+  }
+}
+
+TEST(Painter, IsAFunctionOfPromptAndSeed) {
+  const Files model = small_model();
+  const auto both = paint(model, {"red", "heart"});
+  EXPECT_EQ(paint(model, {"heart"})[0], both[1]);
+  EXPECT_NE(both[0], both[1]);
+  EXPECT_NE(paint(model, {"heart"}, {.seed = 2})[0], both[1]);
+}
+
+TEST(Painter, DrawsWhatTheModelIsSureOf) {
+  for (const int steps : {1, 7, kTokens}) {
+    EXPECT_THAT(paint(small_model(5), {"red"}, {.steps = steps})[0], Each(5)) << steps;
+  }
+  // Without noise and guidance the most probable code of the first look wins in one step.
+  const PaintOptions sure = {.steps = 1, .guidance = 0, .temperature = 0, .choice_temperature = 0};
+  EXPECT_EQ(paint(small_model(), {"red"}, sure), paint(small_model(), {"red"}, sure));
+}
+
+TEST(Painter, GuidancePullsTowardsThePrompt) {
+  const PaintOptions sure = {.steps = 1, .guidance = 0, .temperature = 0};
+  PaintOptions guided = sure;
+  guided.guidance = 50;
+  EXPECT_NE(paint(small_model(), {"red"}, sure), paint(small_model(), {"red"}, guided));
+  // The prompt without words cannot be told from itself.
+  EXPECT_EQ(paint(small_model(), {"emoji"}, sure), paint(small_model(), {"emoji"}, guided));
+}
+
+TEST(Painter, CutsLongPromptsAndRefusesEmptyOnes) {
+  std::string endless;
+  for (int i = 0; i < 2000; ++i) endless += "heart ";
+  EXPECT_THAT(paint(small_model(), {endless})[0], SizeIs(kTokens));
+  EXPECT_THAT([&] { paint(small_model(), {" \t"}); }, ThrowsMessage<Error>(HasSubstr("is empty")));
+}
+
+TEST(Painter, RefusesModelsThatDoNotDraw) {
+  const Files scores = small_model(-1, "BertForSequenceClassification");
+  EXPECT_THAT([&] { Painter(scores.engine(), 1); },
+              ThrowsMessage<Error>(HasSubstr("does not classify tokens")));
+  const Files others = small_model(-1, "BertForTokenClassification", 0x4E00);
+  EXPECT_THAT([&] { Painter(others.engine(), 1); },
+              ThrowsMessage<Error>(HasSubstr("the vocabulary has no token for the first patch")));
+}
+
+// --- Pictures ----------------------------------------------------------------------------------
+
+TEST(Picture, IsTheSameAfterItsFile) {
+  const fs::path file = scratch() / "x.png";
+  Image image(5, 3, 7);
+  image.pixels[4] = 200;
+  write_png(file, image);
+  const Image read = read_png(file);
+  EXPECT_EQ(read.width, 5);
+  EXPECT_EQ(read.height, 3);
+  EXPECT_EQ(read.pixels, image.pixels);
+}
+
+TEST(Picture, EnlargesPixelByPixel) {
+  Image image(2, 1, 0);
+  image.pixels = {1, 2, 3, 4, 5, 6};
+  EXPECT_THAT(enlarged(image, 2).pixels,
+              testing::ElementsAre(1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6,  //
+                                   1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6));
+}
+
+TEST(Picture, BadFilesAreNamed) {
+  const fs::path folder = scratch();
+  EXPECT_THAT([&] { read_png(folder / "none.png"); }, ThrowsMessage<Error>(HasSubstr("none.png")));
+  std::ofstream(folder / "text.png") << "no picture";
+  EXPECT_THAT([&] { Codebook::read(folder / "text.png"); },
+              ThrowsMessage<Error>(HasSubstr("text.png")));
+  write_png(folder / "odd.png", Image(6, 4, 0));
+  EXPECT_THAT([&] { Codebook::read(folder / "odd.png"); },
+              ThrowsMessage<Error>(HasSubstr("6 x 4 pixels")));
+  EXPECT_THAT([&] { write_png(folder / "missing" / "x.png", Image(1, 1, 0)); },
+              ThrowsMessage<Error>(HasSubstr("missing")));
+}
+
+TEST(Codebook, PutsPatchesInReadingOrder) {
+  const Codebook codebook = Codebook::read(kData / "codebook.png");
+  ASSERT_EQ(codebook.size(), 1024);
+  const Image sheet = read_png(kData / "codebook.png");
+  Codes codes(kTokens, 0);  // white
+  codes[9] = 33;            // second row and column; second row of the sheet, second patch
+  const Image picture = codebook.decode(codes);
+  EXPECT_EQ(picture.width, kPixels);
+  for (int y = 0; y < kPixels; ++y) {
+    for (int x = 0; x < kPixels; ++x) {
+      const bool patch = x / kPatch == 1 && y / kPatch == 1;
+      const int expected =
+          patch ? sheet.pixels[(static_cast<size_t>(y) * sheet.width + x) * 3] : 255;
+      ASSERT_EQ(picture.pixels[(static_cast<size_t>(y) * kPixels + x) * 3], expected) << x << y;
+    }
+  }
+}
+
+TEST(Codebook, TextOfCodesIsThatOfTheData) {
+  EXPECT_EQ(text_of({0, 1, 1023}), "\u3400\u3401\u37ff");
+}
+
+}  // namespace
+}  // namespace twofour::pictures
