@@ -9,7 +9,7 @@
 #   train_data dev_data test_data
 #   recipes     folder of the recipes (default: recipes)
 #   train_options eval_options   more options of twofour train and twofour eval
-#   bench_shapes                 of twofour bench --batch --tokens
+#   bench_shapes                 of twofour bench --batch --tokens; empty: no latencies
 # and may call steps_of ROW, which prints the steps of a row in the quick or tiny form.
 
 all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd

@@ -32,7 +32,7 @@ class Parity : public testing::TestWithParam<bool> {
     Batch all;
     all.pairs = all.sequences = sequences_;
     scales_ = calibrate_scales(network_, parameters_, tokens_, {&all, 1},
-                               CalibrationMethod::parse("percentile:99.99"));
+                               CalibrationMethod::parse("percentile:99.99"), /*masker=*/nullptr);
     fs::remove_all(folder_);
     write_result_model(
         folder_,
@@ -147,7 +147,7 @@ TEST_P(Parity, QuantizedValuesEqualThoseOfTraining) {
 TEST_P(Parity, MetricsEqualThoseOfTraining) {
   FakeQuantizeHook hook(scales_);
   const Metrics training =
-      Evaluator(data_, tokens_, network_, source_.config()).evaluate(parameters_, &hook);
+      RankingEvaluator(data_, tokens_, network_, source_.config()).evaluate(parameters_, &hook);
   const std::vector<QueryStats> stats = engine_stats();
   const Metrics engine = aggregate(stats);
   for (const char* name : {"accuracy", "ndcg@10"}) {

@@ -37,12 +37,13 @@ def judged(task, part):
 class Frozen(unittest.TestCase):
     def test_files_have_the_hashes_of_their_source(self):
         tasks = sorted(path.parent for path in DATA.glob("*/SOURCE.txt"))
-        self.assertEqual([task.name for task in tasks], ["apt-search", "icecat-search", "wordnet-senses"])
+        self.assertEqual([task.name for task in tasks], ["apt-search", "emoji-pictures", "icecat-search", "wordnet-senses"])
         for task in tasks:
             named = dict(reversed(line.split("  ")) for line in re.findall(
                 r"^[0-9a-f]{64}  \S+$", (task / "SOURCE.txt").read_text(encoding="utf-8"), re.M))
             found = {str(path.relative_to(task))[:-4]: hashlib.sha256(content(path)).hexdigest()
                      for path in task.rglob("*.zst")}
+            found |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in task.glob("*.png")}
             self.assertEqual(found, named, task.name)
 
     def test_parts_share_no_query(self):
@@ -115,6 +116,34 @@ class IcecatSearch(unittest.TestCase):
     def test_every_query_has_two_grades(self):
         for labels in judged("icecat-search", "test").values():
             self.assertGreater(len(set(labels.values())), 1)
+
+
+class EmojiPictures(unittest.TestCase):
+    def setUp(self):
+        self.parts = {part: [line.split("\t") for line in content(DATA / f"emoji-pictures/{part}.tsv.zst").decode().splitlines()]
+                      for part in ("train", "dev", "test")}
+        for rows in self.parts.values():
+            self.assertEqual(rows.pop(0), ["query", "document", "label", "kind", "emoji"])
+
+    def test_pictures_are_64_of_1024_tokens(self):
+        for rows in self.parts.values():
+            for picture, prompt, *_ in rows:
+                self.assertEqual(len(picture), 64, prompt)
+                self.assertTrue(all(0x3400 <= ord(token) < 0x3400 + 1024 for token in picture), prompt)
+
+    def test_training_has_no_picture_of_dev_or_test(self):
+        trained = {row[0] for row in self.parts["train"]}
+        names = {row[1] for row in self.parts["train"]}
+        for part in ("dev", "test"):
+            self.assertFalse(trained & {row[0] for row in self.parts[part]})
+            self.assertFalse(names & {row[1] for row in self.parts[part]})
+
+    def test_prompts_of_the_sheet_are_half_known_and_half_held_out(self):
+        prompts = (ROOT / "apps/pictures/prompts.txt").read_text().splitlines()
+        names = {part: {row[1] for row in rows} for part, rows in self.parts.items()}
+        half = len(prompts) // 2
+        self.assertTrue(set(prompts[:half]) <= names["train"])
+        self.assertTrue(set(prompts[half:]) <= names["test"])
 
 
 class Builders(unittest.TestCase):

@@ -43,8 +43,13 @@ std::vector<std::string> read_prompts(const Options& options) {
     std::ifstream in(options.prompts_file);
     if (!in) throw Error(options.prompts_file, "cannot be opened");
     for (std::string line; std::getline(in, line);) {
+      if (line.ends_with('\r')) line.pop_back();
       if (!line.empty()) prompts.push_back(line);
     }
+  }
+  for (const std::string& prompt : prompts) {
+    if (prompt.find_first_of("\t\n") == std::string::npos) continue;
+    throw Error("prompt", fmt::format("\"{}\" holds a tab or a line break", prompt));
   }
   if (prompts.empty()) throw Error("prompts", "there are none", "Give --prompt or --prompts.");
   return prompts;
@@ -52,7 +57,7 @@ std::vector<std::string> read_prompts(const Options& options) {
 
 Painter load(const std::filesystem::path& model, const std::string& precision,
              const Options& options) {
-  return Painter(Engine::load(model, {.precision = precision}), options.threads);
+  return Painter(ModelDirectory::open(model), {.precision = precision}, options.threads);
 }
 
 // Of the models in their order; empty ones are the engine's default.
@@ -62,9 +67,10 @@ std::vector<std::string> precisions_of(const Options& options) {
     precisions.resize(options.models.size(), precisions.empty() ? "" : precisions[0]);
   }
   if (precisions.size() != options.models.size()) {
-    throw Error("--precision", fmt::format("names {} precisions for {} models", precisions.size(),
-                                           options.models.size()),
-                "Name one, or one for each model.");
+    throw Error(
+        "--precision",
+        fmt::format("names {} precisions for {} models", precisions.size(), options.models.size()),
+        "Name one, or one for each model.");
   }
   return precisions;
 }
@@ -148,11 +154,13 @@ void bench(const Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("--prompt", options.prompts, "What to draw; may be repeated");
+  app.add_option("--prompt", options.prompts, "What to draw; may be repeated")
+      ->allow_extra_args(false);
   app.add_option("--prompts", options.prompts_file, "A file with one prompt a line");
   app.add_option("--precision", options.precisions,
                  "f32 or bf16, of layers with float weights; one, or one for each model: f32,bf16")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember({"f32", "bf16"}));
   app.add_option("--threads", options.threads, "CPU threads")
       ->capture_default_str()

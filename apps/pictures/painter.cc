@@ -14,6 +14,8 @@ namespace {
 
 constexpr const char* kNothing = "emoji";  // the prompt of training pictures without words
 constexpr int32_t kHidden = -1;
+constexpr int64_t kShortest = kTokens + 4;  // [CLS] picture [SEP] one token of a prompt [SEP]
+constexpr size_t kBlock = 64;               // pictures that are drawn at once
 
 // std::uniform_real_distribution differs between standard libraries.
 double uniform(std::mt19937_64& random) {
@@ -25,17 +27,6 @@ double gumbel(std::mt19937_64& random) { return -std::log(-std::log(uniform(rand
 std::string utf8(char32_t c) {
   return {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 0x3F)),
           static_cast<char>(0x80 | (c & 0x3F))};
-}
-
-// The token of a text that is one token.
-int32_t single_token(const Engine& engine, const std::string& text, const std::string& what) {
-  const Encoding encoding = engine.tokenizer().encode(text, 8);
-  if (encoding.ids.size() == 3 && engine.tokenizer().token(encoding.ids[1]) == text) {
-    return encoding.ids[1];
-  }
-  throw Error(engine.config().model_type,
-              fmt::format("the vocabulary has no token for {}: this model does not draw", what),
-              "Models that draw start from apps/pictures/make-model.");
 }
 
 uint64_t seed_of(uint64_t seed, const std::string& prompt) {
@@ -101,23 +92,39 @@ class Painter::Canvas {
   Codes codes_;
 };
 
-Painter::Painter(std::shared_ptr<const Engine> engine, int threads)
-    : engine_(std::move(engine)), session_(engine_, {.threads = threads}) {
+Painter::Painter(const ModelDirectory& model, const EngineOptions& options, int threads)
+    : origin_(model.origin()),
+      engine_(Engine::load(model, options)),
+      session_(engine_, {.threads = threads}) {
   const ModelConfig& config = engine_->config();
   if (config.head != HeadKind::kTokenClassification) {
-    throw Error(config.model_type, "the model does not classify tokens, so that it cannot draw",
-                "Train one with apps/pictures/run.");
+    throw Error(origin_, "does not classify tokens, so that it cannot draw",
+                "Train a model that does with apps/pictures/run.");
+  }
+  if (config.max_sequence_length < kShortest) {
+    throw Error(origin_, fmt::format("reads {} tokens at most, a picture and a prompt are {}",
+                                     config.max_sequence_length, kShortest));
   }
   codes_ = static_cast<int>(config.num_labels);
-  first_token_ = single_token(*engine_, utf8(kFirstCharacter), "the first patch");
-  const int32_t last = single_token(*engine_, utf8(kFirstCharacter + codes_ - 1), "the last patch");
+  first_token_ = single_token(utf8(kFirstCharacter), "the first patch");
+  const int32_t last = single_token(utf8(kFirstCharacter + codes_ - 1), "the last patch");
   if (last - first_token_ != codes_ - 1) {
-    throw Error(config.model_type, "the vocabulary does not have the patches one after the other");
+    throw Error(origin_, "does not have the patches one after the other in its vocabulary");
   }
   const Encoding mask = engine_->tokenizer().encode("[MASK]", 8);
   start_token_ = mask.ids.front();
   end_token_ = mask.ids.back();
-  mask_token_ = single_token(*engine_, "[MASK]", "hidden patches");
+  mask_token_ = single_token("[MASK]", "hidden patches");
+}
+
+// Of a text that is one token.
+int32_t Painter::single_token(const std::string& text, const std::string& what) const {
+  const Encoding encoding = engine_->tokenizer().encode(text, 8);
+  if (encoding.ids.size() == 3 && engine_->tokenizer().token(encoding.ids[1]) == text) {
+    return encoding.ids[1];
+  }
+  throw Error(origin_, fmt::format("has no token for {}, so that it cannot draw", what),
+              "Models that draw start from apps/pictures/make-model.");
 }
 
 std::vector<int32_t> Painter::read_prompt(const std::string& prompt) const {
@@ -160,6 +167,19 @@ std::vector<std::vector<float>> Painter::look(const std::vector<Canvas>& canvase
 
 std::vector<Codes> Painter::paint(std::span<const std::string> prompts,
                                   const PaintOptions& options) {
+  if (options.steps < 1 || options.steps > kTokens) {
+    throw Error("steps", fmt::format("is {}: must lie in [1, {}]", options.steps, kTokens));
+  }
+  std::vector<Codes> pictures;
+  for (size_t begin = 0; begin < prompts.size(); begin += kBlock) {
+    const auto block = prompts.subspan(begin, std::min(kBlock, prompts.size() - begin));
+    for (Codes& picture : paint_block(block, options)) pictures.push_back(std::move(picture));
+  }
+  return pictures;
+}
+
+std::vector<Codes> Painter::paint_block(std::span<const std::string> prompts,
+                                        const PaintOptions& options) {
   std::vector<Canvas> canvases;
   std::vector<std::vector<int32_t>> read;
   for (const std::string& prompt : prompts) {

@@ -61,10 +61,10 @@ Image enlarged(const Image& image, int factor) {
   Image result(image.width * factor, image.height * factor, 0);
   for (int y = 0; y < result.height; ++y) {
     for (int x = 0; x < result.width; ++x) {
-      std::memcpy(result.pixels.data() + (static_cast<size_t>(y) * result.width + x) * 3,
-                  image.pixels.data() +
-                      (static_cast<size_t>(y / factor) * image.width + x / factor) * 3,
-                  3);
+      std::memcpy(
+          result.pixels.data() + (static_cast<size_t>(y) * result.width + x) * 3,
+          image.pixels.data() + (static_cast<size_t>(y / factor) * image.width + x / factor) * 3,
+          3);
     }
   }
   return result;
@@ -73,9 +73,8 @@ Image enlarged(const Image& image, int factor) {
 Codebook Codebook::read(const std::filesystem::path& path) {
   const Image sheet = read_png(path);
   if (sheet.width % kPatch != 0 || sheet.height % kPatch != 0) {
-    throw Error(path.string(),
-                fmt::format("is {} x {} pixels: no codebook of {} x {} patches", sheet.width,
-                            sheet.height, kPatch, kPatch));
+    throw Error(path.string(), fmt::format("is {} x {} pixels: no codebook of {} x {} patches",
+                                           sheet.width, sheet.height, kPatch, kPatch));
   }
   Codebook codebook;
   for (int y = 0; y < sheet.height; y += kPatch) {

@@ -2,10 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <random>
 
 #include "apps/pictures/painter.h"
@@ -39,12 +43,12 @@ fs::path scratch() {
 struct Files {
   std::map<std::string, std::string> texts;
 
-  std::shared_ptr<const Engine> engine() const {
+  ModelDirectory model() const {
     std::map<std::string, std::span<const std::byte>> views;
     for (const auto& [name, text] : texts) {
       views[name] = {reinterpret_cast<const std::byte*>(text.data()), text.size()};
     }
-    return Engine::load(ModelDirectory::from_memory(views, "small"));
+    return ModelDirectory::from_memory(views, "small");
   }
 };
 
@@ -114,8 +118,7 @@ Files small_model(int likely = -1, const std::string& architecture = "BertForTok
   linear(layer + "intermediate.dense", 32, kWidth);
   linear(layer + "output.dense", kWidth, 32);
   norm(layer + "output.LayerNorm");
-  if (architecture == "BertForSequenceClassification")
-    linear("bert.pooler.dense", kWidth, kWidth);
+  if (architecture == "BertForSequenceClassification") linear("bert.pooler.dense", kWidth, kWidth);
   linear("classifier", kCodes, kWidth);
   if (likely >= 0) t.set_last(static_cast<size_t>(likely), kCodes, 1000);
   Files files;
@@ -130,13 +133,14 @@ Files small_model(int likely = -1, const std::string& architecture = "BertForTok
 
 std::vector<Codes> paint(const Files& files, const std::vector<std::string>& prompts,
                          const PaintOptions& options = {}) {
-  return Painter(files.engine(), 1).paint(prompts, options);
+  return Painter(files.model(), {}, 1).paint(prompts, options);
 }
 
 // --- Painter -----------------------------------------------------------------------------------
 
 TEST(Painter, FillsEveryPlace) {
-  const auto pictures = paint(small_model(), {"red heart", "heart", "words that it has never seen"});
+  const auto pictures =
+      paint(small_model(), {"red heart", "heart", "words that it has never seen"});
   ASSERT_THAT(pictures, SizeIs(3));
   for (const Codes& picture : pictures) {
     EXPECT_THAT(picture, SizeIs(kTokens));
@@ -156,18 +160,92 @@ TEST(Painter, DrawsWhatTheModelIsSureOf) {
   for (const int steps : {1, 7, kTokens}) {
     EXPECT_THAT(paint(small_model(5), {"red"}, {.steps = steps})[0], Each(5)) << steps;
   }
-  // Without noise and guidance the most probable code of the first look wins in one step.
-  const PaintOptions sure = {.steps = 1, .guidance = 0, .temperature = 0, .choice_temperature = 0};
-  EXPECT_EQ(paint(small_model(), {"red"}, sure), paint(small_model(), {"red"}, sure));
+}
+
+// What a look at a picture gives: logits [kTokens, kCodes]. `word`: the token of the prompt.
+std::vector<float> look(const Files& files, const Codes& codes, int32_t word) {
+  constexpr int32_t kStart = 2, kEnd = 3, kMask = 4, kFirstPatch = 8;
+  std::vector<int32_t> ids = {kStart};
+  for (const int32_t code : codes) ids.push_back(code < 0 ? kMask : kFirstPatch + code);
+  ids.insert(ids.end(), {kEnd, word, kEnd});
+  std::vector<int32_t> types(ids.size(), 0);
+  types[ids.size() - 2] = types[ids.size() - 1] = 1;
+  const std::vector<int32_t> offsets = {0, static_cast<int32_t>(ids.size())};
+  Session session(Engine::load(files.model()), {.threads = 1});
+  std::vector<float> output(ids.size() * kCodes);
+  session.run({ids, types, offsets}, output);
+  return {output.begin() + kCodes, output.begin() + kCodes + kTokens * kCodes};
+}
+
+constexpr int32_t kEmoji = 5, kRed = 6;
+constexpr PaintOptions kSure = {.guidance = 0, .temperature = 0, .choice_temperature = 0};
+
+std::span<const float> row_of(const std::vector<float>& logits, int place) {
+  return std::span(logits).subspan(place * kCodes, kCodes);
+}
+int32_t likeliest(std::span<const float> row) {
+  return static_cast<int32_t>(std::ranges::max_element(row) - row.begin());
+}
+double confidence(std::span<const float> row) {
+  double sum = 0;
+  for (const float x : row) sum += std::exp(x - *std::ranges::max_element(row));
+  return -std::log(sum);
+}
+
+// After the first of two steps cos(pi / 4) of the places, rounded down, are still hidden.
+TEST(Painter, KeepsTheSurestOfEachStep) {
+  const Files model = small_model();
+  PaintOptions two = kSure;
+  two.steps = 2;
+  const Codes found = paint(model, {"red"}, two)[0];
+  const std::vector<float> first = look(model, Codes(kTokens, -1), kRed);
+  std::vector<int> places(kTokens);
+  std::iota(places.begin(), places.end(), 0);
+  std::ranges::stable_sort(places, std::greater{},
+                           [&](int place) { return confidence(row_of(first, place)); });
+  Codes kept(kTokens, -1);
+  for (int i = 0; i < kTokens - 45; ++i) {
+    kept[places[i]] = likeliest(row_of(first, places[i]));
+    EXPECT_EQ(found[places[i]], kept[places[i]]) << places[i];
+  }
+  const std::vector<float> second = look(model, kept, kRed);
+  for (int i = kTokens - 45; i < kTokens; ++i) {
+    EXPECT_EQ(found[places[i]], likeliest(row_of(second, places[i]))) << places[i];
+  }
 }
 
 TEST(Painter, GuidancePullsTowardsThePrompt) {
-  const PaintOptions sure = {.steps = 1, .guidance = 0, .temperature = 0};
-  PaintOptions guided = sure;
-  guided.guidance = 50;
-  EXPECT_NE(paint(small_model(), {"red"}, sure), paint(small_model(), {"red"}, guided));
-  // The prompt without words cannot be told from itself.
-  EXPECT_EQ(paint(small_model(), {"emoji"}, sure), paint(small_model(), {"emoji"}, guided));
+  const Files model = small_model();
+  PaintOptions guided = kSure;
+  guided.steps = 1;
+  guided.guidance = 3;
+  const Codes found = paint(model, {"red"}, guided)[0];
+  const std::vector<float> with = look(model, Codes(kTokens, -1), kRed);
+  const std::vector<float> without = look(model, Codes(kTokens, -1), kEmoji);
+  int moved = 0;
+  for (int place = 0; place < kTokens; ++place) {
+    std::vector<float> row;
+    for (int code = 0; code < kCodes; ++code) {
+      row.push_back(4 * with[place * kCodes + code] - 3 * without[place * kCodes + code]);
+    }
+    EXPECT_EQ(found[place], likeliest(row)) << place;
+    moved += found[place] != likeliest(row_of(with, place));
+  }
+  EXPECT_GT(moved, 0) << "the test sees no guidance";
+}
+
+TEST(Painter, RefusesStepsThatCannotBe) {
+  for (const int steps : {0, -1, kTokens + 1}) {
+    EXPECT_THAT([&] { paint(small_model(), {"red"}, {.steps = steps}); },
+                ThrowsMessage<Error>(HasSubstr("must lie in [1, 64]")));
+  }
+}
+
+TEST(Painter, DrawsManyAsItDrawsOne) {
+  const std::vector<std::string> prompts(70, "red");
+  for (const Codes& picture : paint(small_model(), prompts, {.steps = 2})) {
+    EXPECT_EQ(picture, paint(small_model(), {"red"}, {.steps = 2})[0]);
+  }
 }
 
 TEST(Painter, CutsLongPromptsAndRefusesEmptyOnes) {
@@ -179,11 +257,15 @@ TEST(Painter, CutsLongPromptsAndRefusesEmptyOnes) {
 
 TEST(Painter, RefusesModelsThatDoNotDraw) {
   const Files scores = small_model(-1, "BertForSequenceClassification");
-  EXPECT_THAT([&] { Painter(scores.engine(), 1); },
-              ThrowsMessage<Error>(HasSubstr("does not classify tokens")));
+  EXPECT_THAT([&] { Painter(scores.model(), {}, 1); },
+              ThrowsMessage<Error>(HasSubstr("[small] does not classify tokens")));
   const Files others = small_model(-1, "BertForTokenClassification", 0x4E00);
-  EXPECT_THAT([&] { Painter(others.engine(), 1); },
-              ThrowsMessage<Error>(HasSubstr("the vocabulary has no token for the first patch")));
+  EXPECT_THAT([&] { Painter(others.model(), {}, 1); },
+              ThrowsMessage<Error>(HasSubstr("[small] has no token for the first patch")));
+  Files narrow = small_model();
+  narrow.texts["tokenizer_config.json"] = R"({"model_max_length": 67})";
+  EXPECT_THAT([&] { Painter(narrow.model(), {}, 1); },
+              ThrowsMessage<Error>(HasSubstr("[small] reads 67 tokens at most")));
 }
 
 // --- Pictures ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ namespace twofour::cli {
 ModelRunner::ModelRunner(const std::shared_ptr<const Engine>& engine, const BenchCase& shape)
     : session_(engine, {.threads = shape.threads}) {
   const Network& network = engine->network();
-  const bool by_token = network.values[network.output].rows == Rows::kTokens;  // without a head
+  const bool by_token = network.values[network.output].rows == Rows::kTokens;
   output_.resize(shape.batch * (by_token ? shape.tokens : 1) * engine->output_width());
   std::mt19937 random(1);  // the same tokens each time
   ids_.resize(shape.batch * shape.tokens);

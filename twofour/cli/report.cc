@@ -97,8 +97,11 @@ Command add_report(CLI::App& root, Console& console) {
   app->add_option("--queries", options->queries,
                   "Data whose queries are shown with two runs' rankings side by side")
       ->type_name("DATA");
-  app->add_option("--picture", options->picture, "A PNG to show in the page")->type_name("FILE");
-  app->add_option("--caption", options->caption, "What the picture shows")->type_name("TEXT");
+  CLI::Option* picture = app->add_option("--picture", options->picture, "A PNG to show in the page")
+                             ->type_name("FILE");
+  app->add_option("--caption", options->caption, "What the picture shows")
+      ->type_name("TEXT")
+      ->needs(picture);
   app->add_option("--title", options->title, "Heading of the page")->capture_default_str();
   app->add_flag("--markdown", options->markdown, "Print the tables as Markdown");
   return {app, [options, &console] { return run_report(*options, console); }};

@@ -73,6 +73,29 @@ TEST_F(Report, PageHoldsEverythingAndNoMarkupOfRuns) {
   EXPECT_EQ(data["runs"].size(), 2);
 }
 
+TEST_F(Report, PageHoldsThePicture) {
+  const auto page = folder_ / "report.html", picture = folder_ / "x.png";
+  const std::string signature = "\x89PNG\r\n";  // iVBORw0K
+  for (const auto& [more, code] :
+       {std::pair{"", "iVBORw0K"}, std::pair{"M", "iVBORw0KTQ=="}, std::pair{"Ma", "iVBORw0KTWE="},
+        std::pair{"Man", "iVBORw0KTWFu"}}) {
+    spill(picture, signature + more);
+    ASSERT_EQ(run_command({"report", run("a", 1), "--out", page, "--picture", picture, "--caption",
+                           "two <rows>"})
+                  .code,
+              0);
+    const std::string html = slurp(page);
+    EXPECT_THAT(html, HasSubstr(std::string("\"data:image/png;base64,") + code + "\""));
+    EXPECT_THAT(html, HasSubstr("two \\u003crows>"));
+    std::filesystem::remove_all(folder_ / "a");
+  }
+  spill(picture, "GIF89a");
+  const Outcome outcome = run_command({"report", run("a", 1), "--out", page, "--picture", picture});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("x.png] is no PNG file"));
+  EXPECT_EQ(run_command({"report", folder_ / "a", "--out", page, "--caption", "of what?"}).code, 2);
+}
+
 TEST_F(Report, RunsOfOneNameAreToldApart) {
   const auto report = collect_report({run("x/model-a", 1), run("y/model-a", 1)});
   EXPECT_EQ(report["runs"][0]["name"], "model-a");

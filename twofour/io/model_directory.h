@@ -140,8 +140,8 @@ struct ModelToSave {
 // replaced, `source` may be that one. Throws Error naming the first file if the folder holds any
 // that is not written or copied here. With a classifier the file's names get the prefix "bert."
 // and config.json the architecture BertForSequenceClassification or BertForTokenClassification, so
-// that transformers opens the result; with an embedding head modules.json and 1_Pooling/ make it one for
-// sentence-transformers.
+// that transformers opens the result; with an embedding head modules.json and 1_Pooling/ make it
+// one for sentence-transformers.
 void save_model_directory(const std::filesystem::path& path, const ModelToSave& model);
 
 }  // namespace twofour

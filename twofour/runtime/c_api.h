@@ -55,7 +55,8 @@ TWOFOUR_API void twofour_session_destroy(twofour_session* session);
 
 /* Token ids one sequence after the other, without padding: sequence i is [offsets[i], offsets[i +
  * 1]). `offsets` has sequences + 1 entries, the first 0; `output` has `output_count` floats, which
- * must be sequences * output_width (tokens * output_width for a model without a head). */
+ * must be sequences * output_width (tokens * output_width for a model without a head, and for one
+ * that classifies tokens). */
 TWOFOUR_API twofour_status twofour_session_run_tokens(twofour_session* session, const int32_t* ids,
                                                       const int32_t* type_ids,
                                                       const int32_t* offsets, size_t sequences,

@@ -182,7 +182,8 @@ class DevicePlanner {
     plan_.packed_bytes += step.parameters.back().size();
   }
 
-  // Layers that no library need take: of few rows, or of sizes that libraries are slow with.
+  // Layers that no library need take: of few rows, in f32 since they are the output, or of sizes
+  // that libraries are slow with.
   bool is_head(const DeviceStep& step, int64_t n, int64_t k) const {
     const bool of_sequences = described(step.output).rows == Rows::kSequences;
     return !step.int8 &&

@@ -121,9 +121,9 @@ class TWOFOUR_API Session {
   explicit Session(std::shared_ptr<const Engine> engine, const SessionOptions& options = {});
   ~Session();
 
-  // output [batch, output_width] f32; [tokens, output_width] for a model without a head. Throws
-  // Error: ids outside the vocabulary, an empty sequence, one longer than the positions, offsets
-  // that do not ascend, an output of the wrong size.
+  // output [batch, output_width] f32; [tokens, output_width] for a model without a head, and for
+  // one that classifies tokens. Throws Error: ids outside the vocabulary, an empty sequence, one
+  // longer than the positions, offsets that do not ascend, an output of the wrong size.
   void run(const TokenBatch& batch, std::span<float> output);
 
   // On a GPU: enqueues on `stream` (a cudaStream_t) and returns. `output` lies in the GPU's memory,

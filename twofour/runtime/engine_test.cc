@@ -262,9 +262,11 @@ TEST(Engine, LoadsFromMemory) {
 TEST(Session, TokenClassificationHasARowForEachToken) {
   const ModelDirectory model =
       random_model({64, 2, 128, 2, HeadKind::kTokenClassification}, false, "tokens");
-  const auto engine = Engine::load(model), hidden = Engine::load(model.with_head(HeadKind::kNone, 0));
+  const auto engine = Engine::load(model),
+             hidden = Engine::load(model.with_head(HeadKind::kNone, 0));
   const PackedTokens tokens = random_tokens(engine->network(), 9, 3, 60);
-  const std::vector<float> states = run(hidden, tokens.batch()), found = run(engine, tokens.batch());
+  const std::vector<float> states = run(hidden, tokens.batch()),
+                           found = run(engine, tokens.batch());
   const auto weight = model.tensor("classifier.weight").as<float>();
   const auto bias = model.tensor("classifier.bias").as<float>();
   const auto labels = static_cast<size_t>(engine->output_width());
@@ -274,7 +276,8 @@ TEST(Session, TokenClassificationHasARowForEachToken) {
   for (size_t token = 0; token < tokens.ids.size(); ++token) {
     for (size_t label = 0; label < labels; ++label) {
       double sum = bias[label];
-      for (size_t i = 0; i < 64; ++i) sum += double{states[token * 64 + i]} * weight[label * 64 + i];
+      for (size_t i = 0; i < 64; ++i)
+        sum += double{states[token * 64 + i]} * weight[label * 64 + i];
       want.push_back(static_cast<float>(sum));
     }
   }

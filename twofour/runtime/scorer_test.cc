@@ -8,6 +8,8 @@
 
 #include "twofour/base/error.h"
 #include "twofour/runtime/test_models.h"
+#include "twofour/runtime/test_random_models.h"
+#include "twofour/runtime/test_runs.h"
 
 namespace twofour {
 namespace {
@@ -88,7 +90,12 @@ TEST(Scorer, RefusesBadOptions) {
   EXPECT_THROW(Scorer(engine, {1, 100000, 1}), Error);
   EXPECT_THROW(Scorer(engine, {1, 0, 0}), Error);
   EXPECT_THROW(Scorer(engine, {0, 0, 1}), Error);
-  EXPECT_THROW(Scorer(Engine::load(golden_path("bert-uncased") / "model")), Error);
+  const ModelDirectory encoder = ModelDirectory::open(golden_path("bert-uncased") / "model");
+  EXPECT_THROW(Scorer(Engine::load(encoder)), Error);
+  const ModelDirectory tokens =
+      random_model({16, 2, 16, 1, HeadKind::kTokenClassification}, false, "scorer");
+  EXPECT_THAT(error_of([&] { Scorer scorer(Engine::load(tokens)); }),
+              HasSubstr("the model classifies tokens"));
 }
 
 }  // namespace

@@ -20,9 +20,8 @@ TokenStore tokenize(const ModelDirectory& model, const Dataset& data, int64_t ma
   const auto tokenizer = Tokenizer::open(model);
   ThreadPool pool(threads);
   const int64_t length = std::min(max_length, model.config().max_sequence_length);
-  return classifies(model.config().head)
-             ? TokenStore::of_pairs(data, *tokenizer, length, pool)
-             : TokenStore::of_texts(data, *tokenizer, length, pool);
+  return classifies(model.config().head) ? TokenStore::of_pairs(data, *tokenizer, length, pool)
+                                         : TokenStore::of_texts(data, *tokenizer, length, pool);
 }
 
 // The first batches of a shuffled epoch.
@@ -55,8 +54,7 @@ void check_request(const CalibrateRequest& request, const ModelDirectory& model,
 // The weights that are 2:4 already must be so in the result.
 void keep_sparsity(const Network& network, const ParameterMap& parameters, ResultModel& result,
                    ResultDescription& description) {
-  const Recipe nothing;
-  SparsityContext context(network, nothing);
+  SparsityContext context(network, {});
   context.adopt(parameters);
   result.sparse_weights = context.sparse_weights();
   description.sparsity = context.sparsity();
@@ -67,8 +65,7 @@ void keep_sparsity(const Network& network, const ParameterMap& parameters, Resul
 
 std::vector<float> calibrate_scales(const Network& network, const ParameterMap& parameters,
                                     const TokenStore& tokens, std::span<const Batch> batches,
-                                    const CalibrationMethod& method,
-                                    const TokenMasker* masker) {
+                                    const CalibrationMethod& method, const TokenMasker* masker) {
   const at::NoGradGuard no_grad;
   const TorchInterpreter interpreter(network, parameters);
   CalibrationHook hook(network.quant_points.size());
@@ -95,6 +92,11 @@ void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks
   const TokenStore tokens = tokenize(model, data, request.max_length, threads);
   const std::vector<Batch> batches = draw_batches(request, model, data, tokens);
   const ParameterMap parameters = load_parameters(network, model, request.seed);
+  if (model.config().head == HeadKind::kTokenClassification) {
+    callbacks.warn(
+        "calibrating on texts without [MASK]: a recipe with 'calibrate' sees the masked tokens of "
+        "its training");
+  }
   callbacks.info(fmt::format("calibrating {} quantization points on {} batches",
                              network.quant_points.size(), batches.size()));
   ResultModel result{model, network, parameters,

@@ -16,8 +16,7 @@ namespace twofour {
 // Scales by quantization point, in f32 without dropout. `masker` may be null: nothing is masked.
 std::vector<float> calibrate_scales(const Network& network, const ParameterMap& parameters,
                                     const TokenStore& tokens, std::span<const Batch> batches,
-                                    const CalibrationMethod& method,
-                                    const TokenMasker* masker);
+                                    const CalibrationMethod& method, const TokenMasker* masker);
 
 // Post-training quantization of a whole model directory: see TrainApi::calibrate.
 void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks);

@@ -96,9 +96,8 @@ Metrics MaskedTokenEvaluator::evaluate(const ParameterMap& parameters, TensorHoo
     const at::Tensor targets = masker_.mask(fixed_seeds(batch), tokens).flatten();
     const at::Tensor places = (targets != kNotMasked).nonzero().squeeze(1);
     const at::Tensor labels = targets.index_select(0, places);
-    const at::Tensor logits = interpreter.forward(tokens, {.hook = hook})
-                                  .output.flatten(0, 1)
-                                  .index_select(0, places);
+    const at::Tensor logits =
+        interpreter.forward(tokens, {.hook = hook}).output.flatten(0, 1).index_select(0, places);
     right += static_cast<double>((logits.argmax(1) == labels).sum().item<int64_t>());
     loss += at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum).item<double>();
     masked += static_cast<double>(labels.numel());

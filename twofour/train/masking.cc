@@ -22,7 +22,7 @@ constexpr std::array<std::string_view, 5> kSpecial = {"[PAD]", "[UNK]", "[CLS]",
 double uniform(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
 
 double draw_share(const Masking& masking, std::mt19937_64& random) {
-  if (masking.share == "constant") return masking.constant;
+  if (masking.share == MaskedShare::kConstant) return masking.constant;
   return std::cos(std::numbers::pi / 2 * uniform(random));
 }
 
@@ -54,8 +54,8 @@ TokenMasker::TokenMasker(const Masking& masking, int64_t num_labels, const Token
 }
 
 bool TokenMasker::can_mask(int64_t id, int64_t type_id) const {
-  const bool in_segment =
-      masking_.segment == "both" || type_id == (masking_.segment == "first" ? 0 : 1);
+  const bool in_segment = masking_.segment == MaskedSegment::kBoth ||
+                          type_id == (masking_.segment == MaskedSegment::kFirst ? 0 : 1);
   return in_segment && id >= masking_.first_token && id < masking_.first_token + num_labels_ &&
          std::ranges::find(special_, id) == special_.end();
 }
@@ -90,8 +90,7 @@ at::Tensor TokenMasker::mask(std::span<const uint64_t> seeds, TokenTensors& toke
     }
     std::mt19937_64 random(seeds[row]);
     const double wanted = draw_share(masking_, random) * static_cast<double>(places.size());
-    const int64_t count =
-        std::min(std::ssize(places), std::max<int64_t>(1, std::llround(wanted)));
+    const int64_t count = std::min(std::ssize(places), std::max<int64_t>(1, std::llround(wanted)));
     // The first `count` of a Fisher-Yates shuffle.
     for (int64_t i = 0; i < count; ++i) {
       std::swap(places[i], places[i + random() % (places.size() - i)]);

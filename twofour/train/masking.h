@@ -24,8 +24,8 @@ std::vector<uint64_t> fixed_seeds(std::span<const int32_t> sequences);
 
 class TokenMasker {
  public:
-  // Classes [0, num_labels) of the head stand for tokens from masking.first_token on; BERT's special
-  // tokens are never masked. Throws Error if the vocabulary lacks some of them, or [MASK].
+  // Classes [0, num_labels) of the head stand for tokens from masking.first_token on; BERT's
+  // special tokens are never masked. Throws Error if the vocabulary lacks some of them, or [MASK].
   TokenMasker(const Masking& masking, int64_t num_labels, const Tokenizer& tokenizer);
 
   // Throws Error naming the pair for a sequence of `tokens` without anything to mask.

@@ -90,10 +90,16 @@ struct Stage {
   std::vector<LossTerm> losses;
 };
 
+enum class MaskedSegment { kFirst, kSecond, kBoth };  // "first", "second", "both": of two texts
+enum class MaskedShare {
+  kConstant,  // "constant"
+  kCosine,    // "cosine": cos(pi / 2 * u), u uniform in [0, 1), drawn for each sequence
+};
+
 // Which tokens are hidden from a model with a token classification head; see masking.h.
 struct Masking {
-  std::string segment = "both";    // of the "first" or the "second" text alone, or of "both"
-  std::string share = "constant";  // or "cosine": cos(pi / 2 * u), u uniform in [0, 1)
+  MaskedSegment segment = MaskedSegment::kBoth;
+  MaskedShare share = MaskedShare::kConstant;
   double constant = 0.15;
   int64_t first_token = 0;  // class c of the head stands for token first_token + c
 };
@@ -115,14 +121,14 @@ struct Recipe {
   // 0: the model's own; where it has no head, from the training data, or all tokens from
   // masking.first_token on.
   int64_t num_labels = 0;
-  Masking masking;         // token classification heads
+  Masking masking;  // token classification heads
 
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01, clip_norm = 1.0;
 
   std::string saliency = "energy";
   std::vector<std::string> keep_dense;  // globs over layer names
 
-  int64_t evaluate_every = 0;  // steps; 0: at the end of a stage
+  int64_t evaluate_every = 0;             // steps; 0: at the end of a stage
   std::string select_metric = "ndcg@10";  // "masked_accuracy" for token classification heads
   int64_t patience = 0;  // evaluations without a better dev metric before a stage ends; 0: never
 

@@ -51,17 +51,16 @@ std::string message_of(const std::string& yaml, const RecipeOverrides& overrides
 }
 
 const std::string kMasked = "name: t\nhead: token_classification\n";
-const std::string kMaskedStage =
-    "stages: [{name: a, steps: 1, losses: [{kind: masked_tokens}]}]\n";
+const std::string kMaskedStage = "stages: [{name: a, steps: 1, losses: [{kind: masked_tokens}]}]\n";
 
 TEST(Recipe, MaskedTokensAreReadAndWritten) {
   const Recipe recipe = parse_recipe(
       kMasked + "masking: {segment: first, share: cosine, first_token: 7}\n" + kMaskedStage, "r");
   EXPECT_EQ(recipe.select_metric, "masked_accuracy");
-  EXPECT_EQ(recipe.masking.segment, "first");
+  EXPECT_EQ(recipe.masking.segment, MaskedSegment::kFirst);
   const Recipe again = parse_recipe(to_yaml(recipe), "again");
   EXPECT_EQ(to_yaml(again), to_yaml(recipe));
-  EXPECT_EQ(again.masking.share, "cosine");
+  EXPECT_EQ(again.masking.share, MaskedShare::kCosine);
   EXPECT_EQ(again.masking.first_token, 7);
 }
 
@@ -71,14 +70,17 @@ TEST(Recipe, MaskedTokensAndHeadsMustFit) {
   EXPECT_THAT(
       message_of(kMasked + "stages: [{name: a, steps: 1, losses: [{kind: cross_entropy}]}]\n"),
       HasSubstr("use 'cross_entropy', which wants 'head: classification'"));
-  EXPECT_THAT(message_of("name: t\nmasking: {constant: 0.2}\n" + one_stage(kTrained).substr(11)),
-              HasSubstr("'masking' wants 'head: token_classification'"));
+  EXPECT_THAT(message_of("name: t\nmasking: {constant: 0.2}\n" +
+                         stages({"name: a, " + kTrained}).substr(sizeof "name: test")),
+              HasSubstr("masking wants 'head: token_classification'"));
   EXPECT_THAT(message_of(kMasked + "masking: {constant: 1.5}\n" + kMaskedStage),
-              HasSubstr("'constant' must lie in (0, 1]"));
+              HasSubstr("masking.constant must lie in (0, 1]"));
+  EXPECT_THAT(message_of(kMasked + "masking: {share: cosine, constant: 0.5}\n" + kMaskedStage),
+              HasSubstr("masking.constant wants 'share: constant'"));
   EXPECT_THAT(message_of(kMasked + "masking: {segment: third}\n" + kMaskedStage),
               HasSubstr("Use one of: first, second, both."));
   EXPECT_THAT(message_of(kMasked + "select_metric: pnr\n" + kMaskedStage),
-              HasSubstr("'select_metric' is 'pnr'"));
+              HasSubstr("select_metric is 'pnr', which a head of this kind"));
 }
 
 TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {

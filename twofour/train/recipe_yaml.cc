@@ -31,19 +31,18 @@ const YamlNames<RowPairing> kPairings = {{"adjacent", RowPairing::kAdjacent},
 const YamlNames<HeadKind> kHeads = {{"classification", HeadKind::kClassification},
                                     {"embedding", HeadKind::kEmbedding},
                                     {"token_classification", HeadKind::kTokenClassification}};
-const YamlNames<std::string> kSegments = {
-    {"first", "first"}, {"second", "second"}, {"both", "both"}};
-const YamlNames<std::string> kShares = {{"constant", "constant"}, {"cosine", "cosine"}};
+const YamlNames<MaskedSegment> kSegments = {{"first", MaskedSegment::kFirst},
+                                            {"second", MaskedSegment::kSecond},
+                                            {"both", MaskedSegment::kBoth}};
+const YamlNames<MaskedShare> kShares = {{"constant", MaskedShare::kConstant},
+                                        {"cosine", MaskedShare::kCosine}};
 const YamlNames<std::string> kSchedules = {
     {"linear", "linear"}, {"cosine", "cosine"}, {"constant", "constant"}};
 constexpr std::string_view kMaskedAccuracy = "masked_accuracy";
 // As aggregate() of metrics/ranking.h names them; the last one is the evaluator's own.
-const YamlNames<std::string> kMetrics = {{"pnr", "pnr"},
-                                         {"accuracy", "accuracy"},
-                                         {"ndcg@10", "ndcg@10"},
-                                         {"f1@345", "f1@345"},
-                                         {"recall@345", "recall@345"},
-                                         {kMaskedAccuracy, "masked_accuracy"}};
+const YamlNames<std::string> kMetrics = {
+    {"pnr", "pnr"},       {"accuracy", "accuracy"},     {"ndcg@10", "ndcg@10"},
+    {"f1@345", "f1@345"}, {"recall@345", "recall@345"}, {kMaskedAccuracy, "masked_accuracy"}};
 const YamlNames<std::string> kAutocasts = {{"auto", "auto"}, {"bf16", "bf16"}, {"none", "none"}};
 
 // --- Reading -----------------------------------------------------------------------------------
@@ -264,11 +263,13 @@ void read_masking(YamlReader& reader, Recipe& recipe) {
   for (YamlReader& masking : reader.read_map("masking")) {
     masking.read("segment", recipe.masking.segment, kSegments);
     masking.read("share", recipe.masking.share, kShares);
-    masking.read("constant", recipe.masking.constant);
+    const bool constant = masking.read("constant", recipe.masking.constant);
     masking.read("first_token", recipe.masking.first_token);
     masking.finish();
     masking.require(recipe.masking.constant > 0 && recipe.masking.constant <= 1, "constant",
                     "must lie in (0, 1]");
+    masking.require(!constant || recipe.masking.share == MaskedShare::kConstant, "constant",
+                    "wants 'share: constant'");
     masking.require(recipe.masking.first_token >= 0, "first_token", "must not be negative");
     reader.require(recipe.head == HeadKind::kTokenClassification, "masking",
                    "wants 'head: token_classification'");
@@ -293,9 +294,9 @@ void read_evaluation_options(YamlReader& reader, Recipe& recipe) {
   const bool masked = recipe.head == HeadKind::kTokenClassification;
   if (masked) recipe.select_metric = kMaskedAccuracy;
   reader.read("select_metric", recipe.select_metric, kMetrics);
-  reader.require(masked == (recipe.select_metric == kMaskedAccuracy), "select_metric",
-                 fmt::format("is '{}', which a head of this kind does not have",
-                             recipe.select_metric));
+  reader.require(
+      masked == (recipe.select_metric == kMaskedAccuracy), "select_metric",
+      fmt::format("is '{}', which a head of this kind does not have", recipe.select_metric));
   reader.read("patience", recipe.patience);
   reader.require(recipe.evaluate_every >= 0, "evaluate_every", "must not be negative");
   reader.require(recipe.patience >= 0, "patience", "must not be negative");
@@ -365,9 +366,11 @@ void write_stage(YAML::Emitter& out, const Stage& stage) {
 
 void write_masking(YAML::Emitter& out, const Masking& masking) {
   out << YAML::Key << "masking" << YAML::Value << YAML::Flow << YAML::BeginMap;
-  out << YAML::Key << "segment" << YAML::Value << masking.segment;
-  out << YAML::Key << "share" << YAML::Value << masking.share;
-  out << YAML::Key << "constant" << YAML::Value << number(masking.constant);
+  out << YAML::Key << "segment" << YAML::Value << std::string(name_of(kSegments, masking.segment));
+  out << YAML::Key << "share" << YAML::Value << std::string(name_of(kShares, masking.share));
+  if (masking.share == MaskedShare::kConstant) {
+    out << YAML::Key << "constant" << YAML::Value << number(masking.constant);
+  }
   out << YAML::Key << "first_token" << YAML::Value << masking.first_token;
   out << YAML::EndMap;
 }

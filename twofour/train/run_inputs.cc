@@ -42,11 +42,14 @@ int64_t own_labels(const Recipe& recipe, const ModelConfig& config) {
   return config.head == recipe.head ? config.num_labels : 0;
 }
 
-int64_t resolve_num_labels(const Recipe& recipe, const ModelConfig& config, const Dataset& train) {
+int64_t resolve_num_labels(const Recipe& recipe, const ModelDirectory& model,
+                           const Dataset& train) {
+  const ModelConfig& config = model.config();
   if (recipe.num_labels > 0) return recipe.num_labels;
   if (const int64_t own = own_labels(recipe, config); own > 0) return own;
   if (recipe.head == HeadKind::kTokenClassification) {
-    return std::max<int64_t>(1, config.vocab_size - recipe.masking.first_token);
+    const int64_t tokens = Tokenizer::open(model)->vocab_size();
+    return std::max<int64_t>(1, tokens - recipe.masking.first_token);
   }
   return wants_classes(recipe) ? labels_in(train) : 1;
 }
@@ -57,6 +60,14 @@ ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& mode
     return config.head == HeadKind::kEmbedding ? model : model.with_head(HeadKind::kEmbedding, 0);
   }
   const int64_t own = own_labels(recipe, config);
+  if (classifies(config.head) && config.head != recipe.head &&
+      model.contains("classifier.weight")) {
+    const bool tokens = config.head == HeadKind::kTokenClassification;
+    throw Error(model.origin(),
+                fmt::format("classifies {}, the recipe wants a head that classifies {}",
+                            tokens ? "tokens" : "texts", tokens ? "texts" : "tokens"),
+                "Start from an encoder without classifier.");
+  }
   if (own == recipe.num_labels) return model;
   if (own > 0 && model.contains("classifier.weight")) {
     throw Error(
@@ -232,7 +243,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads) {
 
   Recipe& recipe = inputs.recipe;
   if (classifies(recipe.head)) {
-    recipe.num_labels = resolve_num_labels(recipe, model.config(), inputs.train);
+    recipe.num_labels = resolve_num_labels(recipe, model, inputs.train);
     check_head_fits_losses(recipe, request.model.string());
     if (uses_loss(recipe, LossKind::kCrossEntropy)) {
       check_labels(inputs.train, recipe.num_labels);

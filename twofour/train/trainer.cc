@@ -74,9 +74,18 @@ std::unique_ptr<Evaluator> make_evaluator(const RunInputs& inputs) {
 
 std::vector<uint64_t> seeds_of_rows(uint64_t seed, const Batch& batch) {
   std::vector<uint64_t> seeds;
-  for (uint64_t row = 0; row < batch.sequences.size(); ++row) seeds.push_back(mix_seeds({seed, row}));
+  for (uint64_t row = 0; row < batch.sequences.size(); ++row)
+    seeds.push_back(mix_seeds({seed, row}));
   return seeds;
 }
+
+struct MicroBatch {
+  Batch batch;
+  TokenTensors tokens = {};
+  at::Tensor targets = {};  // of masked tokens; undefined where none are masked
+  double weight = 0;        // pairs, or masked tokens
+  uint64_t seed = 0;
+};
 
 class Trainer {
  public:
@@ -272,14 +281,13 @@ class Trainer {
     ForwardNeeds needs = forward_needs(stage().losses);
     // Masked tokens change from step to step, and the teacher's logits with them.
     needs.teacher_logits_only = needs.teacher_logits_only && masker() == nullptr;
-    std::vector<Batch> batches;
-    for (int64_t i = 0; i < recipe_.accumulate; ++i) batches.push_back(stream_->next());
-    const double pairs = std::transform_reduce(
-        batches.begin(), batches.end(), 0.0, std::plus{},
-        [](const Batch& batch) { return static_cast<double>(batch.pairs.size()); });
-    for (size_t i = 0; i < batches.size(); ++i) {
-      const auto share = static_cast<double>(batches[i].pairs.size()) / pairs;
-      accumulate_gradients(needs, batches[i], i, share, report);
+    std::vector<MicroBatch> batches;
+    for (int64_t i = 0; i < recipe_.accumulate; ++i) batches.push_back(next_micro_batch(i));
+    const double weight =
+        std::transform_reduce(batches.begin(), batches.end(), 0.0, std::plus{},
+                              [](const MicroBatch& batch) { return batch.weight; });
+    for (const MicroBatch& batch : batches) {
+      accumulate_gradients(needs, batch, batch.weight / weight, report);
     }
     sparsity_.mask_gradients(parameters_);
     report.learning_rate =
@@ -295,13 +303,23 @@ class Trainer {
     tell(report);
   }
 
-  // `share` of the step's pairs: the last batch of an epoch is smaller than the others.
-  void accumulate_gradients(const ForwardNeeds& needs, const Batch& batch, uint64_t micro,
-                            double share, StepReport& report) {
-    TokenTensors tokens = inputs_.train_tokens.collate(batch.sequences);
-    const uint64_t seed = mix_seeds({recipe_.seed, static_cast<uint64_t>(state_.step), micro});
-    at::Tensor targets;
-    if (masker() != nullptr) targets = masker()->mask(seeds_of_rows(seed, batch), tokens);
+  MicroBatch next_micro_batch(int64_t index) {
+    MicroBatch micro{.batch = stream_->next()};
+    micro.seed =
+        mix_seeds({recipe_.seed, static_cast<uint64_t>(state_.step), static_cast<uint64_t>(index)});
+    micro.tokens = inputs_.train_tokens.collate(micro.batch.sequences);
+    micro.weight = static_cast<double>(micro.batch.pairs.size());
+    if (masker() == nullptr) return micro;
+    micro.targets = masker()->mask(seeds_of_rows(micro.seed, micro.batch), micro.tokens);
+    micro.weight = (micro.targets != kNotMasked).sum().item<double>();
+    return micro;
+  }
+
+  // `share` of the step's pairs, or masked tokens: losses are means over them, and micro-batches
+  // differ in size.
+  void accumulate_gradients(const ForwardNeeds& needs, const MicroBatch& micro, double share,
+                            StepReport& report) {
+    const auto& [batch, tokens, targets, weight, seed] = micro;
     ForwardResult taught;
     if (needs.teacher) taught = teacher_->forward(batch, tokens, needs, bf16_);
     torch::manual_seed(seed);

@@ -218,15 +218,9 @@ TEST(Trainer, SharesRows) {
 
 // 40 pairs as one batch, or as 16, 16 and 8.
 TEST(Trainer, AccumulatesMicroBatches) {
-  std::istringstream lines(read_file(kSource / "tests/golden/data/en.tsv"));
-  std::string data, line;
-  for (int i = 0; i <= 40 && std::getline(lines, line); ++i) data += line + "\n";
-  const fs::path path = fs::path(testing::TempDir()) / "forty.tsv";
-  write_file_atomically(path, data);
-
   const auto first_step = [&](const std::string& batch_pairs, const std::string& accumulate) {
     TrainRequest request = small_run("dense", "cross-encoder", "accumulate" + accumulate);
-    request.train_data = path;
+    request.train_data = first_pairs(40);
     request.overrides["batch_pairs"] = batch_pairs;
     request.overrides["accumulate"] = accumulate;
     request.overrides["dropout"] = "0";

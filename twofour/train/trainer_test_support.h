@@ -1,6 +1,8 @@
 // What the tests of whole runs share: small models and data, short runs, comparison of results.
 #pragma once
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -34,6 +36,17 @@ inline TrainRequest small_run(const std::string& recipe, const std::string& layo
   request.threads = 1;
   request.overrides = {{"batch_pairs", "16"}, {"autocast", "none"}};
   return request;
+}
+
+// A file with the first pairs of the small English data.
+inline std::filesystem::path first_pairs(int count) {
+  std::istringstream lines(read_file(kSource / "tests/golden/data/en.tsv"));
+  std::string data, line;
+  for (int i = 0; i <= count && std::getline(lines, line); ++i) data += line + "\n";
+  const auto path = std::filesystem::path(testing::TempDir()) /
+                    ("first." + std::to_string(count) + "." + std::to_string(getpid()) + ".tsv");
+  write_file_atomically(path, data);
+  return path;
 }
 
 inline TrainSummary run_afresh(const TrainRequest& request, const Callbacks& callbacks = {}) {
