@@ -287,6 +287,12 @@ TEST(MaskedTokens, GoOnAsTheyWereAfterAStop) {
   EXPECT_TRUE(contents_of(run_training(request, {}).model) == whole);
 }
 
+TEST(MaskedTokens, WantNoClassifierOfTexts) {
+  const TrainRequest request = small_run(recipe_of("texts"), "cross-encoder", "texts");
+  EXPECT_THAT(message_of([&] { run_afresh(request); }),
+              HasSubstr("classifies texts, the recipe wants a head that classifies tokens"));
+}
+
 TEST(MaskedTokens, WantSomethingToHide) {
   TrainRequest request = small_run(recipe_of("nothing"), "bert-uncased", "nothing");
   request.overrides["num_labels"] = "1";  // [PAD] alone
