@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "apps/pictures/painter.h"
+#include "apps/quartiles.h"
 #include "twofour/base/error.h"
 
 namespace twofour::pictures {
@@ -120,12 +120,6 @@ double seconds(Painter& painter, const std::vector<std::string>& prompts,
   const auto begin = Clock::now();
   painter.paint(prompts, options);
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-Json quartiles(std::vector<double> values) {
-  std::ranges::sort(values);
-  const auto at = [&](size_t quarter) { return values[(values.size() - 1) * quarter / 4]; };
-  return {{"median", at(2)}, {"low", at(1)}, {"high", at(3)}};
 }
 
 // In turns, so that the ratio holds when the machine's speed drifts.

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "apps/quartiles.h"
 #include "apps/recall/retrieval.h"
 #include "twofour/base/error.h"
 
@@ -75,12 +75,6 @@ void search(const Options& options) {
     summary["share_of_exact"] =
         share_of_exact(embedder, index, queries.texts, answers, options.search.k);
   std::cout << summary.dump(2) << '\n';
-}
-
-Json quartiles(std::vector<double> values) {
-  std::ranges::sort(values);
-  const auto at = [&](size_t quarter) { return values[(values.size() - 1) * quarter / 4]; };
-  return {{"median", at(2)}, {"low", at(1)}, {"high", at(3)}};
 }
 
 // In turns, so that the ratio holds when the machine's speed drifts.
