@@ -7,16 +7,18 @@
 #   rows        the rows to train, in order; dense first
 #   out         folder of the runs
 #   train_data dev_data test_data
+#   texts       of row multi-stage: what its encoder is made sparse with before it sees a label
 #   recipes     folder of the recipes (default: recipes)
 #   train_options eval_options   more options of twofour train and twofour eval
 #   bench_shapes                 of twofour bench --batch --tokens; empty: no latencies
 # and may call steps_of ROW, which prints the steps of a row in the quick or tiny form.
 
-all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
+all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd multi-stage
   sparse-qat sparse-qat-r1 sparse-qat-r2 sparse-qat-r4)
 form=quick
 training=yes
 base=
+texts=
 rows=()
 recipes=recipes
 train_options=()
@@ -70,23 +72,31 @@ tiny_base() {
 # The trainer writes summary.json last.
 finished() { [ -f "$out/$1/summary.json" ]; }
 
+# train_run RECIPE NAME OPTION...: begins a run or goes on with it; returns 130 when it was stopped and can go on.
+train_run() {
+  local recipe=$1 name=$2 more=("${@:3}") limit=()
+  finished "$name" && return 0
+  [ ! -e "$out/$name/log.jsonl" ] || more+=(--resume)
+  [ "${single_jobs:-no}" = no ] || limit=(timeout --foreground --signal=INT 2400)
+  "${limit[@]}" "$twofour" train "$recipes/$recipe.yaml" --out "$out/$name" "${more[@]}"
+}
+
 # Trains a row, or goes on with it; returns 130 when it was stopped and can go on.
 train_row() {
   local row=$1 recipe=${1%.s*} start=$out/dense/model arguments=("${train_options[@]}")
+  finished "$row" && return 0
   [[ $row != *.s* ]] || arguments+=(--set "seed=${row##*.s}")
   case $recipe in
     dense) start=$base ;;
+    multi-stage)
+      train_run sparse-pretraining sparse-pretraining --model "$base" --train "$texts" || return $?
+      start=$out/sparse-pretraining/model; recipe=dense ;;
     sparse-qat-r*) arguments+=(--set "stages.*.share_rows=${recipe#sparse-qat-r}"); recipe=sparse-qat ;;
   esac
-  finished "$row" && return 0
   [ -d "$start" ] || die "row $row starts from $start, which is not there yet: train row dense first"
   [ "$recipe" = dense ] || arguments+=(--teacher "$start")
   [ "$form" = full ] || arguments+=(--max-steps "$(steps_of "$row")" --set evaluate_every=0)
-  [ ! -e "$out/$row/log.jsonl" ] || arguments+=(--resume)
-  local limit=()
-  [ "${single_jobs:-no}" = no ] || limit=(timeout --foreground --signal=INT 2400)
-  "${limit[@]}" "$twofour" train "$recipes/$recipe.yaml" --model "$start" --train "$train_data" --eval "$dev_data" \
-    --out "$out/$row" "${arguments[@]}"
+  train_run "$recipe" "$row" --model "$start" --train "$train_data" --eval "$dev_data" "${arguments[@]}"
 }
 
 # evaluate RUN DATA [SET [OPTION...]]: the test set is read once for a run. SET names a further set of data.

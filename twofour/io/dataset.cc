@@ -269,6 +269,22 @@ Dataset read_dataset(const fs::path& path, const DatasetOptions& options) {
   return parse_dataset(content, path.string(), options);
 }
 
+Dataset read_texts(const fs::path& path) {
+  const std::string content = read_file(path);
+  Lines lines(content, path.string());
+  const std::string_view first = first_line_of(lines, path.string());
+  const bool pairs = is_jsonl(first, path.string())
+                         ? JsonObject::parse(first, lines.where()).has("query")
+                         : first.find('\t') != std::string_view::npos;
+  if (pairs) return read_dataset(path);
+  Corpus corpus = read_corpus(path);
+  Dataset data;
+  data.origin = path.string();
+  data.document_ids = std::move(corpus.ids);
+  data.documents = std::move(corpus.texts);
+  return data;
+}
+
 Corpus read_corpus(const fs::path& path) {
   const std::string content = read_file(path);
   Lines lines(content, path.string());

@@ -66,4 +66,8 @@ struct Corpus {
 // Error with file and line number.
 Corpus read_corpus(const std::filesystem::path& path);
 
+// For what learns from texts alone: a file with pairs as read_dataset, or one with texts as
+// read_corpus; these are the documents of a dataset without queries and pairs.
+Dataset read_texts(const std::filesystem::path& path);
+
 }  // namespace twofour

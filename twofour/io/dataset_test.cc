@@ -16,6 +16,8 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
 
 template <class Action>
 std::string error_of(Action&& action) {
@@ -257,6 +259,22 @@ TEST(CorpusTest, ReadsBeirAndPlainLines) {
   write_file_atomically(plain, "\n");
   EXPECT_THAT(error_of([&] { read_corpus(plain); }), HasSubstr("holds no documents"));
   fs::remove(plain);
+}
+
+TEST(CorpusTest, TextsOfEitherKind) {
+  const fs::path path = fs::path(testing::TempDir()) / "dataset_test_texts";
+  write_file_atomically(path, "one\ntwo\n");
+  EXPECT_THAT(read_texts(path).documents, ElementsAre("one", "two"));
+  EXPECT_THAT(read_texts(path).pairs, IsEmpty());
+  write_file_atomically(path, "{\"_id\": \"a\", \"text\": \"x\"}\n");
+  EXPECT_THAT(read_texts(path).documents, ElementsAre("x"));
+  write_file_atomically(path, "{\"query\": \"q\", \"document\": \"d\", \"label\": 1}\n");
+  EXPECT_THAT(read_texts(path).queries, ElementsAre("q"));
+  write_file_atomically(path, rows({"q\td\t1"}));
+  EXPECT_THAT(read_texts(path).pairs, SizeIs(1));
+  write_file_atomically(path, "query\tdocument\nq\td\n");
+  EXPECT_THAT(error_of([&] { read_texts(path); }), HasSubstr("column \"label\" is missing"));
+  fs::remove(path);
 }
 
 TEST(DatasetTest, ReadsFiles) {

@@ -128,12 +128,8 @@ Batcher::Batcher(const Dataset& data, const TokenStore& tokens, const BatcherOpt
   }
 }
 
-bool Batcher::of_texts() const {
-  return options_.form == BatchForm::kTexts || options_.form == BatchForm::kContrastive;
-}
-
 int64_t Batcher::length(int32_t pair) const {
-  if (!of_texts()) return tokens_.length(pair);
+  if (options_.form != BatchForm::kContrastive) return tokens_.length(pair);
   return tokens_.length(std::ssize(data_.queries) + data_.pairs[pair].document);
 }
 
@@ -150,11 +146,12 @@ std::vector<std::vector<int32_t>> Batcher::units(int64_t epoch) const {
         units.emplace_back(pairs.begin() + i, pairs.begin() + end);
       }
     }
-  } else {
+  } else if (options_.form == BatchForm::kContrastive) {
     for (int32_t i = 0; i < std::ssize(data_.pairs); ++i) {
-      const bool positive = data_.pairs[i].label > 0;
-      if (options_.form != BatchForm::kContrastive || positive) units.push_back({i});
+      if (data_.pairs[i].label > 0) units.push_back({i});
     }
+  } else {
+    for (int32_t i = 0; i < tokens_.size(); ++i) units.push_back({i});
   }
   shuffle(units, random);
   return units;
@@ -188,7 +185,7 @@ std::vector<Batch> Batcher::plan(int64_t epoch) const {
 }
 
 void Batcher::add_sequences(Batch& batch) const {
-  if (!of_texts()) {
+  if (options_.form != BatchForm::kContrastive) {
     batch.sequences = batch.pairs;
     return;
   }

@@ -43,14 +43,15 @@ class TokenStore {
 enum class BatchForm {
   kPairs,        // independent pairs
   kQueryGroups,  // up to 16 pairs of one query stay together: RankNet compares them
-  kTexts,        // queries and documents of independent pairs as sequences of their own
-  kContrastive,  // the same for positive pairs, and hard negatives
+  kTexts,        // independent texts, each query and document once
+  kContrastive,  // queries and documents of positive pairs, and hard negatives
 };
 
 struct Batch {
-  std::vector<int32_t> pairs;  // of the dataset; the positives for kContrastive
-  std::vector<int32_t>
-      sequences;  // of the store: pairs; or queries, documents, hard negatives, in this order
+  // Of the dataset; the positives for kContrastive; for kTexts the texts, as `sequences`.
+  std::vector<int32_t> pairs;
+  // Of the store: pairs or texts; or queries, documents, hard negatives, in this order.
+  std::vector<int32_t> sequences;
   // kContrastive: query i, and a document (counted from the first one) that answers it besides
   // document i.
   std::vector<std::pair<int32_t, int32_t>> other_positives;
@@ -58,7 +59,7 @@ struct Batch {
 
 struct BatcherOptions {
   BatchForm form = BatchForm::kPairs;
-  int64_t batch_pairs = 64;
+  int64_t batch_pairs = 64;  // texts for kTexts
   int64_t hard_negatives =
       1;  // kContrastive: documents of the same query without a label above 0, for each positive
   uint64_t seed = 1;
@@ -77,7 +78,6 @@ class Batcher {
  private:
   std::vector<std::vector<int32_t>> units(int64_t epoch) const;
   int64_t length(int32_t pair) const;
-  bool of_texts() const;
   void add_sequences(Batch& batch) const;
   void add_hard_negatives(Batch& batch, uint64_t seed) const;
   void find_other_positives(Batch& batch) const;

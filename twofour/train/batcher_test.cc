@@ -190,10 +190,14 @@ TEST_F(BatcherTest, ContrastiveBatchesTellWhatElseAnswersAQuery) {
   }
 }
 
-TEST_F(BatcherTest, TextsOfAllPairs) {
+TEST_F(BatcherTest, EachTextOnceAnEpoch) {
   const Batcher batcher(data, texts, {.form = BatchForm::kTexts, .batch_pairs = 50});
-  EXPECT_EQ(batcher.batches_per_epoch(), 10);
-  EXPECT_THAT(batcher.plan(0)[0].sequences, SizeIs(100));
+  const std::vector<Batch> batches = batcher.plan(0);
+  EXPECT_THAT(batches, SizeIs(11));  // of 50 queries and 500 documents
+  std::vector<int32_t> every(550);
+  std::iota(every.begin(), every.end(), 0);
+  EXPECT_EQ(all_pairs(batches), every);
+  for (const Batch& batch : batches) EXPECT_EQ(batch.sequences, batch.pairs);
 }
 
 TEST_F(BatcherTest, ContrastiveWantsPositives) {

@@ -23,6 +23,7 @@ class Writer {
     for (const Op& op : model_.network.ops) add(op);
     ModelConfig config = model_.source.config();
     config.int8 = !model_.scales.empty();
+    if (!config.int8) keep_pooler();
     save_model_directory(path_,
                          {model_.source.path(), config, std::move(tensors_), model_.twofour_json});
   }
@@ -38,6 +39,15 @@ class Writer {
         add_int8(op, name, model_.scales[point]);
       } else {
         add_f32(name);
+      }
+    }
+  }
+
+  // A float encoder may get a classifier later, which wants the pooler that embeddings do not use.
+  void keep_pooler() {
+    for (const std::string name : {"pooler.dense.weight", "pooler.dense.bias"}) {
+      if (model_.source.contains(name) && !model_.parameters.contains(name)) {
+        tensors_.push_back({name, model_.source.tensor(name)});
       }
     }
   }

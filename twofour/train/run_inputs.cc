@@ -173,7 +173,7 @@ std::optional<TeacherInputs> load_teacher(const TrainRequest& request, const Run
 
 // --- Data --------------------------------------------------------------------------------------
 
-// An embedding head without contrastive loss learns from its teacher alone.
+// An embedding head without contrastive loss learns from its teacher alone, so texts are enough.
 BatchForm batch_form(const Recipe& recipe) {
   if (uses_loss(recipe, LossKind::kContrastive)) return BatchForm::kContrastive;
   if (uses_loss(recipe, LossKind::kRankNet)) return BatchForm::kQueryGroups;
@@ -181,7 +181,8 @@ BatchForm batch_form(const Recipe& recipe) {
 }
 
 void load_data(const TrainRequest& request, RunInputs& inputs) {
-  inputs.train = read_dataset(request.train_data);
+  inputs.train = batch_form(inputs.recipe) == BatchForm::kTexts ? read_texts(request.train_data)
+                                                                : read_dataset(request.train_data);
   if (!request.dev_data.empty()) inputs.dev = read_dataset(request.dev_data);
 }
 

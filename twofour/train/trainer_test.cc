@@ -1,7 +1,11 @@
 #include "twofour/train/trainer.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "twofour/graph/network.h"
 #include "twofour/sparse/sparse24.h"
@@ -62,6 +66,36 @@ INSTANTIATE_TEST_SUITE_P(Trainer, ShippedRecipe,
                          testing::Values("dense", "control", "one-shot", "one-shot-kd",
                                          "progressive", "progressive-kd", "one-shot-qat",
                                          "int8-ptq", "int8-qat", "sparse-qat"));
+
+// --- Sparse pre-training -----------------------------------------------------------------------
+
+// From texts without labels; what is trained on labels afterwards stays 2:4.
+TEST(Trainer, SparsePretrainingComesBeforeAnyTask) {
+  const fs::path texts = fs::path(testing::TempDir()) / "pretraining.txt";
+  const Dataset data = read_dataset(kSource / "tests/golden/data/en.tsv");
+  write_file_atomically(texts, fmt::format("{}\n", fmt::join(data.documents, "\n")));
+  TrainRequest pretraining = small_run("sparse-pretraining", "minilm", "pretraining");
+  pretraining.train_data = texts;
+  pretraining.dev_data.clear();
+  const ModelDirectory source = ModelDirectory::open(pretraining.model);
+  const ModelDirectory encoder = ModelDirectory::open(run_afresh(pretraining).model);
+  EXPECT_EQ(encoder.config().head, HeadKind::kEmbedding);
+  EXPECT_EQ(encoder.contains("pooler.dense.weight"), source.contains("pooler.dense.weight"));
+  const auto steps = log_rows(pretraining.out, "step");
+  EXPECT_EQ(steps.front().at("losses").size(), 2u);
+
+  TrainRequest fine_tuning = small_run("dense", "minilm", "fine_tuning");
+  fine_tuning.model = pretraining.out / "model";
+  const ModelDirectory model = ModelDirectory::open(run_afresh(fine_tuning).model);
+  EXPECT_EQ(model.config().head, HeadKind::kClassification);
+  for (const std::string& name : prunable_weights(build_network(model.config()))) {
+    EXPECT_EQ(sparsity_report(encoder.tensor(name)).groups_2_4, 1) << name;
+    EXPECT_EQ(sparsity_report(model.tensor(name)).groups_2_4, 1) << name;
+    EXPECT_FALSE(
+        std::ranges::equal(encoder.tensor(name).as<float>(), model.tensor(name).as<float>()))
+        << name;
+  }
+}
 
 // --- Learning ----------------------------------------------------------------------------------
 
