@@ -165,19 +165,27 @@ report() {
   "$twofour" report "${runs[@]}" "$@" "${queries[@]}" --title "$title" --out "$out/report.html" | tee "$out/table.txt"
 }
 
-# verdicts GATE...: which sparse rows are not inferior to the others, for gates of twofour compare.
+# verdicts METRIC=PERCENT...: which sparse rows are not inferior to the others by these margins; rows that share patterns
+# have twice as much. Where pnr is among them, sparse rows are also to be above int8-qat in it.
 verdicts() {
-  local sparse other gates=()
-  gates=($(printf -- '--non-inferior %s ' "$@"))
+  local sparse other factor gate gates
   for sparse in "${runs[@]}"; do
     [[ $(basename "$sparse") = sparse-qat* ]] || continue
+    factor=1
+    [[ $sparse != *-r[2-9] ]] || factor=2
+    gates=()
+    for gate in "$@"; do gates+=(--non-inferior "${gate%%=*}=-$((factor * ${gate##*=}))%"); done
     for other in dense control int8-qat; do
-      [ -f "$out/$other/scores.jsonl.zst" ] || continue
-      printf '\n%s not inferior to %s?\n' "$(basename "$sparse")" $other
-      "$twofour" compare "$out/$other/scores.jsonl.zst" "$sparse/scores.jsonl.zst" "${gates[@]}" |
-        grep -E '^(PASS|FAIL)' || true
+      [ ! -f "$out/$other/scores.jsonl.zst" ] || verdict "not inferior to" "$other" "$sparse" "${gates[@]}"
     done
+    [[ " $*" != *" pnr="* ]] || [ ! -f "$out/int8-qat/scores.jsonl.zst" ] ||
+      verdict "above" int8-qat "$sparse" --non-inferior pnr=-0%
   done
+}
+
+verdict() {
+  printf '\n%s %s %s?\n' "$(basename "$3")" "$1" "$2"
+  "$twofour" compare "$out/$2/scores.jsonl.zst" "$3/scores.jsonl.zst" "${@:4}" | grep -E '^(PASS|FAIL)' || true
 }
 
 # require_rows ROW...: rows that exist; ROW.sN is one with seed N.

@@ -73,11 +73,7 @@ struct Comparison {
 Comparison compare(const Options& options) {
   const QueryScores a = read_scores_file(options.a);
   const QueryScores b = read_scores_file(options.b);
-  if (!comparable(a.options, b.options)) {
-    throw Error(options.b.string(),
-                fmt::format("was evaluated with other metric options than {}", options.a.string()),
-                "Evaluate both with the same options");
-  }
+  check_comparable(options.a, a, options.b, b);
   return {aggregate(a.queries, a.options), aggregate(b.queries, b.options),
           paired_bootstrap(a.queries, b.queries, options.resamples, options.confidence,
                            options.seed, a.options)};
@@ -109,6 +105,14 @@ void print_table(const Options& options, const Comparison& comparison, std::ostr
                      format_signed_percent(i.relative_high))});
   }
   table.print(out);
+  const auto alone = [&](const Metrics& metrics, const char* system) {
+    for (const auto& [name, value] : metrics) {
+      if (!comparison.intervals.contains(name))
+        out << fmt::format("\nnot compared: only {} has {}", system, name);
+    }
+  };
+  alone(comparison.a, "A");
+  alone(comparison.b, "B");
 }
 
 int print_gates(const std::vector<Gate>& gates, const Comparison& comparison, std::ostream& out) {

@@ -52,6 +52,22 @@ TEST_F(Compare, PrintsDifferencesWithIntervals) {
   EXPECT_THAT(outcome.out, HasSubstr("-0.1000"));  // accuracy: one more of ten is wrong
 }
 
+TEST_F(Compare, SaysWhatOnlyOneHas) {
+  QueryScores b = scores(2);
+  for (QueryStats& query : b.queries) query.classified = query.correct = 0;
+  write_scores_file(folder_ / "b.jsonl", b);
+  EXPECT_THAT(compare({}).out, HasSubstr("not compared: only A has accuracy"));
+}
+
+TEST_F(Compare, RefusesScoresOfOtherData) {
+  QueryScores b = scores(1);
+  ++b.queries[3].relevant;
+  write_scores_file(folder_ / "b.jsonl", b);
+  const Outcome outcome = compare({"--non-inferior", "ndcg@10=-50%"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("b.jsonl] has other pairs or labels of query 'q3'"));
+}
+
 TEST_F(Compare, GateDecidesTheExitCode) {
   EXPECT_EQ(compare({"--non-inferior", "accuracy=-20%"}).code, 0);
   const Outcome failed =

@@ -14,6 +14,7 @@
 #include "twofour/cli/performance_metrics.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/table.h"
+#include "twofour/graph/inspect.h"
 #include "twofour/io/file.h"
 #include "twofour/metrics/scores_file.h"
 #include "twofour/metrics/trec.h"
@@ -58,11 +59,12 @@ struct Evaluation {
   std::vector<ScoredPair> pairs;
   std::vector<QueryStats> queries;
   Metrics metrics;
-  Json speed = Json::object();  // empty for an existing run
+  Json speed = Json::object();  // and sizes; empty for an existing run
 };
 
 void score_with_model(const Options& options, Evaluation& evaluation, Console& console) {
-  const auto engine = Engine::load(options.inputs.front(), options.engine);
+  const ModelDirectory model = ModelDirectory::open(options.inputs.front());
+  const auto engine = Engine::load(model, options.engine);
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(engine, {.threads = threads, .max_length = options.max_length});
   evaluation.data =
@@ -79,10 +81,13 @@ void score_with_model(const Options& options, Evaluation& evaluation, Console& c
     const Pair& pair = evaluation.data.pairs[i];
     evaluation.pairs.push_back({pair.query, pair.label, scores[i].score, scores[i].predicted});
   }
+  const ModelReport sizes = inspect_model(engine->network(), model);
   evaluation.speed = {{"threads", threads},
                       {"seconds", seconds},
                       {"pairs_per_second", static_cast<double>(scores.size()) / seconds},
-                      {"memory_bytes", engine->packed_bytes()}};
+                      {"memory_bytes", engine->packed_bytes()},
+                      {"weight_file_bytes", sizes.weight_file_bytes},
+                      {"matrix_bytes_now", sizes.matrix_bytes_now}};
   evaluation.speed.update(engine_options_json(*engine));
 }
 

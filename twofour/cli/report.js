@@ -43,14 +43,19 @@ function betterIs(name) {
   return /^(frechet|masked_loss|smare)/.test(name) ? -1 : 1;
 }
 
+// Of the model beside the run, or as it was when it was evaluated: results are kept without models.
+function sizeOf(name) {
+  return (run) => (run.model || run.eval || {})[name];
+}
+
 // Columns of the table: value of a run, how to print it, whether more is better (for the sign of a difference).
 function runColumns() {
   const evaluated = (pick) => (run) => (run.eval ? pick(run.eval) : null);
   const columns = [
     { title: "recipe", left: true, value: (run) => (run.recipe && run.recipe !== run.name ? run.recipe : null) },
     { title: "weights", left: true, value: weightsOf },
-    { title: "file MB", value: (run) => run.model && run.model.weight_file_bytes, print: megabytes, better: -1 },
-    { title: "matrices MB", value: (run) => run.model && run.model.matrix_bytes_now, print: megabytes, better: -1 },
+    { title: "file MB", value: sizeOf("weight_file_bytes"), print: megabytes, better: -1 },
+    { title: "matrices MB", value: sizeOf("matrix_bytes_now"), print: megabytes, better: -1 },
   ];
   for (const name of metricNames()) {
     columns.push({ title: name, metric: name, value: evaluated((e) => e.metrics[name]), print: (v) => v.toFixed(4), better: betterIs(name) });

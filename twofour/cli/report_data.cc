@@ -181,11 +181,7 @@ void add_differences(const std::vector<fs::path>& paths, const std::string& suff
     if (!fs::exists(scores_of(paths[i]))) continue;
     const QueryScores scores = read_scores_file(scores_of(paths[i]));
     if (query_ids(scores) != query_ids(base)) continue;
-    if (!comparable(scores.options, base.options)) {
-      throw Error(scores_of(paths[i]).string(),
-                  fmt::format("was evaluated with other metric options than {}",
-                              scores_of(paths.front()).string()));
-    }
+    check_comparable(scores_of(paths.front()), base, scores_of(paths[i]), scores);
     Json& differences = runs[i]["differences"];
     for (const auto& [name, interval] : paired_bootstrap(base.queries, scores.queries, kResamples,
                                                          kConfidence, kSeed, base.options)) {

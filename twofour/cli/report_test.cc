@@ -121,6 +121,20 @@ TEST_F(Report, ScoresGiveDifferencesTheirIntervals) {
   EXPECT_THAT(outcome.out, HasSubstr(" % .. "));
 }
 
+// As results are kept: evaluation and scores alone.
+TEST_F(Report, CostsAreKnownWithoutTheModel) {
+  const auto a = run("a", 1);
+  ASSERT_EQ(run_command({"eval", model("cross-encoder"), data(), "--out", a / "eval.json"}).code,
+            0);
+  const std::string with_model =
+      run_command({"report", a, "--out", folder_ / "page.html", "--markdown"}).out;
+  std::filesystem::remove_all(a / "model");
+  std::filesystem::remove(a / "log.jsonl");
+  EXPECT_EQ(run_command({"report", a, "--out", folder_ / "page.html", "--markdown"}).out,
+            with_model);
+  EXPECT_THAT(with_model, HasSubstr("| file MB |"));
+}
+
 TEST_F(Report, ScoresOverOtherQueriesGiveNoDifferences) {
   const auto write = [&](const std::filesystem::path& run, const std::string& id, int64_t k) {
     QueryScores scores{"test", {.recall_k = k}, {}};

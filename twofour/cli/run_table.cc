@@ -87,6 +87,16 @@ std::string bench_cell(const Json& run, const Json& shape) {
   return "-";
 }
 
+// Of the model beside the run, or as it was when it was evaluated: results are kept without models.
+const Json* size_of(const Json& run, const char* name) {
+  const Json* of_model = find(run, {"model", name});
+  return of_model != nullptr ? of_model : find(run, {"eval", name});
+}
+
+bool is_of_a_model(const Json& run) {
+  return run.contains("model") || find(run, {"eval", "memory_bytes"}) != nullptr;
+}
+
 std::string megabytes(const Json* bytes) {
   return bytes == nullptr ? "-" : fmt::format("{:.1f}", bytes->get<double>() / 1e6);
 }
@@ -105,7 +115,7 @@ Table cost_table(const Json& runs) {
   }
   Table table(headers);
   for (const Json& run : runs) {
-    if (!run.contains("model")) continue;
+    if (!is_of_a_model(run)) continue;
     const Json* queries = find(run, {"eval", "queries"});
     const Json* seconds = find(run, {"eval", "seconds"});
     const Json* trained = find(run, {"summary", "seconds"});
@@ -113,8 +123,8 @@ Table cost_table(const Json& runs) {
         run.at("name"),
         number(find(run, {"summary", "steps"}), "{:.0f}"),
         trained == nullptr ? "-" : fmt::format("{:.1f}", trained->get<double>() / 60),
-        megabytes(find(run, {"model", "weight_file_bytes"})),
-        megabytes(find(run, {"model", "matrix_bytes_now"})),
+        megabytes(size_of(run, "weight_file_bytes")),
+        megabytes(size_of(run, "matrix_bytes_now")),
         megabytes(find(run, {"eval", "memory_bytes"})),
         queries == nullptr || seconds == nullptr
             ? "-"
@@ -143,9 +153,7 @@ void print_run_tables(const Json& report, bool markdown, std::ostream& out) {
     out << fmt::format("\n{}:\n", set.at("name").get<std::string>()) << (markdown ? "\n" : "");
     print(quality_table(set.at("runs")), markdown, out);
   }
-  const bool has_model =
-      std::ranges::any_of(runs, [](const Json& run) { return run.contains("model"); });
-  if (!has_model) return;
+  if (std::ranges::none_of(runs, is_of_a_model)) return;
   if (!metric_names(runs).empty()) out << '\n';
   print(cost_table(runs), markdown, out);
 }

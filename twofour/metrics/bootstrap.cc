@@ -125,10 +125,10 @@ struct Differences {
   std::vector<double> absolute, relative;
 };
 
-// Equal values differ by 0 even when both are infinite.
+// Equal values differ by 0 even when both are infinite; what an infinite one loses is all of it.
 std::pair<double, double> difference(double a, double b) {
   if (a == b) return {0, 0};
-  return {b - a, (b - a) / a};
+  return {b - a, std::isinf(a) ? -1 : (b - a) / a};
 }
 
 void resample(const std::vector<PairedRow>& rows, SplitMix64& random,
@@ -152,7 +152,9 @@ double quantile(const std::vector<double>& sorted, double q) {
   const double position = q * static_cast<double>(sorted.size() - 1);
   const auto lower = static_cast<size_t>(position);
   const size_t upper = std::min(lower + 1, sorted.size() - 1);
-  if (sorted[lower] == sorted[upper]) return sorted[lower];
+  // Between an infinite one and its neighbour there is no number.
+  if (sorted[lower] == sorted[upper] || std::isinf(sorted[lower])) return sorted[lower];
+  if (std::isinf(sorted[upper])) return sorted[upper];
   return std::lerp(sorted[lower], sorted[upper], position - static_cast<double>(lower));
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include "twofour/base/error.h"
@@ -60,6 +61,19 @@ TEST(Bootstrap, DifferencesAreThoseOfTheAggregates) {
     EXPECT_GT(interval.high, interval.difference) << name;
     EXPECT_LT(interval.relative_low, interval.relative_high) << name;
   }
+}
+
+// What was never wrong and now is: no gate may take that for "no difference".
+TEST(Bootstrap, FallingFromInfinityIsALoss) {
+  auto a = system_of(50, 1), b = a;
+  for (QueryStats& query : a) query.discordant = 0;
+  for (QueryStats& query : b) query.discordant = 0;
+  b[7].discordant = 1;
+  const Interval pnr = paired_bootstrap(a, b, 500).at("pnr");
+  EXPECT_EQ(pnr.relative, -1);
+  EXPECT_EQ(pnr.relative_low, -1);
+  EXPECT_EQ(pnr.low, -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(paired_bootstrap(b, a, 500).at("pnr").relative_low, 0);
 }
 
 TEST(Bootstrap, OrderOfQueriesDoesNotMatter) {

@@ -13,6 +13,7 @@ namespace twofour {
 namespace {
 
 constexpr const char* kWhere = "metrics";
+constexpr float kHighestLabel = 1000;
 
 void check_options(const MetricOptions& options) {
   if (options.ndcg_k < 1)
@@ -31,6 +32,12 @@ void check_pair(const ScoredPair& pair, std::span<const std::string> query_ids) 
     throw Error(kWhere,
                 fmt::format("a {} of query '{}' is not a number",
                             std::isnan(pair.score) ? "score" : "label", query_ids[pair.query]));
+  }
+  if (pair.label > kHighestLabel) {
+    throw Error(kWhere,
+                fmt::format("label {} of query '{}' is above {}: its gain 2^label - 1 overflows",
+                            pair.label, query_ids[pair.query], kHighestLabel),
+                "Grade documents by small numbers, 0 for what is not relevant");
   }
 }
 

@@ -86,7 +86,8 @@ float best_threshold(std::span<const ScoredPair> pairs, Criterion criterion,
                      const MetricOptions& options = {});
 
 // One row for each query that has pairs, in the order of query_ids; pairs may come in any order of
-// queries. Throws Error for a query index outside query_ids, scores or labels that are NaN, k < 1.
+// queries. Throws Error for a query index outside query_ids, scores or labels that are NaN, labels
+// whose gain overflows, k < 1.
 std::vector<QueryStats> query_stats(std::span<const ScoredPair> pairs,
                                     std::span<const std::string> query_ids,
                                     const MetricOptions& options = {});
@@ -97,7 +98,7 @@ Metrics aggregate(std::span<const QueryStats> queries, const MetricOptions& opti
 struct Interval {
   double difference = 0;  // b - a
   double low = 0, high = 0;
-  double relative = 0, relative_low = 0, relative_high = 0;  // (b - a) / a
+  double relative = 0, relative_low = 0, relative_high = 0;  // (b - a) / a; -1 below an infinite a
 };
 
 // Percentile bootstrap over queries, both systems resampled together; ratios are computed anew from

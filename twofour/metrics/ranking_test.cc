@@ -194,6 +194,11 @@ TEST(Ranking, RefusesBadInput) {
         stats_of({{0, NAN, 0}});
       },
       ThrowsMessage<Error>(HasSubstr("a label of query 'q' is not a number")));
+  EXPECT_THAT(
+      [] {
+        stats_of({{0, 1e30F, 0}});
+      },
+      ThrowsMessage<Error>(HasSubstr("its gain 2^label - 1 overflows")));
   EXPECT_THAT([] { stats_of({}, {.ndcg_k = 0}); }, ThrowsMessage<Error>(HasSubstr("ndcg_k is 0")));
   EXPECT_THAT([] { stats_of({}, {.recall_k = -1}); },
               ThrowsMessage<Error>(HasSubstr("recall_k is -1")));

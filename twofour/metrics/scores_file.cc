@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -100,6 +101,15 @@ QueryStats parse_query(const JsonObject& line) {
   return q;
 }
 
+constexpr std::string_view kSameData = "Compare systems scored on the same data";
+
+// Of pairs with different labels each is concordant, discordant or a tie. Rankings of a whole
+// collection hold different pairs, but as many relevant ones.
+bool same_labels(const QueryStats& a, const QueryStats& b) {
+  const auto different = [](const QueryStats& q) { return q.concordant + q.discordant + q.ties; };
+  return a.relevant == b.relevant && (a.pairs != b.pairs || different(a) == different(b));
+}
+
 }  // namespace
 
 void write_scores_file(const std::filesystem::path& path, const QueryScores& scores) {
@@ -130,6 +140,27 @@ QueryScores read_scores_file(const std::filesystem::path& path) {
   }
   if (out.queries.empty()) throw Error(path.string(), "the file holds no queries");
   return out;
+}
+
+void check_comparable(const std::filesystem::path& a_file, const QueryScores& a,
+                      const std::filesystem::path& b_file, const QueryScores& b) {
+  const auto differ = [&](const std::string& how, std::string_view remedy) {
+    throw Error(b_file.string(), fmt::format("{} {}", how, a_file.string()), remedy);
+  };
+  if (!comparable(a.options, b.options))
+    differ("was evaluated with other metric options than", "Evaluate both with the same options");
+  std::map<std::string_view, const QueryStats*> of_a;
+  for (const QueryStats& query : a.queries) of_a[query.query_id] = &query;
+  for (const QueryStats& query : b.queries) {
+    const auto found = of_a.find(query.query_id);
+    if (found == of_a.end())
+      differ(fmt::format("has query '{}', which is not in", query.query_id), kSameData);
+    if (!same_labels(*found->second, query))
+      differ(fmt::format("has other pairs or labels of query '{}' than", query.query_id),
+             kSameData);
+    of_a.erase(found);
+  }
+  if (!of_a.empty()) differ(fmt::format("lacks query '{}' of", of_a.begin()->first), kSameData);
 }
 
 QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths) {

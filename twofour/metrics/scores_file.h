@@ -28,6 +28,11 @@ void write_scores_file(const std::filesystem::path& path, const QueryScores& sco
 // contradict each other, a query that stands twice, no queries.
 QueryScores read_scores_file(const std::filesystem::path& path);
 
+// Throws Error naming both files, and the query where there is one, unless they tell of the same
+// pairs: other metric options, a query that one of them lacks, other pairs or labels of a query.
+void check_comparable(const std::filesystem::path& a_file, const QueryScores& a,
+                      const std::filesystem::path& b_file, const QueryScores& b);
+
 // One system's scores over different queries, such as the folds of a cross-validation, as one.
 // Throws Error naming the file: other metric options than the first, a query of an earlier file, no
 // files.

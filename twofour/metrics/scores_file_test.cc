@@ -97,6 +97,38 @@ TEST(ScoresFile, RefusesDamagedFiles) {
   expect_refused("{\"classified\":8", "[", ":2] damaged JSON");
 }
 
+TEST(ScoresFile, OnlyTheSameDataIsComparable) {
+  const QueryScores a = example();
+  const auto message = [&](auto change) {
+    QueryScores b = a;
+    change(b);
+    try {
+      check_comparable("a.jsonl", a, "b.jsonl", b);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  EXPECT_EQ(message([](QueryScores&) {}), "no error");
+  EXPECT_EQ(message([](QueryScores& b) {
+              std::swap(b.queries[0], b.queries[1]);
+              --b.queries[1].concordant;
+              ++b.queries[1].discordant;
+              --b.queries[1].correct;
+            }),
+            "no error");
+  EXPECT_THAT(message([](QueryScores& b) { b.options.ndcg_k = 9; }),
+              HasSubstr("[b.jsonl] was evaluated with other metric options than a.jsonl"));
+  EXPECT_THAT(message([](QueryScores& b) { b.queries[0].query_id = "q2"; }),
+              HasSubstr("[b.jsonl] has query 'q2', which is not in a.jsonl"));
+  EXPECT_THAT(message([](QueryScores& b) { b.queries.pop_back(); }),
+              HasSubstr("[b.jsonl] lacks query '日本\n' of a.jsonl"));
+  EXPECT_THAT(message([](QueryScores& b) { ++b.queries[0].relevant; }),
+              HasSubstr("has other pairs or labels of query 'q1' than a.jsonl"));
+  EXPECT_THAT(message([](QueryScores& b) { ++b.queries[0].ties; }),
+              HasSubstr("has other pairs or labels of query 'q1' than a.jsonl"));
+}
+
 TEST(ScoresFile, RefusesATruncatedLine) {
   const auto path = temp_file("cut.jsonl");
   write_scores_file(path, example());

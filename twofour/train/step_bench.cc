@@ -70,15 +70,15 @@ class Step {
     if (setup.masks) sparsity_.advance(stage, parameters_);
   }
 
+  ForwardResult teach() {
+    const at::NoGradGuard no_grad;
+    return TorchInterpreter(network_, teacher_parameters_).forward(tokens_, options());
+  }
+
   void run() {
-    ForwardOptions options;
-    options.bf16 = cpu_features().avx512_bf16;
-    options.hidden_states = setup_.hidden_states;
     ForwardResult taught;
-    if (setup_.teacher) {
-      const at::NoGradGuard no_grad;
-      taught = TorchInterpreter(network_, teacher_parameters_).forward(tokens_, options);
-    }
+    if (setup_.teacher) taught = teach();
+    ForwardOptions options = this->options();
     options.training = true;
     options.hook = setup_.quantize ? &quantizer_ : nullptr;
     const ForwardResult result = TorchInterpreter(network_, parameters_).forward(tokens_, options);
@@ -96,6 +96,10 @@ class Step {
   }
 
  private:
+  ForwardOptions options() const {
+    return {.hidden_states = setup_.hidden_states, .bf16 = cpu_features().avx512_bf16};
+  }
+
   Setup setup_;
   Network network_ = build_network(minilm_config());
   ParameterMap parameters_, teacher_parameters_;
@@ -113,6 +117,13 @@ void train_step(benchmark::State& state, const Setup& setup) {
   state.counters["pairs/s"] = benchmark::Counter(static_cast<double>(kBatch * state.iterations()),
                                                  benchmark::Counter::kIsRate);
 }
+
+// The most that a teacher may add.
+void forward_pass(benchmark::State& state) {
+  Step step({});
+  for (auto _ : state) benchmark::DoNotOptimize(step.teach());
+}
+BENCHMARK(forward_pass)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 #define TWOFOUR_STEP(name, ...)                           \
   BENCHMARK_CAPTURE(train_step, name, Setup{__VA_ARGS__}) \
