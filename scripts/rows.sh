@@ -1,19 +1,20 @@
 # Rows of a table: each a model, trained by a recipe, evaluated with the run half, timed beside the first. Sourced after
 # lib.sh by scripts/demo and apps/*/run. Every run resumes where it was stopped.
 #
-# parse_rows reads the command line, task_rows does the work. They share these variables:
+# parse_rows reads the command line, train_rows does the work. They share these variables:
 #   form        quick, full, or tiny: the last trains a few steps of a small model, for CI
 #   base        the model directory that dense training starts from (default: MiniLM)
 #   rows        the rows to train, in order; dense first
 #   out         folder of the runs
 #   train_data dev_data test_data
-#   texts       of row multi-stage: what its encoder is made sparse with before it sees a label
+#   texts       of row multi-stage, which a script adds to all_rows: what its encoder is made sparse with before it sees a
+#               label
 #   recipes     folder of the recipes (default: recipes)
 #   train_options eval_options   more options of twofour train and twofour eval
 #   bench_shapes                 of twofour bench --batch --tokens; empty: no latencies
 # and may call steps_of ROW, which prints the steps of a row in the quick or tiny form.
 
-all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd multi-stage
+all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
   sparse-qat sparse-qat-r1 sparse-qat-r2 sparse-qat-r4)
 form=quick
 training=yes
@@ -62,7 +63,7 @@ prepare_rows() {
 tiny_base() {
   local small=runs/tiny/base
   if [ ! -f $small/model.safetensors ]; then
-    rm -rf $small && mkdir -p runs/tiny && cp -rL "$base" $small.part && chmod -R u+w $small.part
+    rm -rf $small $small.part && mkdir -p runs/tiny && cp -rL "$base" $small.part && chmod -R u+w $small.part
     sed -i 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 2/' $small.part/config.json
     mv $small.part $small
   fi
@@ -88,7 +89,7 @@ train_row() {
   [[ $row != *.s* ]] || arguments+=(--set "seed=${row##*.s}")
   case $recipe in
     dense) start=$base ;;
-    multi-stage)
+    multi-stage) # its seeds share the encoder
       train_run sparse-pretraining sparse-pretraining --model "$base" --train "$texts" || return $?
       start=$out/sparse-pretraining/model; recipe=dense ;;
     sparse-qat-r*) arguments+=(--set "stages.*.share_rows=${recipe#sparse-qat-r}"); recipe=sparse-qat ;;

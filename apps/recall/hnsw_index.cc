@@ -29,7 +29,17 @@ class HnswGraph : public Graph {
 
   int64_t documents() const { return static_cast<int64_t>(graph_.cur_element_count); }
 
-  void save(const std::filesystem::path& path) const override { graph_.saveIndex(path.string()); }
+  // The library writes without looking whether it could, and looks when it reads.
+  void save(const std::filesystem::path& path) const override {
+    graph_.saveIndex(path.string());
+    try {
+      hnswlib::InnerProductSpace space = space_;
+      const hnswlib::HierarchicalNSW<float> written(&space, path.string());
+    } catch (const std::exception& error) {
+      throw Error(path.string(), fmt::format("was not written whole: {}", error.what()),
+                  "Is the disk full?");
+    }
+  }
 
   std::vector<Hit> search(std::span<const float> query, int64_t k) const override {
     graph_.setEf(static_cast<size_t>(std::max<int64_t>(breadth_, k)));

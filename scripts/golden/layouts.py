@@ -35,7 +35,7 @@ def _layouts():
             "size": small, "architecture": "BertForMaskedLM", "prefix": "bert.", "masked_lm_head": True,
             "old_names": True, "tokenizer": {"do_lower_case": False}, "texts": CHINESE_TEXTS},
         "minilm": {
-            "size": small, "architecture": "BertModel", "pooling": "mean", "tokenizer_json": "both", "tokenizer": {},
+            "size": small, "architecture": "BertModel", "pooling": "mean", "steps": True, "tokenizer_json": "both", "tokenizer": {},
             "texts": ENGLISH_TEXTS},
         "bge": {
             "size": small, "architecture": "BertModel", "pooling": "cls", "tokenizer_json": "both", "tokenizer": {},
@@ -45,7 +45,7 @@ def _layouts():
             "tokenizer": {"strip_accents": False}, "texts": MULTILINGUAL_TEXTS},
         "cross-encoder": {
             "size": large, "architecture": "BertForSequenceClassification", "num_labels": 3, "labels": [2, 0, 1, 2],
-            "label_names": ["none", "one", "both"], "gradients": True, "tokenizer": {}, "texts": PAIR_TEXTS},
+            "label_names": ["none", "one", "both"], "tokenizer": {}, "texts": PAIR_TEXTS},
         "cross-encoder-regression": {
             "size": small, "architecture": "BertForSequenceClassification", "num_labels": 1,
             "labels": [1.0, 0.0, 0.5, 0.75], "config": {"hidden_act": "gelu_new"}, "tokenizer": {},

@@ -108,7 +108,7 @@ def _last_layer_attention(bert, hidden):
     return {"q": attention.query(hidden), "k": attention.key(hidden), "v": attention.value(hidden)}
 
 
-def _loss_goldens(model, batch, layout, golden, logits):
+def _loss_golden(layout, golden, logits):
     labels = layout["labels"]
     if layout["num_labels"] == 1:
         target = torch.tensor(labels, dtype=torch.float32)
@@ -116,13 +116,42 @@ def _loss_goldens(model, batch, layout, golden, logits):
     else:
         target = torch.tensor(labels)
         golden["labels"], golden["loss"] = target.int(), torch.nn.functional.cross_entropy(logits, target)
-    if layout.get("gradients"):
-        golden["loss"].backward()
-        for name, p in model.named_parameters():
-            golden["grad." + name.removeprefix("bert.")] = p.grad
+    return golden["loss"]
 
 
-def _golden(model, bert, tokenizer, layout):
+def _embedding_loss(golden, seed):
+    """Of a fixed random direction: the gradient of an embedding is that direction."""
+    direction = torch.randn(golden["output"].shape, generator=torch.Generator().manual_seed(seed + 2))
+    golden["direction"], golden["loss"] = direction, (golden["output"] * direction).sum()
+    return golden["loss"]
+
+
+def _gradients(model, loss, golden):
+    model.zero_grad()
+    loss.backward()
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            golden["grad." + name.removeprefix("bert.")] = p.grad.clone()
+
+
+def _steps(model, batch, layout, golden):
+    """Parameters after three steps, biases and LayerNorm without decay."""
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    groups = [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.01},
+              {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        output = _embedding(layout, model(**batch).last_hidden_state, batch["attention_mask"])
+        (output * golden["direction"]).sum().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            golden["stepped." + name] = p.clone()
+
+
+def _golden(model, bert, tokenizer, layout, seed):
     first, second = zip(*layout["texts"]) if "num_labels" in layout else (layout["texts"], None)
     batch = tokenizer(list(first), list(second) if second else None, padding=True, return_tensors="pt")
     mask = batch["attention_mask"]
@@ -136,9 +165,12 @@ def _golden(model, bert, tokenizer, layout):
         golden[name] = value * valid
     if "num_labels" in layout:
         golden["output"] = out.logits
-        _loss_goldens(model, batch, layout, golden, out.logits)
+        _gradients(model, _loss_golden(layout, golden, out.logits), golden)
     elif "pooling" in layout:
         golden["output"] = _embedding(layout, out.hidden_states[-1], mask)
+        _gradients(model, _embedding_loss(golden, seed), golden)
+        if layout.get("steps"):
+            _steps(model, batch, layout, golden)
     texts = json.dumps({"first": first, "second": second or []}, ensure_ascii=False)
     return {k: v.detach().contiguous() for k, v in golden.items()}, {"texts": texts}
 
@@ -162,5 +194,5 @@ def write(directory, layout, vocab, seed):
     if "pooling" in layout:
         _write_sentence_transformers(model_directory, layout, config)
     save_file(_file_tensors(model, layout, seed), model_directory / "model.safetensors", metadata={"format": "pt"})
-    golden, metadata = _golden(model, getattr(model, "bert", model), tokenizer, layout)
+    golden, metadata = _golden(model, getattr(model, "bert", model), tokenizer, layout, seed)
     save_file(golden, directory / "golden.safetensors", metadata=metadata)

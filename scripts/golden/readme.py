@@ -6,7 +6,7 @@ from safetensors import safe_open
 
 HEAD = """# Golden values
 
-Made by `scripts/make-golden` (its head names the versions); do not edit. Models are random and small.
+Made by `scripts/make-golden` (its head names the versions), `performance.json` by `scripts/golden/performance.py`; do not edit. Models are random and small.
 
 ## Models: `<layout>/model` and `<layout>/golden.safetensors`
 
@@ -26,7 +26,9 @@ Dropout is off. Rows of padding are zero in `hidden_states.*`, `q`, `k`, `v`.
 | `q`, `k`, `v` | F32 [batch, seq, hidden] | of the last layer, with bias, not divided by sqrt(d) |
 | `output` | F32 [batch, labels or hidden] | logits, or the normalized embedding; absent without a head |
 | `labels`, `loss` | I32 or F32 [batch]; F32 [] | cross-encoders: cross-entropy, or mean squared error |
-| `grad.<canonical name>` | as the parameter | `cross-encoder`: gradient of `loss` |
+| `direction` | F32 [batch, hidden] | embeddings: `loss` is the sum of `output` times it |
+| `grad.<canonical name>` | as the parameter | gradient of `loss`; absent without a head |
+| `stepped.<canonical name>` | as the parameter | `minilm`: after three steps of AdamW, lr 1e-3, decay 0.01 but on biases and LayerNorm, gradients clipped to a norm of 1 |
 
 ## Losses: `losses.safetensors`
 

@@ -108,7 +108,7 @@ void print_table(const Options& options, const Comparison& comparison, std::ostr
   const auto alone = [&](const Metrics& metrics, const char* system) {
     for (const auto& [name, value] : metrics) {
       if (!comparison.intervals.contains(name))
-        out << fmt::format("\nnot compared: only {} has {}", system, name);
+        out << fmt::format("not compared: only {} has {}\n", system, name);
     }
   };
   alone(comparison.a, "A");

@@ -20,7 +20,7 @@ const Json* find(const Json& object, std::initializer_list<const char*> path) {
     if (!at->is_object() || !at->contains(key)) return nullptr;
     at = &at->at(key);
   }
-  return at;
+  return at->is_null() ? nullptr : at;
 }
 
 std::string number(const Json* value, const char* format) {

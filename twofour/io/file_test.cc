@@ -109,6 +109,11 @@ TEST_F(FileTest, CompressesZst) {
   write_file_atomically(folder_ / "x.zst", text);
   EXPECT_LT(fs::file_size(folder_ / "x.zst"), 1000u);
   EXPECT_EQ(read_file(folder_ / "x.zst"), text);
+  for (const size_t chunks : {1, 2, 3}) {  // as much as a call of the library gives at once
+    const std::string whole(chunks * 131072, 'a');
+    write_file_atomically(folder_ / "x.zst", whole);
+    EXPECT_EQ(read_file(folder_ / "x.zst"), whole);
+  }
   write_file_atomically(folder_ / "empty.zst", "");
   EXPECT_EQ(read_file(folder_ / "empty.zst"), "");
 }

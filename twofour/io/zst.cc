@@ -44,9 +44,9 @@ std::string decompress_zst(std::string_view bytes, std::string_view where) {
   std::string out;
   std::string chunk(ZSTD_DStreamOutSize(), '\0');
   ZSTD_inBuffer input{bytes.data(), bytes.size(), 0};
-  size_t wanted = 1;  // 0: a frame has just ended
+  size_t wanted = 1;  // 0: a frame has ended and all of it is out
   bool drained = false;
-  while (input.pos < input.size || !drained) {
+  while (input.pos < input.size || (wanted != 0 && !drained)) {
     ZSTD_outBuffer output{chunk.data(), chunk.size(), 0};
     wanted = ZSTD_decompressStream(context.get(), &output, &input);
     if (ZSTD_isError(wanted)) {

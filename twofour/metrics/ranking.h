@@ -8,9 +8,8 @@
 //             by input order; mean over queries, without those that have no positive label. The
 //             ideal ranking is that of the query's own pairs.
 //   accuracy  share of pairs whose predicted label equals the label; for a model without classes
-//   and
-//             with a score_threshold, share of pairs that it calls relevant or not as the label
-//             does.
+//             and with a score_threshold, share of pairs that it calls relevant or not as the
+//             label does.
 //   recall@k, f1@k
 //             A pair is relevant when its label >= relevant_label. It is retrieved when it stands
 //             among the first k of its query by score (ties by input order) and the model calls it
@@ -80,8 +79,8 @@ using Metrics = std::map<std::string, double>;
 enum class Criterion { kAccuracy, kF1 };
 
 // The score_threshold with the highest accuracy, or f1@k, on these pairs of a model without
-// classes; of several the highest. It is one of the scores. Throws Error for no pairs, and as
-// query_stats.
+// classes; of several the highest. It is one of the scores. Throws Error for scores that are NaN,
+// and where no pair was found.
 float best_threshold(std::span<const ScoredPair> pairs, Criterion criterion,
                      const MetricOptions& options = {});
 

@@ -159,6 +159,20 @@ TEST(Ranking, BestThresholdIsTheBestOfAll) {
               ThrowsMessage<Error>(HasSubstr("no pairs to choose a threshold on")));
 }
 
+TEST(Ranking, NoThresholdAcceptsWhatWasNotFound) {
+  constexpr float kNotFound = -std::numeric_limits<float>::infinity();
+  const std::vector<ScoredPair> pairs = {
+      {0, 2, kNotFound}, {0, 2, kNotFound}, {0, 0, 1}, {0, 2, 0.5F}};
+  EXPECT_EQ(best_threshold(pairs, Criterion::kF1), 0.5F);
+  EXPECT_THAT([&] { best_threshold(std::span(pairs).first(2), Criterion::kF1); },
+              ThrowsMessage<Error>(HasSubstr("no pairs to choose a threshold on")));
+  EXPECT_THAT(
+      [] {
+        best_threshold(std::vector<ScoredPair>{{0, 2, NAN}}, Criterion::kF1);
+      },
+      ThrowsMessage<Error>(HasSubstr("a score is not a number")));
+}
+
 TEST(Ranking, WhatIsNotDefinedIsAbsent) {
   const std::vector<ScoredPair> pairs = {{0, 0, 3}, {0, 0, 2}};
   const MetricOptions options = {.score_threshold = 9};

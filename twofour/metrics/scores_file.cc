@@ -43,8 +43,10 @@ json header_json(const QueryScores& scores) {
                   {"gain", o.gain == Gain::kLinear ? "linear" : "exponential"}};
   // JSON has no infinity, and minus infinity is what an absent threshold means.
   if (std::isfinite(o.score_threshold)) options["score_threshold"] = o.score_threshold;
-  return {
+  json header = {
       {"format", kFormat}, {"version", kVersion}, {"system", scores.system}, {"options", options}};
+  if (scores.collection) header["collection"] = true;
+  return header;
 }
 
 json query_json(const QueryStats& query) {
@@ -86,6 +88,7 @@ void parse_header(const JsonObject& line, QueryScores& out) {
     out.options.score_threshold = static_cast<float>(options->number("score_threshold"));
   }
   out.options.gain = parse_gain(*options);
+  out.collection = line.boolean_or("collection", false);
 }
 
 QueryStats parse_query(const JsonObject& line) {
@@ -103,11 +106,11 @@ QueryStats parse_query(const JsonObject& line) {
 
 constexpr std::string_view kSameData = "Compare systems scored on the same data";
 
-// Of pairs with different labels each is concordant, discordant or a tie. Rankings of a whole
-// collection hold different pairs, but as many relevant ones.
-bool same_labels(const QueryStats& a, const QueryStats& b) {
+// Of pairs with different labels each is concordant, discordant or a tie.
+bool same_labels(const QueryStats& a, const QueryStats& b, bool collection) {
   const auto different = [](const QueryStats& q) { return q.concordant + q.discordant + q.ties; };
-  return a.relevant == b.relevant && (a.pairs != b.pairs || different(a) == different(b));
+  return a.relevant == b.relevant &&
+         (collection || (a.pairs == b.pairs && different(a) == different(b)));
 }
 
 }  // namespace
@@ -147,7 +150,7 @@ void check_comparable(const std::filesystem::path& a_file, const QueryScores& a,
   const auto differ = [&](const std::string& how, std::string_view remedy) {
     throw Error(b_file.string(), fmt::format("{} {}", how, a_file.string()), remedy);
   };
-  if (!comparable(a.options, b.options))
+  if (!comparable(a.options, b.options) || a.collection != b.collection)
     differ("was evaluated with other metric options than", "Evaluate both with the same options");
   std::map<std::string_view, const QueryStats*> of_a;
   for (const QueryStats& query : a.queries) of_a[query.query_id] = &query;
@@ -155,7 +158,7 @@ void check_comparable(const std::filesystem::path& a_file, const QueryScores& a,
     const auto found = of_a.find(query.query_id);
     if (found == of_a.end())
       differ(fmt::format("has query '{}', which is not in", query.query_id), kSameData);
-    if (!same_labels(*found->second, query))
+    if (!same_labels(*found->second, query, a.collection))
       differ(fmt::format("has other pairs or labels of query '{}' than", query.query_id),
              kSameData);
     of_a.erase(found);
@@ -169,8 +172,8 @@ QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths) {
   std::set<std::string> ids;
   for (const std::filesystem::path& path : paths) {
     QueryScores scores = read_scores_file(path);
-    if (ids.empty()) pooled = {scores.system, scores.options, {}};
-    if (!comparable(scores.options, pooled.options)) {
+    if (ids.empty()) pooled = {scores.system, scores.options, {}, scores.collection};
+    if (!comparable(scores.options, pooled.options) || scores.collection != pooled.collection) {
       throw Error(path.string(), fmt::format("was evaluated with other metric options than {}",
                                              paths.front().string()));
     }

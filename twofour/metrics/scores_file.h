@@ -16,6 +16,9 @@ struct QueryScores {
   std::string system;
   MetricOptions options = {};
   std::vector<QueryStats> queries = {};
+  // Of rankings of a whole collection: systems find different pairs of a query, of which as many
+  // are relevant.
+  bool collection = false;
 
   bool operator==(const QueryScores&) const = default;
 };

@@ -53,6 +53,25 @@ TEST(ScoresFile, DefaultOptionsRoundTrip) {
   EXPECT_EQ(read_scores_file(temp_file("b.jsonl")), scores);
 }
 
+// Systems find different documents of a collection, but as many relevant ones are there.
+TEST(ScoresFile, RankingsOfACollectionHoldOtherPairs) {
+  QueryScores a = example();
+  a.collection = true;
+  write_scores_file(temp_file("d.jsonl"), a);
+  EXPECT_EQ(read_scores_file(temp_file("d.jsonl")), a);
+  QueryScores b = a;
+  ++b.queries[0].pairs;
+  ++b.queries[0].ties;
+  check_comparable("a", a, "b", b);
+  a.collection = b.collection = false;
+  EXPECT_THAT([&] { check_comparable("a", a, "b", b); },
+              ThrowsMessage<Error>(HasSubstr("other pairs or labels of query 'q1'")));
+  b = a;
+  b.collection = true;
+  EXPECT_THAT([&] { check_comparable("a", a, "b", b); },
+              ThrowsMessage<Error>(HasSubstr("other metric options")));
+}
+
 TEST(ScoresFile, RefusesIdsThatAreNotUtf8) {
   QueryScores scores = example();
   scores.queries[0].query_id = "\xff";

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 
@@ -21,6 +22,9 @@ std::vector<Decided> decisions(std::span<const ScoredPair> pairs, const MetricOp
   std::vector<Decided> out;
   for (auto& [query, of_query] : by_query) {
     std::ranges::stable_sort(of_query, std::greater<>(), &ScoredPair::score);
+    // Minus infinity was not found: no threshold accepts it.
+    std::erase_if(of_query,
+                  [](const ScoredPair& pair) { return std::isinf(pair.score) && pair.score < 0; });
     for (int64_t i = 0; i < std::ssize(of_query); ++i) {
       out.push_back(
           {of_query[i].score, of_query[i].label >= options.relevant_label, i < options.recall_k});
@@ -57,11 +61,14 @@ struct Counts {
 
 float best_threshold(std::span<const ScoredPair> pairs, Criterion criterion,
                      const MetricOptions& options) {
-  if (pairs.empty()) throw Error("metrics", "there are no pairs to choose a threshold on");
+  if (std::ranges::any_of(pairs, [](const ScoredPair& p) { return std::isnan(p.score); }))
+    throw Error("metrics", "a score is not a number");
   const std::vector<Decided> sorted = decisions(pairs, options);
+  if (sorted.empty()) throw Error("metrics", "there are no pairs to choose a threshold on");
   Counts counts;
-  counts.pairs = std::ssize(sorted);
-  counts.relevant = std::ranges::count_if(sorted, &Decided::relevant);
+  counts.pairs = std::ssize(pairs);
+  counts.relevant = std::ranges::count_if(
+      pairs, [&](const ScoredPair& pair) { return pair.label >= options.relevant_label; });
   float best = sorted.front().score;
   double best_value = -1;
   for (size_t i = 0; i < sorted.size(); ++i) {

@@ -206,9 +206,7 @@ void tokenize(RunInputs& inputs, int threads) {
 
 void plan_steps(const TrainRequest& request, RunInputs& inputs) {
   Recipe& recipe = inputs.recipe;
-  inputs.batching = {
-      recipe.head == HeadKind::kEmbedding ? BatchForm::kContrastive : batch_form(recipe),
-      recipe.batch_pairs, recipe.hard_negatives, recipe.seed};
+  inputs.batching = {batch_form(recipe), recipe.batch_pairs, recipe.hard_negatives, recipe.seed};
   const Batcher batcher(inputs.train, inputs.train_tokens, inputs.batching);
   const int64_t batches = batcher.batches_per_epoch();
   limit_steps(recipe, request.max_steps, (batches + recipe.accumulate - 1) / recipe.accumulate);
