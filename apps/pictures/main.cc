@@ -10,6 +10,7 @@
 
 #include "apps/pictures/painter.h"
 #include "apps/quartiles.h"
+#include "apps/whole_file.h"
 #include "twofour/base/error.h"
 
 namespace twofour::pictures {
@@ -104,15 +105,12 @@ void write_codes(const Options& options) {
   const std::vector<std::string> prompts = read_prompts(options);
   Painter painter = load(options.models[0], precisions_of(options)[0], options);
   const std::vector<Codes> pictures = painter.paint(prompts, options.paint);
-  const std::filesystem::path beside = options.out.string() + ".part";
-  std::ofstream out(beside);
-  out << "query\tdocument\n";
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    out << text_of(pictures[i]) << '\t' << prompts[i] << '\n';
-  }
-  out.close();
-  if (!out) throw Error(options.out.string(), "cannot be written", "Is the disk full?");
-  std::filesystem::rename(beside, options.out);
+  write_whole_file(options.out, [&](std::ostream& out) {
+    out << "query\tdocument\n";
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      out << text_of(pictures[i]) << '\t' << prompts[i] << '\n';
+    }
+  });
 }
 
 double seconds(Painter& painter, const std::vector<std::string>& prompts,

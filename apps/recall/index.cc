@@ -8,6 +8,7 @@
 
 #include "apps/recall/graph.h"
 #include "apps/recall/model_hash.h"
+#include "apps/whole_file.h"
 #include "twofour/base/error.h"
 
 namespace twofour::recall {
@@ -22,10 +23,8 @@ constexpr const char *kHeader = "index.json", *kIds = "ids.txt", *kVectors = "ve
                      *kGraph = "hnsw.bin";
 
 void write(const fs::path& path, const char* data, size_t size) {
-  std::ofstream out(path, std::ios::binary);
-  out.write(data, static_cast<std::streamsize>(size));
-  out.close();
-  if (!out) throw Error(path.string(), "cannot be written", "Is the disk full?");
+  write_whole_file(path,
+                   [&](std::ostream& out) { out.write(data, static_cast<std::streamsize>(size)); });
 }
 
 std::string lines(const std::vector<std::string>& ids) {

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <unordered_set>
 
 #include "apps/recall/model_hash.h"
+#include "apps/whole_file.h"
 #include "twofour/base/error.h"
 
 namespace twofour::recall {
@@ -80,18 +80,15 @@ double share_of_exact(Embedder& embedder, const Index& index,
 
 void write_run(const std::filesystem::path& path, const Texts& queries, const Index& index,
                const Answers& answers) {
-  const std::filesystem::path beside = path.string() + ".part";
-  std::ofstream out(beside);
-  for (size_t i = 0; i < answers.hits.size(); ++i) {
-    int rank = 0;
-    for (const Hit& hit : answers.hits[i]) {
-      out << fmt::format("{} Q0 {} {} {} recall\n", queries.ids[i],
-                         index.ids()[static_cast<size_t>(hit.document)], ++rank, hit.score);
+  write_whole_file(path, [&](std::ostream& out) {
+    for (size_t i = 0; i < answers.hits.size(); ++i) {
+      int rank = 0;
+      for (const Hit& hit : answers.hits[i]) {
+        out << fmt::format("{} Q0 {} {} {} recall\n", queries.ids[i],
+                           index.ids()[static_cast<size_t>(hit.document)], ++rank, hit.score);
+      }
     }
-  }
-  out.close();
-  if (!out) throw Error(path.string(), "cannot be written", "Is the disk full?");
-  std::filesystem::rename(beside, path);
+  });
 }
 
 }  // namespace twofour::recall

@@ -20,6 +20,13 @@ std::string embeddable(const nlohmann::ordered_json& json) {
   return out;
 }
 
+// A title is text, not markup.
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
+  return out;
+}
+
 }  // namespace
 
 // The policy forbids every request: what the page shows is inside it.
@@ -32,7 +39,7 @@ void write_page(std::string_view title, const nlohmann::ordered_json& data, std:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <title>)"
-      << title << "</title>\n<style>\n"
+      << escaped(title) << "</title>\n<style>\n"
       << page_css()
       << "</style>\n</head>\n<body>\n<main></main>\n<noscript>This page draws its tables and "
          "charts with its own script; "

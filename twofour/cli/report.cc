@@ -38,13 +38,6 @@ struct Options {
   bool markdown = false;
 };
 
-// A title is text, not markup.
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) out += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
-  return out;
-}
-
 std::string base64(std::string_view bytes) {
   constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string out;
@@ -77,9 +70,8 @@ int run_report(const Options& options, Console& console) {
     report["queries"] = collect_queries(options.runs, names, options.queries);
   }
   if (!options.picture.empty()) report["picture"] = read_picture(options.picture, options.caption);
-  write_file_atomically(options.out, [&](std::ostream& out) {
-    write_page(escaped(options.title), report, report_js(), out);
-  });
+  write_file_atomically(
+      options.out, [&](std::ostream& out) { write_page(options.title, report, report_js(), out); });
   print_run_tables(report, options.markdown, console.out());
   console.info(fmt::format("wrote {}", options.out.string()));
   return kOk;

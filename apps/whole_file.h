@@ -1,0 +1,35 @@
+// Files that are whole or not there.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "twofour/base/error.h"
+
+namespace twofour {
+
+// Writes beside and renames. Throws Error naming the file, with the system's reason.
+template <class Write>
+void write_whole_file(const std::filesystem::path& path, const Write& write) {
+  const std::filesystem::path beside = path.string() + ".part";
+  errno = 0;
+  std::ofstream out(beside, std::ios::binary);
+  if (out) {
+    write(out);
+    out.close();
+  }
+  if (!out) {
+    const int error = errno;
+    std::error_code ignored;
+    std::filesystem::remove(beside, ignored);
+    throw Error(path.string(),
+                fmt::format("cannot be written: {}", std::generic_category().message(error)));
+  }
+  std::filesystem::rename(beside, path);
+}
+
+}  // namespace twofour
