@@ -1,6 +1,7 @@
 #include "twofour/train/batcher.h"
 
 #include <algorithm>
+#include <exception>
 #include <numeric>
 #include <random>
 #include <unordered_map>
@@ -55,16 +56,24 @@ template <class Encode>
 TokenStore TokenStore::build(int64_t count, ThreadPool& pool, const Encode& encode) {
   const int64_t chunks = (count + kTokenizeChunk - 1) / kTokenizeChunk;
   std::vector<TokenStore> parts(static_cast<size_t>(chunks));
+  std::vector<std::exception_ptr> failures(parts.size());  // tasks of a pool must not throw
   pool.parallel_for(chunks, [&](int64_t chunk, int) {
     TokenStore& part = parts[chunk];
     const int64_t end = std::min(count, (chunk + 1) * kTokenizeChunk);
-    for (int64_t i = chunk * kTokenizeChunk; i < end; ++i) {
-      const Encoding encoding = encode(i);
-      part.ids_.insert(part.ids_.end(), encoding.ids.begin(), encoding.ids.end());
-      part.starts_.push_back(std::ssize(part.ids_));
-      part.first_lengths_.push_back(first_length(encoding));
+    try {
+      for (int64_t i = chunk * kTokenizeChunk; i < end; ++i) {
+        const Encoding encoding = encode(i);
+        part.ids_.insert(part.ids_.end(), encoding.ids.begin(), encoding.ids.end());
+        part.starts_.push_back(std::ssize(part.ids_));
+        part.first_lengths_.push_back(first_length(encoding));
+      }
+    } catch (...) {
+      failures[chunk] = std::current_exception();
     }
   });
+  for (const std::exception_ptr& failure : failures) {
+    if (failure) std::rethrow_exception(failure);
+  }
   TokenStore store;
   for (const TokenStore& part : parts) {
     const int64_t base = std::ssize(store.ids_);

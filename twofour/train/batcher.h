@@ -17,7 +17,8 @@ namespace twofour {
 // Token ids of many sequences, back to back.
 class TokenStore {
  public:
-  // One sequence for each pair of the dataset: [CLS] query [SEP] document [SEP].
+  // One sequence for each pair of the dataset: [CLS] query [SEP] document [SEP]. Both throw what
+  // the tokenizer throws.
   static TokenStore of_pairs(const Dataset& data, const Tokenizer& tokenizer, int64_t max_length,
                              ThreadPool& pool);
 

@@ -190,6 +190,15 @@ TEST_F(BatcherTest, ContrastiveBatchesTellWhatElseAnswersAQuery) {
   }
 }
 
+struct FailingTokenizer : LetterTokenizer {
+  Encoding encode(std::string_view, int64_t) const override { throw Error("tokenizer", "fails"); }
+};
+
+// From the threads of a pool, where nothing may be thrown.
+TEST_F(BatcherTest, TokenizersMayFail) {
+  EXPECT_THROW(TokenStore::of_texts(data, FailingTokenizer(), 64, pool), Error);
+}
+
 TEST_F(BatcherTest, EachTextOnceAnEpoch) {
   const Batcher batcher(data, texts, {.form = BatchForm::kTexts, .batch_pairs = 50});
   const std::vector<Batch> batches = batcher.plan(0);

@@ -43,6 +43,7 @@ Checkpoint make_checkpoint() {
   state.best = {{"ndcg@10", 0.1 + 0.2}, {"pnr", std::numeric_limits<double>::infinity()}};
   state.best_step = 200;
   state.seconds = 12.5;
+  state.training_seconds = 11.25;
   state.pairs = 4242;
   state.log_bytes = 99;
   checkpoint.tensors["parameters"]["a.weight"] = at::randn({3, 4}).requires_grad_();
@@ -75,6 +76,9 @@ TEST_F(CheckpointTest, ReadsBackExactly) {
   EXPECT_EQ(loaded.state.evaluated_step, 200);
   EXPECT_EQ(loaded.state.stale_evaluations, 1);
   EXPECT_EQ(loaded.state.best, saved.state.best);
+  EXPECT_EQ(loaded.state.best_step, 200);
+  EXPECT_EQ(loaded.state.seconds, 12.5);
+  EXPECT_EQ(loaded.state.training_seconds, 11.25);
   EXPECT_EQ(loaded.state.pairs, 4242);
   EXPECT_EQ(loaded.state.log_bytes, 99);
   EXPECT_EQ(loaded.fingerprint, saved.fingerprint);
@@ -121,11 +125,12 @@ TEST_F(CheckpointTest, DamageIsNamed) {
   EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("state.json"));
 }
 
-TEST(Fingerprint, SeesHowAModelPoolsAndCutsItsTexts) {
+TEST(Fingerprint, SeesHowAModelPoolsAndReadsItsTexts) {
   const fs::path source = fs::path(TWOFOUR_SOURCE_DIR) / "tests/golden/minilm/model";
   const fs::path copy = fs::path(testing::TempDir()) / "fingerprint";
   const std::string before = hash_of(ModelDirectory::open(source));
-  for (const char* name : {"modules.json", "1_Pooling/config.json", "sentence_bert_config.json"}) {
+  for (const char* name : {"modules.json", "1_Pooling/config.json", "sentence_bert_config.json",
+                           "special_tokens_map.json", "tokenizer_config.json"}) {
     fs::remove_all(copy);
     fs::copy(source, copy, fs::copy_options::recursive);
     EXPECT_EQ(hash_of(ModelDirectory::open(copy)), before);

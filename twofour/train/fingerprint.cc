@@ -52,7 +52,8 @@ class ContentHash {
 std::string hash_of(const ModelDirectory& model) {
   ContentHash hash;
   hash.add(std::string_view(model.config().json));
-  for (const char* name : {"vocab.txt", "tokenizer.json", "tokenizer_config.json", "modules.json",
+  for (const char* name : {"vocab.txt", "tokenizer.json", "tokenizer_config.json",
+                           "added_tokens.json", "special_tokens_map.json", "modules.json",
                            "1_Pooling/config.json", "sentence_bert_config.json"}) {
     hash.add(std::string_view(model.file(name).value_or("")));
   }
