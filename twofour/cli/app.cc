@@ -46,7 +46,8 @@ void add_commands(CommandLine& line, Console& console) {
   root.set_version_flag("--version", std::string("twofour ") + TWOFOUR_VERSION);
   root.footer(kExitCodes);
   root.fallthrough();  // -q and -v may stand after the subcommand; inherited by subcommands
-  auto* quiet = root.add_flag("-q,--quiet", line.quiet, "Warnings and errors only, no progress");
+  auto* quiet = root.add_flag("-q,--quiet", line.quiet,
+                              "On stderr warnings and errors only; results still go to stdout");
   root.add_flag("-v,--verbose", line.verbose, "Debug messages too")->excludes(quiet);
   for (auto add :
        {add_inspect, add_train, add_prune, add_calibrate, add_export, add_build_engine, add_eval,

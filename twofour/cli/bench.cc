@@ -13,9 +13,11 @@
 #include "twofour/cli/bench_sessions.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
+#include "twofour/cli/output_path.h"
 #include "twofour/cli/page.h"
 #include "twofour/cli/page_assets.h"
 #include "twofour/cli/stopwatch.h"
+#include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
 
 namespace twofour::cli {
@@ -131,11 +133,10 @@ void print_model(const Options& options, const Engine& engine, std::ostream& out
 void print_tables(const Options& options, const Measured& measured, std::ostream& out) {
   print_model(options, *measured.model, out);
   if (!options.as_if.empty()) {
-    out << fmt::format("as if    {}{}, against the model as it is\nquality  {}\n", options.as_if,
-                       options.as_if == "sparse-int8"
-                           ? fmt::format(", {} rows share a pattern", options.share_rows)
-                           : "",
-                       kNoQuality);
+    out << fmt::format(
+        "as if    {}{}, against the model as it is\nquality  {}\n", options.as_if,
+        options.share_rows > 1 ? fmt::format(", {} rows share a pattern", options.share_rows) : "",
+        kNoQuality);
   }
   out << '\n';
   print_results(measured.results, measured.other != nullptr, out);
@@ -251,6 +252,12 @@ int run_models(const Options& options, Console& console) {
   return finish(options, json, console, [&] { print_tables(options, measured, console.out()); });
 }
 
+int run_bench(const Options& options, Console& console) {
+  for (const auto& path : {options.out, options.plot}) check_output_file(path);
+  if (options.gemm) return run_gemm(options, console);
+  return options.sessions.empty() ? run_models(options, console) : run_sessions(options, console);
+}
+
 // What CLI11 cannot say of positionals and values.
 void check_options(const Options& options) {
   if (options.model.empty() != options.gemm) {
@@ -285,6 +292,7 @@ Command add_bench(CLI::App& root, Console& console) {
       ->needs(as_if);
   app->add_option("--plot", options->plot, "Page to write with charts of --as-if")
       ->type_name("FILE")
+      ->check(path_name())
       ->needs(as_if);
   auto* gemm = app->add_flag("--gemm", options->gemm,
                              "Every kernel on products of encoder layers, without a model");
@@ -314,14 +322,11 @@ Command add_bench(CLI::App& root, Console& console) {
       ->check(CLI::Range(1, 1000000));
   app->add_option("--out", options->out,
                   "Write the result as JSON, e.g. RUN/bench.json for the report")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(path_name());
   app->add_flag("--json", options->json, "For machines");
   app->callback([options] { check_options(*options); });
-  return {app, [options, &console] {
-            if (options->gemm) return run_gemm(*options, console);
-            return options->sessions.empty() ? run_models(*options, console)
-                                             : run_sessions(*options, console);
-          }};
+  return {app, [options, &console] { return run_bench(*options, console); }};
 }
 
 }  // namespace twofour::cli

@@ -199,10 +199,10 @@ TEST(Bench, AsIfComparesWithTheModelAsItIs) {
 
 TEST(Bench, AsIfDrawsAPage) {
   const auto page = scratch("as-if-page") / "as-if.html";
-  ASSERT_EQ(run_command({"bench", model("minilm"), "--as-if", "sparse-int8", "--tokens", "8",
-                         "--repeat", "2", "--plot", page})
-                .code,
-            0);
+  const Outcome outcome = run_command({"bench", model("minilm"), "--as-if", "sparse-int8",
+                                       "--tokens", "8", "--repeat", "2", "--plot", page});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("as if    sparse-int8, against the model as it is"));
   const std::string html = slurp(page);
   for (const char* part : {"<title>twofour bench --as-if</title>", "\"as_if\":{", "drawCharts()",
                            "quality is meaningless", "Chart.js"})
@@ -253,6 +253,9 @@ TEST(Bench, RefusesWrongOptions) {
   EXPECT_THAT(fails({some, "--as-if", "int8", "--against", some}), HasSubstr("excludes"));
   EXPECT_THAT(fails({some, "--share-rows", "2"}), HasSubstr("requires --as-if"));
   EXPECT_THAT(fails({some, "--as-if", "int8", "--share-rows", "2"}), HasSubstr("sparse-int8"));
+  EXPECT_THAT(fails({some, "--out", ""}), HasSubstr("--out: expected a name, found nothing"));
+  const std::string typo = scratch("bench-typo") / "typo/bench.json";
+  EXPECT_THAT(run_command({"bench", some, "--out", typo}).err, HasSubstr("there is no folder "));
 }
 
 TEST(Gemm, ComparesEveryKernelWithTheBestDenseOne) {

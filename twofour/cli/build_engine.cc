@@ -7,7 +7,9 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
+#include "twofour/cli/output_path.h"
 #include "twofour/cli/table.h"
+#include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
 #include "twofour/tensorrt/api.h"
 
@@ -33,13 +35,14 @@ struct Options {
   std::filesystem::path report;
 };
 
-void check_files(const BuildEngineRequest& request) {
+void check_files(const Options& options) {
+  const BuildEngineRequest& request = options.request;
   if (!std::filesystem::exists(request.onnx))
     throw Error(request.onnx.string(), "no such file", "twofour export writes one");
-  if (std::filesystem::is_directory(request.out))
-    throw Error(request.out.string(), "cannot be written: it is a folder");
   if (request.out.lexically_normal() == request.onnx.lexically_normal())
     throw Error(request.out.string(), "is the ONNX file itself", "Name another file");
+  for (const auto& path : {request.out, request.timing_cache, options.report})
+    check_output_file(path, {request.onnx});
 }
 
 int64_t count_sparse(const BuildEngineResult& result) {
@@ -104,7 +107,7 @@ int run_build(const Options& options, Console& console) {
   BuildEngineRequest request = options.request;
   request.batch = tensorrt::parse_range("--batch", options.batch);
   request.length = tensorrt::parse_range("--length", options.length);
-  check_files(request);
+  check_files(options);
   Callbacks callbacks;
   callbacks.log = [&](LogLevel level, const std::string& text) { console.log(level, text); };
   const BuildEngineResult result = build_engine_api().build(request, callbacks);
@@ -124,7 +127,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("onnx", request.onnx, "File of twofour export --target tensorrt")
       ->required()
       ->type_name("FILE.onnx");
-  app.add_option("--out", request.out, "Engine to write")->required()->type_name("FILE.plan");
+  app.add_option("--out", request.out, "Engine to write")
+      ->required()
+      ->type_name("FILE.plan")
+      ->check(path_name());
   app.add_option("--batch", options.batch, "Sequences: one number, or least,usual,largest")
       ->capture_default_str();
   app.add_option("--length", options.length, "Tokens of a sequence: the same")
@@ -133,13 +139,15 @@ void add_options(CLI::App& app, Options& options) {
   app.add_flag("--compare-dense", request.compare_dense,
                "Build once more without sparse kernels and time both");
   app.add_option("--timing-cache", request.timing_cache, "File of measurements to read and write")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(path_name());
   app.add_option("--workspace", request.workspace_mb, "MB of device memory for a layer's scratch")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   app.add_flag("--force", request.force, "Build even where the engine is up to date");
   app.add_option("--report", options.report, "JSON to write: every layer and its kernel")
-      ->type_name("FILE.json");
+      ->type_name("FILE.json")
+      ->check(path_name());
 }
 
 }  // namespace

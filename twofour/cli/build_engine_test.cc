@@ -91,6 +91,8 @@ TEST_F(BuildEngineCommand, Refusals) {
               HasSubstr("is the ONNX file itself"));
   EXPECT_THAT(run_command({"build-engine", onnx_, "--out", folder_}).err,
               HasSubstr("it is a folder"));
+  EXPECT_THAT(run({"--report", folder_ / "typo/x.json"}).err, HasSubstr("there is no folder "));
+  EXPECT_THAT(run({"--timing-cache", onnx_}).err, HasSubstr("is an input of this command too"));
 }
 
 }  // namespace

@@ -3,6 +3,9 @@
 #include <filesystem>
 
 #include "twofour/cli/command.h"
+#include "twofour/cli/output_path.h"
+#include "twofour/cli/validators.h"
+#include "twofour/io/tokenizer.h"
 #include "twofour/train/api.h"
 
 namespace twofour::cli {
@@ -21,8 +24,16 @@ struct Options {
   std::string method = CalibrationMethod{}.to_string();
 };
 
-int run_calibrate(Options& options, Console& console) {
+// The default is cut to what the model reads; a length that somebody names is not.
+void check_given_length(const CalibrateRequest& request) {
+  const ModelConfig config = ModelDirectory::open(request.model).config();
+  check_max_length(request.max_length, classifies(config.head) ? 2 : 1, config);
+}
+
+int run_calibrate(Options& options, bool length_given, Console& console) {
   options.request.method = CalibrationMethod::parse(options.method);
+  check_output_model(options.request.out, options.request.model);
+  if (length_given) check_given_length(options.request);
   train_api().calibrate(options.request, console.callbacks());
   console.info(fmt::format("wrote {}", options.request.out.string()));
   return kOk;
@@ -42,22 +53,30 @@ Command add_calibrate(CLI::App& root, Console& console) {
   app->add_option("data", request.data, "Sample pairs: TSV, JSONL or BEIR qrels")
       ->required()
       ->type_name("DATA");
-  app->add_option("--out", request.out, "Model directory to write")->required()->type_name("DIR");
+  app->add_option("--out", request.out, "Model directory to write")
+      ->required()
+      ->type_name("DIR")
+      ->check(path_name());
   app->add_option("--method", options->method, "max, percentile[:P], entropy or mse")
       ->capture_default_str();
   app->add_option("--batches", request.batches, "Batches to read")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app->add_option("--batch-pairs", request.batch_pairs, "Pairs in a batch")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app->add_option("--max-length", request.max_length, "Tokens of a pair")
+      ->check(positive_number());
+  auto* length = app->add_option("--max-length", request.max_length,
+                                 "Tokens of a pair; the default is at most the model's")
+                     ->capture_default_str()
+                     ->check(positive_number());
+  app->add_option("--seed", request.seed, "Of the choice of pairs")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app->add_option("--seed", request.seed, "Of the choice of pairs")->capture_default_str();
+      ->check(whole_number());
   app->add_option("--threads", request.threads, "CPU threads [all cores]")
       ->check(CLI::Range(1, 1024));
-  return {app, [options, &console] { return run_calibrate(*options, console); }};
+  return {app, [options, length, &console] {
+            return run_calibrate(*options, length->count() > 0, console);
+          }};
 }
 
 }  // namespace twofour::cli

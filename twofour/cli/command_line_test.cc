@@ -2,12 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "twofour/cli/testing/run_command.h"
 
 namespace twofour::cli {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -48,6 +50,52 @@ TEST(CommandLine, UnknownWordIsNamedWithTheNearestCommand) {
   EXPECT_THAT(run_command({"--models"}).err, StartsWith("unknown option '--models'.\n"));
   EXPECT_THAT(run_command({}).err, StartsWith("A subcommand is required\n"));
   EXPECT_THAT(run_command({"doctor", "patient"}).err, HasSubstr("not expected: patient"));
+}
+
+TEST(CommandLine, QuietIsAboutStderr) {
+  EXPECT_THAT(run_command({"--help"}).out, HasSubstr("results still go to stdout"));
+  const auto out = scratch("quiet") / "model";
+  const Outcome outcome = run_command({"-q", "prune", model("cross-encoder"), "--out", out});
+  EXPECT_EQ(outcome.err, "");
+  EXPECT_THAT(outcome.out, HasSubstr("encoder.layer.0.output.dense"));
+}
+
+// The kernels that doctor marks as chosen for a kind of layer.
+std::vector<std::string> chosen_for(const std::string& kind, const std::string& diagnosis) {
+  std::vector<std::string> names;
+  for (const auto& kernel : nlohmann::json::parse(diagnosis)["kernels"]) {
+    if (kernel["kind"] == kind && kernel["chosen"].get<bool>()) names.push_back(kernel["name"]);
+  }
+  return names;
+}
+
+TEST(Doctor, MarksTheForcedKernelAsChosen) {
+  setenv("TWOFOUR_FORCE_KERNEL", "spmm24_s8_reference", 1);
+  const Outcome sparse = run_command({"doctor", "--json"});
+  setenv("TWOFOUR_FORCE_KERNEL", "matmul_s8_reference", 1);
+  const Outcome dense = run_command({"doctor", "--json"});
+  unsetenv("TWOFOUR_FORCE_KERNEL");
+  EXPECT_EQ(sparse.code, 0) << sparse.err;
+  EXPECT_THAT(chosen_for("2:4 int8", sparse.out), ElementsAre("spmm24_s8_reference"));
+  EXPECT_EQ(chosen_for("dense int8", sparse.out).size(), 1u);
+  EXPECT_THAT(chosen_for("dense int8", dense.out), ElementsAre("matmul_s8_reference"));
+  EXPECT_THAT(chosen_for("2:4 int8", dense.out), ElementsAre());
+  EXPECT_EQ(chosen_for("dense f32", dense.out).size(), 1u);
+}
+
+TEST(Doctor, TellsWhatVariablesGotWrongAfterTheRest) {
+  setenv("TWOFOUR_FORCE_KERNEL", "foo", 1);
+  const Outcome kernel = run_command({"doctor"});
+  unsetenv("TWOFOUR_FORCE_KERNEL");
+  EXPECT_EQ(kernel.code, 1);
+  EXPECT_THAT(kernel.err, StartsWith("twofour: [TWOFOUR_FORCE_KERNEL] no kernel is named 'foo'"));
+  EXPECT_THAT(kernel.out, HasSubstr("matmul_s8_reference"));
+  setenv("TWOFOUR_MAX_ISA", "foo", 1);
+  const Outcome limit = run_command({"doctor"});
+  unsetenv("TWOFOUR_MAX_ISA");
+  EXPECT_EQ(limit.code, 1);
+  EXPECT_THAT(limit.err, StartsWith("twofour: [TWOFOUR_MAX_ISA] no instruction set is named"));
+  EXPECT_THAT(limit.out, HasSubstr("memory"));
 }
 
 TEST(CommandLine, GlobalFlagsMayFollowTheSubcommand) {

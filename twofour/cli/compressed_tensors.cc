@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "twofour/base/error.h"
+#include "twofour/cli/output_path.h"
 
 namespace twofour::cli {
 namespace {
@@ -11,13 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 
 void check(const ModelDirectory& model, const Network& network, const fs::path& out) {
-  std::error_code error;
-  if (fs::equivalent(model.path(), out, error)) {
-    throw Error(out.string(), "is the model itself", "Name another folder");
-  }
-  if (fs::exists(out) && !fs::is_directory(out)) {
-    throw Error(out.string(), "is a file, expected a folder or nothing");
-  }
+  check_output_model(out, model.path());
   if (!model.config().int8) {
     throw Error(model.origin(), "is a float model; format compressed-tensors is for int8 ones",
                 "twofour calibrate makes it int8");

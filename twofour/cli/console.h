@@ -21,7 +21,7 @@ class Console {
   std::istream& in() { return streams_.in; }
   std::ostream& out() { return streams_.out; }
 
-  // kQuiet: warnings and errors only, no progress. kVerbose: debug messages too.
+  // Of err: kQuiet: warnings and errors only, no progress. kVerbose: debug messages too.
   void set_verbosity(Verbosity verbosity);
 
   void info(const std::string& message) { log(LogLevel::kInfo, message); }

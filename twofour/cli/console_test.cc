@@ -42,6 +42,8 @@ TEST(Format, ReadsWell) {
   EXPECT_EQ(format_duration(59.6), "1:00");
   EXPECT_EQ(format_duration(3725), "1:02:05");
   EXPECT_EQ(format_signed_percent(-0.0123), "-1.2 %");
+  EXPECT_EQ(counted(1, "row"), "1 row");
+  EXPECT_EQ(counted(0, "row"), "0 rows");
   EXPECT_EQ(format_signed_percent(INFINITY), "-");
 }
 

@@ -5,16 +5,20 @@
 #include <zstd.h>
 #include <CLI/Version.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "twofour/backend/backends.h"
 #include "twofour/backend/cuda/diagnosis.h"
 #include "twofour/base/cpu_features.h"
+#include "twofour/base/error.h"
 #include "twofour/base/setting.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/table.h"
+#include "twofour/runtime/device_plan.h"
 #include "twofour/train/api.h"
 
 namespace twofour::cli {
@@ -24,7 +28,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples = R"(Examples:
   twofour doctor
-  TWOFOUR_FORCE_KERNEL=spmm24_s8_avx2 twofour doctor   # is that kernel known, can it run here?)";
+  TWOFOUR_FORCE_KERNEL=spmm24_s8_avx2 twofour doctor   # is that kernel known, can it run here?
+
+Exit code 1 where a variable names what there is not: every command that runs a model would fail.)";
 
 uint64_t memory_bytes() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
@@ -37,16 +43,24 @@ uint64_t disk_free_bytes() {
   return statvfs(".", &status) == 0 ? static_cast<uint64_t>(status.f_bavail) * status.f_frsize : 0;
 }
 
+std::string kind_of(bool sparse, std::string_view type) {
+  return fmt::format("{} {}", sparse ? "2:4" : "dense", type);
+}
+
 // The best kernel of each kind that this machine runs is what engines choose, unless a layer's
-// shape forbids it.
-Json kernels_json() {
+// shape forbids it. A forced one takes what it can compute: a dense one 2:4 weights too.
+Json kernels_json(const Kernel* forced) {
   Json kernels = Json::array();
-  std::vector<std::string> seen;
+  std::set<std::string> taken;
+  if (forced != nullptr) {
+    const std::string_view type = matmul_type_name(forced->type());
+    taken.insert(kind_of(true, type));
+    if (!forced->sparse()) taken.insert(kind_of(false, type));
+  }
   for (const KernelInfo& kernel : describe_kernels()) {
-    const std::string kind = (kernel.sparse ? "2:4 " : "dense ") + kernel.type;
-    const bool chosen =
-        kernel.unavailable.empty() && std::find(seen.begin(), seen.end(), kind) == seen.end();
-    if (chosen) seen.push_back(kind);
+    const std::string kind = kind_of(kernel.sparse, kernel.type);
+    const bool is_forced = forced != nullptr && kernel.name == forced->name();
+    const bool chosen = is_forced || (kernel.unavailable.empty() && taken.insert(kind).second);
     kernels.push_back({{"name", kernel.name},
                        {"kind", kind},
                        {"chosen", chosen},
@@ -55,14 +69,27 @@ Json kernels_json() {
   return kernels;
 }
 
-Json forced_kernel_json() {
+// Null where the variable is not set, or names a kernel of the GPU in a build that has those.
+// Throws Error for another name.
+const Kernel* forced_on_cpu(const cuda::Diagnosis& gpu) {
   const Setting setting = option_or_variable("", "", "TWOFOUR_FORCE_KERNEL");
-  if (setting.value.empty()) return nullptr;
+  const bool of_gpu = std::ranges::count(forcible_device_kernels(), setting.value) > 0;
+  return gpu.built && of_gpu ? nullptr : forced_kernel({});
+}
+
+// Throws Error where TWOFOUR_MAX_ISA is no level.
+void check_instruction_limit() {
+  const Setting limit = option_or_variable("", "", "TWOFOUR_MAX_ISA");
+  if (!limit.value.empty()) limit_features({}, limit.value);
+}
+
+// What a wrong variable hides is left out; the rest of the diagnosis goes on.
+template <class Part>
+void add_part(Json& problems, Part&& part) {
   try {
-    forced_kernel({});
-    return setting.value;
-  } catch (const std::exception& error) {
-    return std::string(error.what());
+    part();
+  } catch (const Error& error) {
+    problems.push_back(error.what());
   }
 }
 
@@ -88,18 +115,28 @@ Json cuda_json(const cuda::Diagnosis& found) {
 
 Json diagnose() {
   const cuda::Diagnosis gpu = cuda::diagnose();
+  Json features = Json::array(), kernels = Json::array(), problems = Json::array();
+  add_part(problems, [&] {
+    check_instruction_limit();
+    features = cpu_features().names();
+    const Kernel* forced = nullptr;
+    add_part(problems, [&] { forced = forced_on_cpu(gpu); });
+    kernels = kernels_json(forced);
+  });
+  const Setting forced = option_or_variable("", "", "TWOFOUR_FORCE_KERNEL");
   return {
       {"version", TWOFOUR_VERSION},
       {"cpu", cpu_name()},
-      {"features", cpu_features().names()},
+      {"features", features},
       {"max_isa", option_or_variable("", "", "TWOFOUR_MAX_ISA").value},
       {"cores", available_cores()},
       {"memory_bytes", memory_bytes()},
       {"disk_free_bytes", disk_free_bytes()},
       {"gpu", gpu.summary()},
       {"cuda", cuda_json(gpu)},
-      {"kernels", kernels_json()},
-      {"forced_kernel", forced_kernel_json()},
+      {"kernels", kernels},
+      {"forced_kernel", forced.value.empty() ? Json(nullptr) : Json(forced.value)},
+      {"problems", problems},
       {"training", training_json()},
       {"libraries",
        {{"CLI11", CLI11_VERSION},
@@ -140,6 +177,7 @@ void print_text(const Json& json, std::ostream& out) {
   for (const auto& [name, version] : json["libraries"].items())
     libraries.push_back(name + " " + version.get<std::string>());
   line("libraries", fmt::format("{}", fmt::join(libraries, ", ")));
+  if (json["kernels"].empty()) return;
   out << '\n';
   Table table({"<kernel", "<kind", "<state"});
   for (const Json& kernel : json["kernels"]) {
@@ -158,7 +196,9 @@ int run_doctor(bool json, Console& console) {
     console.out() << diagnosis.dump(2) << '\n';
   else
     print_text(diagnosis, console.out());
-  return kOk;
+  console.out().flush();
+  for (const std::string problem : diagnosis["problems"]) console.error(problem);
+  return diagnosis["problems"].empty() ? kOk : kFailure;
 }
 
 }  // namespace

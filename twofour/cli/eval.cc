@@ -4,17 +4,21 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string_view>
+#include <unordered_set>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
 #include "twofour/cli/format.h"
+#include "twofour/cli/output_path.h"
 #include "twofour/cli/pair_scoring.h"
 #include "twofour/cli/performance_metrics.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/table.h"
 #include "twofour/graph/inspect.h"
+#include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
 #include "twofour/metrics/scores_file.h"
 #include "twofour/metrics/trec.h"
@@ -62,11 +66,22 @@ struct Evaluation {
   Json speed = Json::object();  // and sizes; empty for an existing run
 };
 
+// Of a model with classes.
+void check_threshold_unasked(const Options& options) {
+  const char* option = !options.tune.empty()                           ? "--tune-threshold"
+                       : std::isfinite(options.metric.score_threshold) ? "--score-threshold"
+                                                                       : nullptr;
+  if (option == nullptr) return;
+  throw Error(options.inputs.front().string(), "has classes: they decide, not a threshold",
+              fmt::format("Leave {} out", option));
+}
+
 void score_with_model(const Options& options, Evaluation& evaluation, Console& console) {
   const ModelDirectory model = ModelDirectory::open(options.inputs.front());
   const auto engine = Engine::load(model, options.engine);
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(engine, {.threads = threads, .max_length = options.max_length});
+  if (scoring.has_classes()) check_threshold_unasked(options);
   evaluation.data =
       read_dataset(options.inputs.back(),
                    {.num_labels = scoring.has_classes() ? engine->config().num_labels : 0});
@@ -91,21 +106,26 @@ void score_with_model(const Options& options, Evaluation& evaluation, Console& c
   evaluation.speed.update(engine_options_json(*engine));
 }
 
+// Metrics of a run over other queries would all be 0.
+void check_queries(const Options& options, const TrecRun& run, const Dataset& data) {
+  const std::unordered_set<std::string_view> known(data.query_ids.begin(), data.query_ids.end());
+  if (std::ranges::any_of(run.rows, [&](const TrecRow& row) { return known.contains(row.query); }))
+    return;
+  throw Error(options.trec_run.string(),
+              fmt::format("no query of the run is in {}: ids are such as '{}' here, '{}' there",
+                          data.origin, run.rows.front().query, data.query_ids.front()));
+}
+
 void score_with_run(const Options& options, Evaluation& evaluation) {
   evaluation.system = options.trec_run.string();
   evaluation.data = read_dataset(options.inputs.back());
   const TrecRun run = read_trec_run(options.trec_run);
+  if (options.collection) check_queries(options, run, evaluation.data);
   evaluation.pairs = options.collection ? pairs_of_collection_run(run, evaluation.data)
                                         : pairs_of_run(run, evaluation.data);
 }
 
 void tune_threshold(const std::string& criterion, Evaluation& evaluation) {
-  const bool has_classes = std::ranges::any_of(
-      evaluation.pairs, [](const ScoredPair& pair) { return pair.predicted >= 0; });
-  if (has_classes) {
-    throw Error(evaluation.system, "has classes: they decide, not a threshold",
-                "Leave --tune-threshold out");
-  }
   evaluation.metric.score_threshold =
       best_threshold(evaluation.pairs, criterion == "f1" ? Criterion::kF1 : Criterion::kAccuracy,
                      evaluation.metric);
@@ -190,7 +210,16 @@ void print_table(const Evaluation& evaluation, std::ostream& out) {
   out << '\n';
 }
 
+void check_outputs(const Options& options) {
+  std::vector<std::filesystem::path> inputs = options.inputs;
+  inputs.insert(inputs.end(), options.pool.begin(), options.pool.end());
+  inputs.insert(inputs.end(), {options.trec_run, options.delivery.scores});
+  for (const auto& path : {options.run, options.scores, options.out})
+    check_output_file(path, inputs);
+}
+
 int run_eval(const Options& options, Console& console) {
+  check_outputs(options);
   const Evaluation evaluation = evaluate(options, console);
   if (!options.scores.empty()) {
     write_scores_file(options.scores, {evaluation.system, evaluation.metric, evaluation.queries});
@@ -250,7 +279,8 @@ Command add_eval(CLI::App& root, Console& console) {
       ->check(CLI::Range(0.0, 1.0))
       ->needs(costly);
   auto* run = app->add_option("--run", options->run, "Write a TREC run (.zst is compressed)")
-                  ->type_name("FILE");
+                  ->type_name("FILE")
+                  ->check(path_name());
   auto* tune = app->add_option("--tune-threshold", options->tune,
                                "Models without classes: choose the score threshold with the best "
                                "value on this data: accuracy or f1")
@@ -264,25 +294,28 @@ Command add_eval(CLI::App& root, Console& console) {
       ->excludes(performance);
   auto* scores = app->add_option("--scores", options->scores,
                                  "Write per-query scores for compare (.jsonl, .jsonl.zst)")
-                     ->type_name("FILE");
+                     ->type_name("FILE")
+                     ->check(path_name());
   performance->excludes(scores)->excludes(tune);
   app->add_option("--out", options->out,
                   "Write the result as JSON, e.g. RUN/eval.json for the report")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(path_name());
   app->add_option("--threads", options->threads, "CPU threads [all cores]")
       ->check(CLI::Range(1, 1024));
   app->add_option("--max-length", options->max_length, "Tokens of a pair [the model's]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app->add_option("--ndcg-k", options->metric.ndcg_k, "Cut-off of ndcg")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app->add_option("--recall-k", options->metric.recall_k, "Cut-off of f1 and recall")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app->add_option("--relevant", options->metric.relevant_label, "Labels from here on are relevant")
       ->capture_default_str();
   app->add_option("--score-threshold", options->metric.score_threshold,
                   "Models without classes: scores from here on count as relevant [any]")
+      ->check(finite_number())
       ->excludes(tune);
   app->add_flag("--json", options->json, "For machines");
   app->callback([options] { check_inputs(*options); });

@@ -11,6 +11,8 @@
 #include "twofour/cli/compressed_tensors.h"
 #include "twofour/cli/export_report.h"
 #include "twofour/cli/format.h"
+#include "twofour/cli/output_path.h"
+#include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
 
 namespace twofour::cli {
@@ -65,13 +67,11 @@ void print_summary(const ExportRequest& request, const ExportSummary& summary, C
 }
 
 // Before anything is written.
-void check_report(const Options& options) {
-  const std::string name = options.report.string();
-  if (std::filesystem::is_directory(options.report)) {
-    throw Error(name, "cannot be written: it is a folder");
-  }
+void check_files(const Options& options) {
+  check_output_file(options.request.out);
+  check_output_file(options.report);
   if (options.report.lexically_normal() == options.request.out.lexically_normal()) {
-    throw Error(name, "is the name of the exported file too");
+    throw Error(options.report.string(), "is the name of the exported file too");
   }
 }
 
@@ -93,7 +93,7 @@ int write_compressed_tensors(const ExportRequest& request, Console& console) {
 int run_export(const Options& options, Console& console) {
   const ExportRequest& request = options.request;
   if (options.format == kCompressedTensors) return write_compressed_tensors(request, console);
-  check_report(options);
+  check_files(options);
   const ExportSummary summary = export_api().export_onnx(request);
   print_summary(request, summary, console);
   if (options.report.empty()) return kOk;
@@ -113,6 +113,7 @@ void add_form_options(CLI::App& app, ExportRequest& request) {
   app.add_option("--plugin-max-rows", request.plugin_max_m,
                  "Rows (batch x length) up to which the plug-in has plans; more run in pieces")
       ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, kLargestPluginM))
       ->needs(plugin);
 }
 
@@ -140,7 +141,8 @@ Command add_export(CLI::App& root, Console& console) {
       ->type_name("MODEL");
   app->add_option("--out", request->out, "ONNX file to write, or a model directory")
       ->required()
-      ->type_name("FILE.onnx|DIR");
+      ->type_name("FILE.onnx|DIR")
+      ->check(path_name());
   app->add_option("--format", options->format,
                   "onnx, or compressed-tensors: int8 weights, zeros in place")
       ->capture_default_str()
@@ -159,7 +161,8 @@ Command add_export(CLI::App& root, Console& console) {
                 "Weights in FILE.onnx.data, whatever the size");
   app->add_option("--report", options->report,
                   "JSON to write: each layer's groups of four, and which 2:4 kernels can take it")
-      ->type_name("FILE.json");
+      ->type_name("FILE.json")
+      ->check(path_name());
   app->callback([app, options] { check_format(*app, *options); });
   return {app, [options, &console] { return run_export(*options, console); }};
 }

@@ -69,6 +69,13 @@ TEST(ExportCommand, ReportThatCannotBeWrittenIsRefusedFirst) {
   const Outcome onto_file = run_command({"export", model("minilm"), "--out", out, "--report", out});
   EXPECT_EQ(onto_file.code, 1);
   EXPECT_THAT(onto_file.err, HasSubstr("name of the exported file"));
+  const Outcome typo =
+      run_command({"export", model("minilm"), "--out", out, "--report", folder / "typo/x.json"});
+  EXPECT_EQ(typo.code, 1);
+  EXPECT_THAT(typo.err, HasSubstr("x.json] cannot be written: there is no folder "));
+  EXPECT_THAT(run_command({"export", model("minilm"), "--out", folder / "typo/x.onnx"}).err,
+              HasSubstr("x.onnx] cannot be written: there is no folder "));
+  EXPECT_FALSE(std::filesystem::exists(folder / "typo"));
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 
@@ -87,6 +94,10 @@ TEST(ExportCommand, PluginNodesAreReported) {
   const Outcome both = run_command({"export", model("minilm"), "--out", folder / "other.onnx",
                                     "--target", "tensorrt", "--plugin", "--gemm-as-conv"});
   EXPECT_EQ(both.code, 2);
+  const Outcome rows = run_command({"export", model("minilm"), "--out", folder / "other.onnx",
+                                    "--target", "tensorrt", "--plugin", "--plugin-max-rows", "-3"});
+  EXPECT_EQ(rows.code, 2);
+  EXPECT_THAT(rows.err, HasSubstr("--plugin-max-rows: Value -3 not in range 1 to 1048576"));
 }
 
 uint16_t narrow(float value, DType dtype) {

@@ -27,6 +27,10 @@ std::string format_duration(double seconds) {
 
 std::string format_percent(double share) { return fmt::format("{:.1f} %", share * 100); }
 
+std::string counted(int64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::string format_signed_percent(double share) {
   return std::isfinite(share) ? fmt::format("{:+.1f} %", share * 100) : "-";
 }

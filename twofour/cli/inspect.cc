@@ -74,6 +74,11 @@ void print_summary(const ModelConfig& config, const ModelReport& report,
   line("matrices", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.matrix_bytes_now),
                                format_bytes(report.matrix_bytes_after)));
   line("other", format_bytes(report.other_bytes) + " (embeddings, biases, norms)");
+  if (report.unused_tensors > 0) {
+    line("unused",
+         fmt::format("{}, {}: the network does not read them",
+                     counted(report.unused_tensors, "tensor"), format_bytes(report.unused_bytes)));
+  }
   if (!report.absent.empty()) {
     line("absent", fmt::format("{}: training initializes them", fmt::join(report.absent, ", ")));
   }

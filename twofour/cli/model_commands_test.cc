@@ -69,6 +69,16 @@ TEST(Inspect, SaysWhichLayerStaysDenseAndWhy) {
   EXPECT_THAT(outcome.out, HasSubstr("k = 30 is not a multiple of 4"));
 }
 
+// The pooler, which an embedding head does not use.
+TEST(Inspect, CountsTensorsThatTheNetworkDoesNotRead) {
+  const Outcome outcome = run_command({"inspect", model("minilm")});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("\nunused        2 tensors, "));
+  EXPECT_EQ(json::parse(run_command({"inspect", model("minilm"), "--json"}).out)["unused_tensors"],
+            2);
+  EXPECT_THAT(run_command({"inspect", model("cross-encoder")}).out, Not(HasSubstr("unused")));
+}
+
 TEST(Inspect, RefusesWhatIsNoModel) {
   const Outcome absent = run_command({"inspect", "/nowhere"});
   EXPECT_EQ(absent.code, 1);
@@ -133,6 +143,30 @@ TEST(Prune, LayerThatCannotBeSparseStaysDenseUnlessAskedForByName) {
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 
+TEST(Prune, DoesNotReplaceItsModelOrWhatIsNone) {
+  const auto folder = scratch("prune-replace");
+  const auto source = folder / "model";
+  std::filesystem::copy(model("cross-encoder"), source, std::filesystem::copy_options::recursive);
+  const std::string weights = slurp(source / "model.safetensors");
+  for (const std::string& out : {source.string(), source.string() + "/", source.string() + "/."}) {
+    const Outcome outcome = run_command({"prune", source, "--out", out});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr("is the model itself"));
+  }
+  EXPECT_TRUE(slurp(source / "model.safetensors") == weights);
+  std::filesystem::create_directory(folder / "other");
+  spill(folder / "other/config.json", "{}");
+  EXPECT_THAT(run_command({"prune", source, "--out", folder / "other"}).err,
+              HasSubstr("holds config.json, but no weights"));
+  EXPECT_EQ(slurp(folder / "other/config.json"), "{}");
+  const Outcome unnamed = run_command({"prune", source, "--out", ""});
+  EXPECT_EQ(unnamed.code, 2);
+  EXPECT_THAT(unnamed.err, HasSubstr("--out: expected a name, found nothing"));
+  // An earlier result is replaced.
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(run_command({"prune", source, "--out", folder / "sparse"}).code, 0);
+}
+
 TEST(Prune, RefusesWrongInput) {
   const std::string out = scratch("prune-wrong") / "model";
   const auto fails = [&](std::vector<std::string> more) {
@@ -195,6 +229,14 @@ TEST(Eval, ATunedThresholdDecides) {
       run_command({"eval", model("cross-encoder"), data(), "--tune-threshold", "f1"});
   EXPECT_EQ(classes.code, 1);
   EXPECT_THAT(classes.err, HasSubstr("has classes"));
+  const Outcome unused =
+      run_command({"eval", model("cross-encoder"), data(), "--score-threshold", "0.5"});
+  EXPECT_EQ(unused.code, 1);
+  EXPECT_THAT(unused.err, HasSubstr("has classes: they decide, not a threshold. Leave "
+                                    "--score-threshold out"));
+  const Outcome nan = run_command({"eval", model("minilm"), data(), "--score-threshold", "nan"});
+  EXPECT_EQ(nan.code, 2);
+  EXPECT_THAT(nan.err, HasSubstr("--score-threshold: expected a number, found nan"));
   EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--tune-threshold", "pnr"}).code, 2);
 }
 
@@ -212,6 +254,11 @@ TEST(Eval, RunsOverACollectionNeedNotHoldAllJudgedPairs) {
   EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["recall@345"], 1 / 3.0);
   EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["f1@345"], 2 / 5.0);
   EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--collection"}).code, 2);
+  spill(folder / "run", "elsewhere Q0 d1 1 1 t\n");
+  const Outcome foreign = run_command(collection);
+  EXPECT_EQ(foreign.code, 1);
+  EXPECT_THAT(foreign.err, HasSubstr("run] no query of the run is in "));
+  EXPECT_THAT(foreign.err, HasSubstr("ids are such as 'elsewhere' here, 'q1' there"));
 }
 
 TEST(Eval, PredictedPerformanceIsComparedWithTheActual) {
@@ -268,6 +315,24 @@ TEST(Eval, PoolsFoldsOfDifferentQueries) {
   EXPECT_EQ(twice.code, 1);
   EXPECT_THAT(twice.err, HasSubstr("a.jsonl.zst] query 'one' stands in an earlier file too"));
   EXPECT_EQ(run_command({"eval", "--pool", a, b, "--trec-run", "r"}).code, 2);
+}
+
+TEST(Eval, RefusesOutputsBeforeItWorks) {
+  const auto folder = scratch("eval-outputs");
+  const std::string rows = "query\tdocument\tlabel\nq\td1\t2\nq\td2\t0\n";
+  spill(folder / "data.tsv", rows);
+  const auto eval = [&](const char* option, const std::string& path) {
+    return run_command({"eval", model("minilm"), folder / "data.tsv", option, path});
+  };
+  for (const char* option : {"--out", "--scores", "--run"}) {
+    EXPECT_THAT(eval(option, folder / "data.tsv").err,
+                HasSubstr("data.tsv] is an input of this command too"));
+    EXPECT_THAT(eval(option, folder / "typo/x.json").err, HasSubstr("there is no folder "));
+    EXPECT_EQ(eval(option, "").code, 2);
+  }
+  EXPECT_EQ(slurp(folder / "data.tsv"), rows);
+  EXPECT_FALSE(std::filesystem::exists(folder / "typo"));
+  EXPECT_EQ(eval("--out", folder / "eval.json").code, 0);
 }
 
 TEST(Eval, RefusesWrongInput) {

@@ -72,6 +72,8 @@ Json inspect_json(const ModelDirectory& model, const ModelReport& report,
                {"matrix_bytes_now", report.matrix_bytes_now},
                {"matrix_bytes_after", report.matrix_bytes_after},
                {"other_bytes", report.other_bytes},
+               {"unused_tensors", report.unused_tensors},
+               {"unused_bytes", report.unused_bytes},
                {"absent", report.absent},
                {"layers", std::move(layers)}};
   if (memory_bytes) json["memory_bytes"] = *memory_bytes;

@@ -17,7 +17,9 @@
 #include "twofour/cli/command.h"
 #include "twofour/cli/interrupt.h"
 #include "twofour/cli/model_products.h"
+#include "twofour/cli/output_path.h"
 #include "twofour/cli/table.h"
+#include "twofour/cli/validators.h"
 
 namespace twofour::cli {
 namespace {
@@ -129,8 +131,9 @@ std::unique_ptr<cuda::PlanMeter> make_meter(const cuda::FoundLibraries& librarie
 }
 
 int run_plan(const Options& options, Console& console) {
+  check_output_file(options.out);
   const std::vector<cuda::PlanTask> tasks = tasks_of(options);
-  cuda::device_ordinal(options.device);  // throws where it is none
+  cuda::device_ordinal(options.device, "--device");  // throws where it is none
   const cuda::FoundLibraries libraries = cuda::find_libraries();
   for (const std::string& missing : {libraries.sparse_missing, libraries.dense_missing}) {
     if (!missing.empty()) console.log(LogLevel::kWarning, missing);
@@ -174,7 +177,8 @@ Command add_plan(CLI::App& root, Console& console) {
   });
   app->add_option("--out", options->out, "Plan file to write, or to go on with")
       ->required()
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(path_name());
   app->add_option("--device", options->device, "cuda:0, cuda:1, ...")->capture_default_str();
   app->add_option("--max-rows", options->max_rows, "Most tokens in a batch: buckets are every 16")
       ->capture_default_str()
@@ -190,7 +194,7 @@ Command add_plan(CLI::App& root, Console& console) {
   app->add_option("--seconds", options->search.task_limit_s,
                   "Most for one product and bucket; the best until then is taken")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app->add_option("--tolerance", options->search.bucket_tolerance,
                   "What a coarser set of buckets may cost, as a share of the time")
       ->capture_default_str()

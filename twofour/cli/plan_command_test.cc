@@ -62,7 +62,11 @@ TEST(PlanCommand, ChecksItsOptionsFirst) {
   EXPECT_THAT(error({model("minilm"), "--precision", "int8"}), HasSubstr("int8 is for --shapes"));
   EXPECT_THAT(error({"--shapes", "64x64", "--buckets", "16,24"}), HasSubstr("24 follows 16"));
   EXPECT_THAT(error({"--shapes", "64x64", "--device", "gpu"}),
-              HasSubstr("no device is named 'gpu'"));
+              HasSubstr("[--device] no device is named 'gpu'"));
+  EXPECT_THAT(error({"--shapes", "64x64", "--seconds", "0"}),
+              HasSubstr("--seconds: expected a number above 0, found 0\n"));
+  EXPECT_THAT(run_command({"plan", "--shapes", "64x64", "--out", "no/such/plan.json"}).err,
+              HasSubstr("there is no folder no/such"));
   EXPECT_EQ(run_command({"plan", "--out", "x.json"}).code, 2);
   EXPECT_EQ(run_command({"plan", model("minilm")}).code, 2);
 }

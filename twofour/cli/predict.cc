@@ -1,21 +1,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
+#include <system_error>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
 #include "twofour/cli/lexical_candidates.h"
+#include "twofour/cli/output_path.h"
 #include "twofour/cli/pair_scoring.h"
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/table.h"
 #include "twofour/cli/text_input.h"
+#include "twofour/cli/validators.h"
 #include "twofour/io/dataset.h"
 #include "twofour/io/file.h"
 
@@ -24,13 +28,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kRowsPerBlock = 1024;  // in flight at a time, so that inputs of any length stream
+// In flight at a time, so that inputs of any length stream. Each is sorted by length: smaller
+// blocks would pad more.
+constexpr size_t kRowsPerBlock = 1024;
 
 constexpr const char* kExamples =
     R"(Input is TSV with a header (columns query and document, or text) or JSON Lines with these keys; empty lines are
-passed over. Output has the same form and order: score and label of pairs, embeddings of texts. An embedding model scores a pair by the
-product of its embeddings. With --documents, queries are answered by the best documents of a corpus: a BEIR
-corpus.jsonl[.zst] or one document a line; without --query they are read from standard input, one a line.
+passed over, empty texts are not. Output has the same form and order: score and label of pairs, embeddings of texts. It
+comes in blocks of {} rows, the last one when the input ends. An embedding model scores a pair by the product of its
+embeddings. With --documents, queries are answered by the best documents of a corpus: a BEIR corpus.jsonl[.zst] or one
+document a line; without --query they are read from standard input, one a line.
 
 Examples:
   twofour predict runs/sparse/model --input pairs.tsv --output scores.tsv
@@ -137,6 +144,20 @@ void predict_from(const Options& options, std::istream& in, const std::string& o
   }
 }
 
+// Opened once, since it may be a named pipe.
+std::ifstream open_input(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const int error = errno;
+  if (!in) {
+    throw Error(path, fmt::format("cannot be read: {}", std::generic_category().message(error)));
+  }
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    throw Error(path, "cannot be read: it is a folder");
+  }
+  return in;
+}
+
 int predict_rows(const Options& options, PairScoring& scoring, Console& console) {
   if (options.input == "-") {
     predict_from(options, console.in(), "stdin", scoring, console);
@@ -144,8 +165,7 @@ int predict_rows(const Options& options, PairScoring& scoring, Console& console)
     std::istringstream in(read_file(options.input));
     predict_from(options, in, options.input, scoring, console);
   } else {
-    std::ifstream in(options.input, std::ios::binary);
-    if (!in) throw Error(options.input, "cannot be opened");
+    std::ifstream in = open_input(options.input);
     predict_from(options, in, options.input, scoring, console);
   }
   return kOk;
@@ -259,6 +279,7 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
 }
 
 int run_predict(const Options& options, Console& console) {
+  check_output_file(options.output, {options.input == "-" ? "" : options.input});
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(Engine::load(options.model, options.engine),
                       {.threads = threads, .max_length = options.max_length});
@@ -272,7 +293,7 @@ Command add_predict(CLI::App& root, Console& console) {
   auto options = std::make_shared<Options>();
   CLI::App* app = root.add_subcommand(
       "predict", "Scores of pairs, embeddings of texts, or the best documents for a query");
-  app->footer(kExamples);
+  app->footer(fmt::format(kExamples, kRowsPerBlock));
   app->add_option("model", options->model, "Model directory")->required()->type_name("MODEL");
   add_engine_options(*app, options->engine);
   auto* input = app->add_option("--input", options->input, "TSV or JSON Lines; - is standard input")
@@ -280,7 +301,8 @@ Command add_predict(CLI::App& root, Console& console) {
                     ->type_name("FILE");
   auto* output = app->add_option("--output", options->output,
                                  "File to write, whole or not at all [standard output]")
-                     ->type_name("FILE");
+                     ->type_name("FILE")
+                     ->check(path_name());
   auto* documents =
       app->add_option("--documents", options->documents, "Corpus that answers queries")
           ->type_name("FILE");
@@ -289,18 +311,18 @@ Command add_predict(CLI::App& root, Console& console) {
       ->needs(documents);
   app->add_option("--top", options->top, "Documents to show")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->needs(documents);
   app->add_option("--candidates", options->candidates,
                   "Documents found by BM25 that a cross-encoder scores; 0: all documents")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->needs(documents);
   app->add_flag("--json", options->json, "Answers to queries as JSON Lines")->needs(documents);
   app->add_option("--threads", options->threads, "CPU threads [all cores]")
       ->check(CLI::Range(1, 1024));
   app->add_option("--max-length", options->max_length, "Tokens of a text or pair [the model's]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   return {app, [options, &console] { return run_predict(*options, console); }};
 }
 

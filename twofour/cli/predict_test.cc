@@ -92,7 +92,62 @@ TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
   EXPECT_EQ(slurp(out), "precious");
 }
 
+TEST(Predict, NamesTheReasonWhyAnInputCannotBeRead) {
+  EXPECT_THAT(predict("minilm", "", {"--input", "/nowhere.tsv"}).err,
+              HasSubstr("[/nowhere.tsv] cannot be read: No such file or directory"));
+  const auto folder = scratch("predict-input");
+  EXPECT_THAT(predict("minilm", "", {"--input", folder}).err,
+              HasSubstr("cannot be read: it is a folder"));
+}
+
+TEST(Predict, WritesNeitherOverItsInputNorWhereNoFolderIs) {
+  const auto folder = scratch("predict-output");
+  const std::string pairs = "query\tdocument\nlamp\tbag\n";
+  spill(folder / "pairs.tsv", pairs);
+  std::filesystem::create_symlink(folder / "pairs.tsv", folder / "link.tsv");
+  for (const char* name : {"pairs.tsv", "link.tsv"}) {
+    const Outcome outcome =
+        predict("minilm", "", {"--input", folder / "pairs.tsv", "--output", folder / name});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr("is an input of this command too"));
+  }
+  EXPECT_EQ(slurp(folder / "pairs.tsv"), pairs);
+  const Outcome typo = predict("minilm", pairs, {"--output", folder / "typo" / "scores.tsv"});
+  EXPECT_EQ(typo.code, 1);
+  EXPECT_THAT(typo.err,
+              HasSubstr("scores.tsv] cannot be written: there is no folder " + folder.string()));
+  EXPECT_FALSE(std::filesystem::exists(folder / "typo"));
+  EXPECT_THAT(predict("minilm", pairs, {"--output", folder / "pairs.tsv" / "scores.tsv"}).err,
+              HasSubstr("cannot be written: "));
+  EXPECT_THAT(predict("minilm", pairs, {"--output", folder}).err, HasSubstr("it is a folder"));
+}
+
+TEST(Predict, LengthsThatKeepNoTextAreRefused) {
+  const std::string pair = R"({"query": "lamp", "document": "bag"})";
+  EXPECT_THAT(predict("minilm", pair, {"--max-length", "2"}).err,
+              HasSubstr("[max_length] is 2, expected 3 to "));
+  EXPECT_THAT(predict("cross-encoder", pair, {"--max-length", "4"}).err,
+              HasSubstr("[max_length] is 4, expected 5 to "));
+  EXPECT_THAT(predict("minilm", pair, {"--max-length", "100000"}).err,
+              HasSubstr("[max_length] is 100000, expected 3 to "));
+  EXPECT_EQ(predict("cross-encoder", pair, {"--max-length", "5"}).code, 0);
+}
+
+TEST(Predict, HelpTellsTheBlocksOfItsOutput) {
+  EXPECT_THAT(run_command({"predict", "--help"}).out, HasSubstr("in blocks of 1024 rows"));
+}
+
 TEST(Predict, RefusesWrongUsage) {
+  const Outcome top = predict("minilm", "", {"--documents", "c", "--top", "0"});
+  EXPECT_EQ(top.code, 2);
+  EXPECT_THAT(top.err, HasSubstr("--top: expected a number above 0, found 0\n"));
+  EXPECT_THAT(predict("minilm", "", {"--documents", "c", "--candidates", "-1"}).err,
+              HasSubstr("--candidates: expected a number from 0, found -1\n"));
+  EXPECT_THAT(predict("minilm", "", {"--max-length", "nan"}).err,
+              HasSubstr("expected a number above 0, found nan"));
+  const Outcome unnamed = predict("minilm", "", {"--output", ""});
+  EXPECT_EQ(unnamed.code, 2);
+  EXPECT_THAT(unnamed.err, HasSubstr("--output: expected a name, found nothing"));
   EXPECT_EQ(predict("minilm", "", {"--query", "lamp"}).code, 2);
   EXPECT_EQ(predict("minilm", "", {"--documents", "c", "--input", "x"}).code, 2);
   EXPECT_EQ(predict("minilm", "", {"--input", "/nowhere.tsv"}).code, 1);

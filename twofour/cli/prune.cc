@@ -7,8 +7,10 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/output_path.h"
 #include "twofour/cli/pruning.h"
 #include "twofour/cli/table.h"
+#include "twofour/cli/validators.h"
 #include "twofour/graph/inspect.h"
 #include "twofour/sparse/mask.h"
 
@@ -16,8 +18,10 @@ namespace twofour::cli {
 namespace {
 
 constexpr const char* kExamples =
-    R"(Zeros the weights of least saliency in place, without training and without LibTorch. Quality falls:
+    R"(Writes MODEL again with the weights of least saliency zero, without training and without LibTorch. Quality falls:
 train a recipe to win it back, or prune only to measure size and speed. Embeddings, pooler and head stay dense.
+Saliency is a weight's square (energy) or its absolute value (magnitude). Both choose the same weights, unless rows share
+a pattern: their saliency is summed then.
 
 Examples:
   twofour prune model --out model-24
@@ -106,6 +110,7 @@ void save(const Options& options, const ModelDirectory& model,
 }
 
 int run_prune(const Options& options, Console& console) {
+  check_output_model(options.out, options.model);
   const ModelDirectory model = ModelDirectory::open(options.model);
   if (model.config().int8) {
     throw Error(options.model.string(), "is int8 already: pruning needs float weights",
@@ -140,12 +145,15 @@ int run_prune(const Options& options, Console& console) {
 Command add_prune(CLI::App& root, Console& console) {
   auto options = std::make_shared<Options>();
   CLI::App* app =
-      root.add_subcommand("prune", "Make a dense float model 2:4 sparse at once, by magnitude");
+      root.add_subcommand("prune", "Make a dense float model 2:4 sparse at once, without training");
   app->footer(kExamples);
   app->add_option("model", options->model, "Dense float model directory")
       ->required()
       ->type_name("MODEL");
-  app->add_option("--out", options->out, "Model directory to write")->required()->type_name("DIR");
+  app->add_option("--out", options->out, "Model directory to write")
+      ->required()
+      ->type_name("DIR")
+      ->check(path_name());
   app->add_option("--sparsity", options->pruning.sparsity,
                   "Share of zeros; between quarters some groups are pruned first")
       ->capture_default_str()
@@ -156,7 +164,8 @@ Command add_prune(CLI::App& root, Console& console) {
   app->add_option("--pairing", options->pruning.pairing, "Which rows share")
       ->capture_default_str()
       ->check(CLI::IsMember({"adjacent", "least-energy"}));
-  app->add_option("--saliency", options->pruning.saliency, "What makes a weight worth keeping")
+  app->add_option("--saliency", options->pruning.saliency,
+                  "What makes a weight worth keeping: its square or its absolute value")
       ->capture_default_str()
       ->check(CLI::IsMember(saliency_names()));
   app->add_option("--layers", options->layers, "Only layers that match one of these globs")

@@ -9,6 +9,7 @@
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/interrupt.h"
+#include "twofour/cli/validators.h"
 #include "twofour/train/api.h"
 
 namespace twofour::cli {
@@ -139,12 +140,12 @@ Command add_train(CLI::App& root, Console& console) {
   app->add_flag("--resume", request.resume, "Continue the run in --out");
   app->add_option("--max-steps", request.max_steps,
                   "Shorten every stage in proportion [as the recipe says]")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app->add_option("--threads", request.threads, "CPU threads [all cores]")
       ->check(CLI::Range(1, 1024));
   app->add_option("--checkpoint-every", request.checkpoint_every, "Steps between checkpoints")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app->add_flag("--deterministic,!--no-deterministic", request.deterministic,
                 "The same bits each time [on]");
   app->add_option("--set", options->settings,

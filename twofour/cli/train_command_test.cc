@@ -67,6 +67,8 @@ TEST_F(TrainCommand, RefusesWrongUsage) {
   const Outcome outcome = run_command(command({"--set", "seed"}));
   EXPECT_EQ(outcome.code, 2);
   EXPECT_THAT(outcome.err, HasSubstr("expected KEY=VALUE, found seed"));
+  EXPECT_THAT(run_command(command({"--max-steps", "0"})).err,
+              HasSubstr("--max-steps: expected a number above 0, found 0\n"));
 }
 
 TEST_F(TrainCommand, CalibratePassesTheMethodOn) {
@@ -83,6 +85,33 @@ TEST_F(TrainCommand, CalibrateRefusesAnUnknownMethod) {
   EXPECT_EQ(outcome.code, 1);
   EXPECT_THAT(outcome.err, HasSubstr("median"));
   EXPECT_FALSE(std::filesystem::exists(out_ + "/x"));
+}
+
+TEST_F(TrainCommand, CalibrateRefusesPlacesBeforeItWorks) {
+  const auto source = std::filesystem::path(out_) / "source", full = source.parent_path() / "full";
+  std::filesystem::copy(model("cross-encoder"), source, std::filesystem::copy_options::recursive);
+  std::filesystem::create_directory(full);
+  spill(full / "notes.txt", "precious");
+  const auto calibrate = [&](const std::string& out, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"calibrate", source, "t.tsv", "--out", out});
+    return run_command(more);
+  };
+  EXPECT_THAT(calibrate(source).err, HasSubstr("is the model itself"));
+  EXPECT_THAT(calibrate(full).err, HasSubstr("something other than a model: notes.txt"));
+  EXPECT_EQ(calibrate("").code, 2);
+  EXPECT_EQ(slurp(full / "notes.txt"), "precious");
+  EXPECT_TRUE(slurp(source / "config.json") == slurp(model("cross-encoder") + "/config.json"));
+
+  const std::string fresh = out_ + "/fresh";
+  for (const char* length : {"4", "100000"}) {
+    EXPECT_THAT(calibrate(fresh, {"--max-length", length}).err,
+                HasSubstr(std::string("[max_length] is ") + length + ", expected 5 to "));
+  }
+  const Outcome seed = calibrate(fresh, {"--seed", "-1"});
+  EXPECT_EQ(seed.code, 2);
+  EXPECT_THAT(seed.err, HasSubstr("--seed: expected a whole number from 0, found -1"));
+  EXPECT_FALSE(std::filesystem::exists(fresh));
+  EXPECT_EQ(calibrate(fresh, {"--max-length", "5", "--seed", "0"}).code, 0);
 }
 
 TEST_F(TrainCommand, DoctorNamesLibTorch) {

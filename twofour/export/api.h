@@ -13,6 +13,9 @@
 
 namespace twofour {
 
+// Rows up to which the plug-in can have plans.
+inline constexpr int64_t kLargestPluginM = int64_t{1} << 20;
+
 struct ExportRequest {
   std::filesystem::path model;
   std::filesystem::path out;  // FILE.onnx

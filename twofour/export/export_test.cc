@@ -195,6 +195,21 @@ TEST(Export, ExternalDataHoldTheSameBytes) {
   EXPECT_GT(moved, 5);
 }
 
+TEST(Export, DataOfAnEarlierModelGo) {
+  ExportRequest wanted = request(golden("cross-encoder"));
+  const fs::path data = wanted.out.string() + ".data";
+  write_file_atomically(data, "of a file that is not there");
+  Exported{wanted};
+  EXPECT_TRUE(fs::exists(data)) << "no model referred to them";
+  wanted.external_data = true;
+  Exported{wanted};
+  ASSERT_TRUE(fs::exists(data));
+  wanted.external_data = false;
+  const Exported inside(wanted);
+  EXPECT_FALSE(fs::exists(data));
+  EXPECT_EQ(inside.summary.bytes, fs::file_size(wanted.out));
+}
+
 TEST(Export, PropertyTellsTheOrigin) {
   const Exported exported(request(int8_model(), "tensorrt"));
   ASSERT_EQ(exported.model.metadata_props_size(), 1);

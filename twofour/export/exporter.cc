@@ -9,8 +9,6 @@
 namespace twofour {
 namespace {
 
-constexpr int64_t kLargestPluginM = 1 << 20;
-
 bool is_half(const std::string& precision) {
   if (precision == "f32" || precision == "fp16") return precision == "fp16";
   throw Error("export", "precision '" + precision + "' is not known", "Known: f32, fp16");

@@ -65,6 +65,12 @@ void check_place(const fs::path& path) {
   if (fs::is_directory(path)) throw Error(path.string(), "cannot be written: it is a folder");
 }
 
+// The model at `path` has its weights in `data`, whose name stands in it as it is.
+bool has_data(const fs::path& path, const fs::path& data) {
+  return fs::exists(data) && fs::is_regular_file(path) &&
+         read_file(path).find(data.filename().string()) != std::string::npos;
+}
+
 // A file that refers to data about to be replaced must not outlive them.
 void remove_old(const fs::path& path) {
   std::error_code error;
@@ -76,16 +82,21 @@ void remove_old(const fs::path& path) {
 
 WrittenModel write_onnx(const fs::path& path, onnx::ModelProto& model, bool external_data) {
   check_place(path);
+  const fs::path data = path.string() + ".data";
   WrittenModel written;
+  bool old_data = false;  // that nothing will refer to
   if (external_data || model.ByteSizeLong() > kProtobufLimit) {
-    written.data = path.string() + ".data";
-    if (fs::exists(written.data)) remove_old(path);
-    written.bytes = write_data(written.data, *model.mutable_graph());
+    written.data = data;
+    if (fs::exists(data)) remove_old(path);
+    written.bytes = write_data(data, *model.mutable_graph());
+  } else {
+    old_data = has_data(path, data);
   }
   written.bytes += model.ByteSizeLong();
   write_file_atomically(path, [&](std::ostream& out) {
     if (!model.SerializeToOstream(&out)) throw Error(path.string(), "cannot be serialized");
   });
+  if (old_data) remove_old(data);
   return written;
 }
 

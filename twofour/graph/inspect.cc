@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 namespace twofour {
 namespace {
 
@@ -65,17 +67,28 @@ ModelReport inspect_model(const Network& network, const ModelDirectory& model) {
   report.absent = check_parameters(network, model);
   report.weight_file_bytes = model.weight_file_bytes();
   uint64_t all = 0;
+  std::set<std::string> used;
+  const auto use = [&](const std::string& name) {
+    all += tensor_bytes(model, name);
+    used.insert(name);
+  };
   for (const Parameter& parameter : network.parameters) {
-    all += tensor_bytes(model, parameter.name) + tensor_bytes(model, parameter.name + "_scale");
+    use(parameter.name);
+    use(parameter.name + "_scale");
   }
   for (const Op& op : network.ops) {
     if (op.kind != OpKind::kLinear || !model.contains(network.parameter(op, 0).name)) continue;
-    all += tensor_bytes(model, op.name + ".input_scale");
+    use(op.name + ".input_scale");
     report.layers.push_back(inspect_layer(network, op, model));
     report.matrix_bytes_now += report.layers.back().bytes_now;
     report.matrix_bytes_after += report.layers.back().bytes_after;
   }
   report.other_bytes = all - report.matrix_bytes_now;
+  for (const std::string& name : model.tensor_names()) {
+    if (used.contains(name)) continue;
+    ++report.unused_tensors;
+    report.unused_bytes += tensor_bytes(model, name);
+  }
   return report;
 }
 

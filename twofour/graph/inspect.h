@@ -35,6 +35,10 @@ struct ModelReport {
   uint64_t weight_file_bytes = 0;
   uint64_t matrix_bytes_now = 0, matrix_bytes_after = 0;  // sums over layers
   uint64_t other_bytes = 0;                               // embeddings, biases, LayerNorms
+  // Tensors of the model that the network does not read: layers beyond its own, a pooler. Those
+  // that ModelDirectory leaves out are not among them.
+  int64_t unused_tensors = 0;
+  uint64_t unused_bytes = 0;
 };
 
 // Reasons why a [n, k] linear layer cannot be 2:4 int8, by engine.

@@ -241,6 +241,16 @@ TEST_F(Parameters, InspectsLayers) {
   EXPECT_EQ(report.other_bytes, 4u * (20 * 8 + 16 * 8 + 2 * 8 + 16) + 2 * 4 * (6 * 8 + 12 + 3 * 8));
 }
 
+TEST_F(Parameters, CountsTensorsThatTheNetworkDoesNotRead) {
+  make_int8(kQuery);
+  EXPECT_EQ(inspect_model(network_, write()).unused_tensors, 0);
+  set("encoder.layer.2.output.dense.bias", {8}, 0);
+  set("pooler.dense.weight", {8, 8}, 0);
+  const ModelReport report = inspect_model(network_, write());
+  EXPECT_EQ(report.unused_tensors, 2);
+  EXPECT_EQ(report.unused_bytes, 4u * (8 + 64));
+}
+
 TEST_F(Parameters, InspectsDoubles) {
   Tensor weight(DType::kF64, {8, 8});
   for (int i = 0; i < 64; ++i) weight.as<double>()[i] = i % 4 < 2 ? 0.5 : 0;

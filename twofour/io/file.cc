@@ -29,6 +29,7 @@ bool is_zst(const fs::path& path) { return path.extension() == ".zst"; }
 
 // Absolute and without a trailing slash, so that names beside it can be formed.
 fs::path normalized(const fs::path& path) {
+  if (path.empty()) throw Error("path", "is empty, expected the name of a file or folder");
   fs::path full = fs::absolute(path).lexically_normal();
   if (!full.has_filename()) full = full.parent_path();
   if (!full.has_filename()) throw Error(path.string(), "cannot be written: it names no file");

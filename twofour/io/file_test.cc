@@ -190,6 +190,7 @@ TEST_F(FileTest, ReplacesNeitherDevicesNorFolders) {
   EXPECT_THAT(error_of([&] { write_file_atomically(folder_, "x"); }),
               HasSubstr("not a regular file"));
   EXPECT_THAT(error_of([&] { write_file_atomically("/", "x"); }), HasSubstr("names no file"));
+  EXPECT_THAT(error_of([&] { write_file_atomically("", "x"); }), HasSubstr("[path] is empty"));
 }
 
 TEST_F(FileTest, NextWriteRemovesWhatAKilledWriterLeft) {

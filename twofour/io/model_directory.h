@@ -137,11 +137,15 @@ struct ModelToSave {
 };
 
 // Writes the whole directory beside `path` and renames it; an existing model directory at `path` is
-// replaced, `source` may be that one. Throws Error naming the first file if the folder holds any
-// that is not written or copied here. With a classifier the file's names get the prefix "bert."
-// and config.json the architecture BertForSequenceClassification or BertForTokenClassification, so
-// that transformers opens the result; with an embedding head modules.json and 1_Pooling/ make it
-// one for sentence-transformers.
+// replaced, `source` may be that one. Throws Error as check_model_destination does. With a
+// classifier the file's names get the prefix "bert." and config.json the architecture
+// BertForSequenceClassification or BertForTokenClassification, so that transformers opens the
+// result; with an embedding head modules.json and 1_Pooling/ make it one for sentence-transformers.
 void save_model_directory(const std::filesystem::path& path, const ModelToSave& model);
+
+// For those who work long before they save: throws Error if `path` is a file, or a folder that
+// holds something but no model, naming the first file that save_model_directory neither writes nor
+// copies.
+void check_model_destination(const std::filesystem::path& path);
 
 }  // namespace twofour

@@ -195,35 +195,51 @@ void check_consistent(const ModelToSave& model) {
   }
 }
 
-// `name` is relative to the model directory.
+// Names are relative to the model directory.
+bool is_weight_file(const std::string& name) {
+  return name.starts_with("model") && name.ends_with(".safetensors") &&
+         name.find('/') == std::string::npos;
+}
+
 bool is_model_file(const std::string& name) {
   const auto named = [&](const auto& names) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
-  const bool weights = name.starts_with("model") && name.ends_with(".safetensors") &&
-                       name.find('/') == std::string::npos;
-  return weights || named(kCopied) || named(kOwn);
-}
-
-// Replacing a folder removes all that it holds: nothing but a model may be there.
-void check_replaceable(const fs::path& path) {
-  if (!fs::is_directory(path)) return;
-  std::string foreign;  // the first by name, whatever order the file system has
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
-    const std::string name = entry.path().lexically_relative(path).string();
-    if (!is_model_file(name) && (foreign.empty() || name < foreign)) foreign = name;
-  }
-  if (foreign.empty()) return;
-  throw Error(path.string(),
-              fmt::format("is a folder that holds something other than a model: {}", foreign),
-              "Choose another folder, or empty it");
+  return is_weight_file(name) || named(kCopied) || named(kOwn);
 }
 
 }  // namespace
 
+// Replacing a folder removes all that it holds: nothing but a model may be there.
+void check_model_destination(const fs::path& path) {
+  if (!fs::exists(path)) return;
+  if (!fs::is_directory(path)) {
+    throw Error(path.string(), "is a file, expected a folder or nothing");
+  }
+  std::string first, foreign;  // by name, whatever order the file system has
+  bool weights = false;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
+    const std::string name = entry.path().lexically_relative(path).string();
+    weights = weights || is_weight_file(name);
+    if (first.empty() || name < first) first = name;
+    if (!is_model_file(name) && (foreign.empty() || name < foreign)) foreign = name;
+  }
+  constexpr const char* kRemedy = "Choose another folder, or empty it";
+  if (!foreign.empty()) {
+    throw Error(path.string(),
+                fmt::format("is a folder that holds something other than a model: {}", foreign),
+                kRemedy);
+  }
+  if (!first.empty() && !weights) {
+    throw Error(path.string(),
+                fmt::format("is a folder that holds {}, but no weights: it is no model", first),
+                kRemedy);
+  }
+}
+
 void save_model_directory(const fs::path& path, const ModelToSave& model) {
   check_consistent(model);
-  check_replaceable(path);
+  check_model_destination(path);
   const SmallFiles source = files_of_source(model.source);
   const std::vector<NamedTensor> tensors = with_file_names(model);
   const std::string config = config_json(model.config, tensors);

@@ -267,6 +267,20 @@ TEST_F(SaveTest, DoesNotReplaceAFolderOfOtherThings) {
   EXPECT_EQ(read_file(out_ / "thesis.tex"), "years of work");
 }
 
+TEST_F(SaveTest, DoesNotReplaceAConfigurationWithoutWeights) {
+  write_file_atomically(out_ / "config.json", "{}");
+  write_file_atomically(out_ / "vocab.txt", "[PAD]\n");
+  EXPECT_THAT(error_of([&] { save_model_directory(out_, dense(HeadKind::kNone, 0)); }),
+              AllOf(HasSubstr("/out]"), HasSubstr("holds config.json, but no weights")));
+  EXPECT_EQ(read_file(out_ / "config.json"), "{}");
+  fs::remove_all(out_);
+  fs::create_directory(out_);
+  save_model_directory(out_, dense(HeadKind::kNone, 0));
+  EXPECT_EQ(error_of([&] { check_model_destination(out_); }), "no error");
+  EXPECT_THAT(error_of([&] { check_model_destination(out_ / "config.json"); }),
+              HasSubstr("is a file"));
+}
+
 TEST_F(SaveTest, DoesNotReplaceAModelWithOtherThingsBeside) {
   const ModelToSave model = int8(HeadKind::kEmbedding);
   save_model_directory(out_, model);

@@ -179,6 +179,14 @@ class WordPieceTokenizer : public Tokenizer {
 
 }  // namespace
 
+void check_max_length(int64_t max_length, int64_t texts, const ModelConfig& config) {
+  const int64_t special = texts + 1;
+  if (max_length >= special + texts && max_length <= config.max_sequence_length) return;
+  throw Error("max_length",
+              fmt::format("is {}, expected {} to {} tokens, of which {} are special", max_length,
+                          special + texts, config.max_sequence_length, special));
+}
+
 std::unique_ptr<Tokenizer> make_wordpiece_tokenizer(WordPieceConfig config) {
   return std::make_unique<WordPieceTokenizer>(std::move(config));
 }

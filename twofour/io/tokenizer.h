@@ -18,6 +18,11 @@ struct Encoding {
   std::vector<int32_t> type_ids;  // 0 for the first text, 1 for the second
 };
 
+// Sequences of a model that are cut to `max_length` tokens must keep one of each of their `texts`
+// texts (1, or 2 for pairs) beside the special ones, or all texts would be alike. Throws Error
+// below that, and above what the model can read.
+void check_max_length(int64_t max_length, int64_t texts, const ModelConfig& config);
+
 // Thread-safe.
 class Tokenizer {
  public:

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <thread>
 
 #include "twofour/backend/cuda/diagnosis.h"
@@ -567,9 +568,15 @@ TEST(DeviceNames, AreCpuAndCuda) {
   }
   const ModelDirectory model = golden_model("minilm");
   EXPECT_EQ(Engine::load(model, {.device = "cpu"})->options().device, "cpu");
+  const bool built = cuda::diagnose().built;
+  const std::string known = built ? "There are: cpu, cuda, cuda:0" : "There is: cpu. ";
   EXPECT_THAT(error_of([&] { Engine::load(model, {.device = "tpu"}); }),
-              HasSubstr("There are: cpu, cuda"));
-  if (!cuda::diagnose().built) {
+              HasSubstr("[device] no device is named 'tpu'. " + known));
+  ASSERT_EQ(setenv("TWOFOUR_DEVICE", "cuda:x", 1), 0);
+  EXPECT_THAT(error_of([&] { Engine::load(model); }),
+              HasSubstr("[TWOFOUR_DEVICE] no device is named 'cuda:x'"));
+  ASSERT_EQ(unsetenv("TWOFOUR_DEVICE"), 0);
+  if (!built) {
     EXPECT_THAT(error_of([&] { Engine::load(model, {.device = "cuda:0"}); }),
                 HasSubstr("built without CUDA"));
   }

@@ -370,6 +370,8 @@ class DevicePlanner {
 
 }  // namespace
 
+std::span<const std::string_view> forcible_device_kernels() { return kDenseKernels; }
+
 DevicePlan make_device_plan(const Network& network, const ModelDirectory& model,
                             const EngineOptions& options, std::shared_ptr<cuda::Device> device) {
   return DevicePlanner(network, model, options, std::move(device)).make();

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "twofour/backend/cuda/device.h"
@@ -50,6 +52,9 @@ struct DevicePlan {
 // width that the device's kernels lack, an option that the device does not know.
 DevicePlan make_device_plan(const Network& network, const ModelDirectory& model,
                             const EngineOptions& options, std::shared_ptr<cuda::Device> device);
+
+// Names that EngineOptions::force_kernel may have on a device.
+std::span<const std::string_view> forcible_device_kernels();
 
 // Results go through memory in rows of these at most: batches with more tokens run in parts.
 constexpr int64_t kDeviceTokens = 16384;

@@ -18,7 +18,7 @@ std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
                                            const EngineOptions& options) {
   const Setting setting = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
   if (setting.value.empty() || setting.value == "cpu") return load_on(model, options, nullptr);
-  const int ordinal = cuda::device_ordinal(setting.value);
+  const int ordinal = cuda::device_ordinal(setting.value, setting.where);
   return load_on(model, options,
                  std::make_shared<cuda::Device>(cuda::nvidia_libraries(), ordinal,
                                                 cuda::encoder_buckets(kDeviceTokens)));

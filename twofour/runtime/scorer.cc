@@ -24,6 +24,8 @@ struct Scorer::State {
     std::vector<Encoding> encodings;
     encodings.reserve(pairs.size());
     for (const TextPair& pair : pairs) {
+      if (pair.second && options.max_length != 0)
+        check_max_length(options.max_length, 2, engine->config());
       encodings.push_back(pair.second
                               ? tokenizer.encode_pair(pair.first, *pair.second, max_length())
                               : tokenizer.encode(pair.first, max_length()));
@@ -68,11 +70,7 @@ Scorer::Scorer(std::shared_ptr<const Engine> engine, const ScorerOptions& option
     throw Error("Scorer", "the model classifies tokens: it has no output for a whole text",
                 "Use Session for its logits");
   }
-  if (options.max_length < 0 || options.max_length > config.max_sequence_length) {
-    throw Error("Scorer",
-                fmt::format("max_length is {}: must be in [1, {}], or 0 for the model's own",
-                            options.max_length, config.max_sequence_length));
-  }
+  if (options.max_length != 0) check_max_length(options.max_length, 1, config);
   if (options.tokens_per_batch < 1) {
     throw Error("Scorer", fmt::format("tokens_per_batch is {}: must be at least 1",
                                       options.tokens_per_batch));

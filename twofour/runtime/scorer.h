@@ -19,7 +19,8 @@ struct TextPair {
 
 struct ScorerOptions {
   int threads = 1;
-  int64_t max_length = 0;  // 0: the model's
+  // 0: the model's. Otherwise no more than that, and at least a token of each text (3; of pairs 5).
+  int64_t max_length = 0;
   // Texts are sorted by length inside a call and run in batches of about so many.
   int64_t tokens_per_batch = 4096;
 };

@@ -87,7 +87,18 @@ TEST(Scorer, EmptySecondTextIsAPair) {
 
 TEST(Scorer, RefusesBadOptions) {
   const auto engine = Engine::load(golden_path("cross-encoder") / "model");
-  EXPECT_THROW(Scorer(engine, {1, 100000, 1}), Error);
+  const int64_t most = engine->config().max_sequence_length;
+  const std::string pair_range = "expected 5 to " + std::to_string(most);
+  for (const int64_t max_length : {int64_t{-1}, int64_t{2}, most + 1}) {
+    EXPECT_THAT(error_of([&] { Scorer scorer(engine, {.max_length = max_length}); }),
+                HasSubstr("[max_length] is " + std::to_string(max_length) + ", expected 3 to "));
+  }
+  // With four tokens a pair would lose one of its texts; a text alone fits.
+  Scorer four(engine, {.max_length = 4});
+  const std::vector<TextPair> pair = {{"red shoe", "a blue shoe"}}, text = {{"red shoe"}};
+  EXPECT_THAT(error_of([&] { four.score(pair); }), HasSubstr(pair_range));
+  EXPECT_EQ(error_of([&] { four.score(text); }), "no error");
+  EXPECT_EQ(error_of([&] { Scorer(engine, {.max_length = 5}).score(pair); }), "no error");
   EXPECT_THROW(Scorer(engine, {1, 0, 0}), Error);
   EXPECT_THROW(Scorer(engine, {0, 0, 1}), Error);
   const ModelDirectory encoder = ModelDirectory::open(golden_path("bert-uncased") / "model");

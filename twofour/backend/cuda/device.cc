@@ -4,11 +4,22 @@
 
 #include <charconv>
 
+#include "twofour/backend/cuda/diagnosis.h"
 #include "twofour/backend/cuda/open_device.h"
 #include "twofour/base/error.h"
 
 namespace twofour::cuda {
-int device_ordinal(std::string_view name) {
+namespace {
+
+// What may stand in place of a wrong name.
+const char* known_devices() {
+  return diagnose().built ? "There are: cpu, cuda, cuda:0, cuda:1, ..."
+                          : "There is: cpu. NVIDIA GPUs need a build of the preset cuda";
+}
+
+}  // namespace
+
+int device_ordinal(std::string_view name, std::string_view where) {
   if (name == "cuda") return 0;
   int ordinal = -1;
   if (name.starts_with("cuda:")) {
@@ -18,8 +29,7 @@ int device_ordinal(std::string_view name) {
     if (error == std::errc() && end == digits.data() + digits.size() && ordinal >= 0)
       return ordinal;
   }
-  throw Error("device", fmt::format("no device is named '{}'", name),
-              "There are: cpu, cuda, cuda:0, cuda:1, ...");
+  throw Error(where, fmt::format("no device is named '{}'", name), known_devices());
 }
 
 DeviceLibraries nvidia_libraries() {

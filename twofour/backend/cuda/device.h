@@ -30,8 +30,8 @@ struct DeviceLibraries {
 // Throws Error in a build without CUDA.
 DeviceLibraries nvidia_libraries();
 
-// "cuda:1" is 1, "cuda" is 0. Throws Error for another name.
-int device_ordinal(std::string_view name);
+// "cuda:1" is 1, "cuda" is 0. Throws Error for another name; `where` says what gave it.
+int device_ordinal(std::string_view name, std::string_view where = "device");
 
 // Rows of products: 16, 32, 48, 64, then four to each power of 2. At most a quarter of the rows is
 // padding from 64 on.

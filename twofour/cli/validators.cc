@@ -1,0 +1,57 @@
+#include "twofour/cli/validators.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+namespace twofour::cli {
+namespace {
+
+std::string refusal(const std::string& expected, const std::string& found) {
+  return fmt::format("expected {}, found {}", expected, found.empty() ? "nothing" : found);
+}
+
+// Numbers for which `accepts` holds; infinity and NaN are none. `type` stands in --help.
+template <class Accepts>
+CLI::Validator number(const std::string& expected, const std::string& type, Accepts accepts) {
+  const auto check = [expected, accepts](const std::string& text) {
+    double value = 0;
+    const bool is_number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+    return is_number && accepts(value) ? std::string() : refusal(expected, text);
+  };
+  return CLI::Validator(check, type);
+}
+
+std::string check_whole_number(const std::string& text) {
+  uint64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  return error == std::errc() && rest == end ? "" : refusal("a whole number from 0", text);
+}
+
+std::string check_path_name(const std::string& text) {
+  return text.empty() ? refusal("a name", text) : "";
+}
+
+}  // namespace
+
+CLI::Validator positive_number() {
+  return number("a number above 0", "POSITIVE", [](double value) { return value > 0; });
+}
+
+CLI::Validator non_negative_number() {
+  return number("a number from 0", "NONNEGATIVE", [](double value) { return value >= 0; });
+}
+
+CLI::Validator finite_number() {
+  return number("a number", "", [](double) { return true; });
+}
+
+CLI::Validator whole_number() { return CLI::Validator(check_whole_number, ""); }
+
+CLI::Validator path_name() { return CLI::Validator(check_path_name, ""); }
+
+}  // namespace twofour::cli
