@@ -8,6 +8,8 @@
 #include <thread>
 
 #include "twofour/backend/cuda/diagnosis.h"
+#include "twofour/backend/cuda/plan_file.h"
+#include "twofour/base/error.h"
 #include "twofour/runtime/device_stand_in.h"
 #include "twofour/runtime/test_random_models.h"
 #include "twofour/runtime/test_runs.h"
@@ -186,6 +188,97 @@ TEST_P(DeviceSizes, Int8IsTheCpuEngines) {
   EXPECT_EQ(engine->options().precision, "fp16");
   EXPECT_EQ(engine->layers()[0].kernel, sparse_ ? "spmm24_s8_cusparselt" : "matmul_s8_cublaslt");
   expect_close(run(engine, tokens.batch()), run(cpu, tokens.batch()), 0.03);
+}
+
+class DevicePlans : public DeviceEngine {
+ protected:
+  // A plan file made here that chooses `use` for every 2:4 product of few rows.
+  void write_plans(cuda::PlanUse use, DType input, DType output, const std::string& gpu = "") {
+    const cuda::DeviceLibraries libraries = stand_in_.libraries();
+    const auto sparse = libraries.open_cusparselt();
+    const auto dense = libraries.open_cublaslt();
+    cuda::PlanEnvironment here =
+        cuda::plan_environment(stand_in_.runtime, sparse.get(), dense.get(), 0);
+    if (!gpu.empty()) here.gpu = gpu;
+    cuda::PlanContents contents;
+    for (const auto& [n, k] : {std::pair{192, 64}, {64, 64}, {128, 64}, {64, 128}}) {
+      for (const int64_t rows : {16, 32, 48, 64}) {
+        cuda::PlanChoice choice;
+        choice.use = use;
+        contents.table.set({n, k, input, output, std::nullopt, nullptr, false}, rows, choice);
+      }
+    }
+    cuda::write_plan_file(path_, here, contents);
+  }
+
+  std::shared_ptr<const Engine> load(const ModelDirectory& model) {
+    return Engine::load_on(model, {.precision = "fp16", .plans = path_.string()},
+                           stand_in_.libraries(), 0);
+  }
+
+  const std::filesystem::path path_ =
+      std::filesystem::path(testing::TempDir()) / ("device_plans_" + std::to_string(getpid()));
+  const ModelDirectory model_ = random_model({64, 4, 128}, /*sparse=*/true, "plans");
+};
+
+TEST_F(DevicePlans, ChooseTheKernelOfEachProduct) {
+  const auto cpu = Engine::load(model_);
+  const PackedTokens tokens = random_tokens(cpu->network(), 3, 7, 15);
+  const auto want = run(cpu, tokens.batch());
+  for (const cuda::PlanUse use :
+       {cuda::PlanUse::kSparse, cuda::PlanUse::kDense, cuda::PlanUse::kOwn}) {
+    write_plans(use, DType::kF16, DType::kF16);
+    const auto engine = load(model_);
+    EXPECT_EQ(engine->warning(), "");
+    EXPECT_EQ(engine->options().plans, path_.string());
+    expect_close(run(engine, tokens.batch()), want, tolerance("fp16"));
+    EXPECT_EQ(stand_in_.sparse->products.empty(), use != cuda::PlanUse::kSparse);
+    EXPECT_TRUE(use != cuda::PlanUse::kDense || !stand_in_.dense->runs.empty());
+    // What the file does not name runs as ever.
+    const PackedTokens more = random_tokens(cpu->network(), 9, 8, 40);
+    expect_close(run(engine, more.batch()), run(cpu, more.batch()), tolerance("fp16"));
+    EXPECT_FALSE(stand_in_.sparse->products.empty());
+  }
+}
+
+TEST_F(DevicePlans, ChooseTheKernelOfInt8ProductsToo) {
+  const auto folder =
+      std::filesystem::path(testing::TempDir()) / ("device_plans_int8_" + std::to_string(getpid()));
+  const ModelDirectory model =
+      write_int8_model(random_model({64, 4, 128}, false, "plans_int8"), folder, 1);
+  const auto cpu = Engine::load(model);
+  const PackedTokens tokens = random_tokens(cpu->network(), 3, 5, 15);
+  const auto want = run(cpu, tokens.batch());
+  std::map<cuda::PlanUse, size_t> products;
+  for (const cuda::PlanUse use :
+       {cuda::PlanUse::kSparse, cuda::PlanUse::kDense, cuda::PlanUse::kOwn}) {
+    write_plans(use, DType::kI8, DType::kI32);
+    const auto engine = load(model);
+    expect_close(run(engine, tokens.batch()), want, 0.03);
+    products[use] = stand_in_.sparse->products.size();
+  }
+  EXPECT_EQ(products[cuda::PlanUse::kDense], 0u);
+  // Sums that a LayerNorm reads are not for our kernel, which leaves none: half of the products.
+  EXPECT_EQ(2 * products[cuda::PlanUse::kOwn], products[cuda::PlanUse::kSparse]);
+}
+
+TEST_F(DevicePlans, OfAnotherGpuAreNotUsed) {
+  write_plans(cuda::PlanUse::kDense, DType::kF16, DType::kF16, "Another GPU");
+  const auto engine = load(model_);
+  EXPECT_THAT(engine->warning(), HasSubstr("Another GPU"));
+  EXPECT_EQ(engine->options().plans, "");
+  const PackedTokens tokens = random_tokens(engine->network(), 3, 7, 15);
+  run(engine, tokens.batch());
+  EXPECT_FALSE(stand_in_.sparse->products.empty());
+}
+
+TEST_F(DevicePlans, AreNotForTheCpu) {
+  try {
+    Engine::load(model_, {.device = "cpu", .plans = "h100.json"});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("[plans] h100.json is for a GPU, the device is cpu"));
+  }
 }
 
 TEST_F(DeviceEngine, LayersSayWhatRunsDenseAndWhy) {

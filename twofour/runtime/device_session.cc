@@ -368,6 +368,7 @@ void DeviceSession::embed(const DeviceStep& step) {
 void DeviceSession::multiply(const DeviceStep& step) {
   const void* x = step.int8 ? static_cast<const void*>(s8(step.input)) : data(step.input);
   const DeviceValue& value = plan_.values[step.output];
+  if (step.linear->runs_own(shape_rows(step.output)) && multiply_whole(step, x)) return;
   void* product = step.product_slot >= 0 ? static_cast<void*>(current_.slots[step.product_slot])
                                          : data(step.output);
   step.linear->multiply(x, product, shape_rows(step.output), room(step.output), current_.stream,
@@ -377,6 +378,34 @@ void DeviceSession::multiply(const DeviceStep& step) {
   if (value.s8_slot >= 0)
     finish_product(step, DType::kI8, s8(step.output), width(step.output), value.scale);
   if (value.slot >= 0) finish_product(step, value.type, data(step.output), value.stride, 1);
+}
+
+// By the kernel that leaves no sums behind, where the layer has one result that it can write.
+bool DeviceSession::multiply_whole(const DeviceStep& step, const void* x) {
+  const DeviceValue& value = plan_.values[step.output];
+  cuda::DeviceLinear::OwnArgs args;
+  args.x = x;
+  if (step.product_slot < 0) {
+    args.y = data(step.output);
+    args.y_stride = step.linear->spec().n;
+    args.output = step.linear->product_type();
+    // Where a LayerNorm reads the product, it adds the bias.
+    args.with_bias = step.linear->bias() == nullptr;
+    if (step.linear->spec().relu_in_product) args.activation = ActivationKind::kRelu;
+  } else if (value.slot >= 0 && value.s8_slot >= 0) {
+    return false;
+  } else {
+    const bool quantized = value.s8_slot >= 0;
+    args.y = quantized ? static_cast<void*>(s8(step.output)) : data(step.output);
+    args.y_stride = quantized ? width(step.output) : value.stride;
+    args.output = quantized ? DType::kI8 : value.type;
+    args.output_scale = quantized ? value.scale : 1;
+    args.activation = step.activation;
+  }
+  const bool writes =
+      args.output == DType::kI8 || args.output == DType::kF16 || args.output == DType::kBF16;
+  if (writes) step.linear->run_own(args, shape_rows(step.output), current_.stream);
+  return writes;
 }
 
 void DeviceSession::finish_product(const DeviceStep& step, DType output, void* y, int64_t y_stride,

@@ -77,6 +77,7 @@ class DeviceSession {
   void run(const DeviceStep& step);
   void embed(const DeviceStep& step);
   void multiply(const DeviceStep& step);
+  bool multiply_whole(const DeviceStep& step, const void* x);
   void finish_product(const DeviceStep& step, DType output, void* y, int64_t y_stride,
                       float output_scale);
   void multiply_head(const DeviceStep& step);

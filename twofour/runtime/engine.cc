@@ -1,5 +1,7 @@
 #include "twofour/runtime/engine.h"
 
+#include <fmt/format.h>
+
 #include "twofour/base/error.h"
 #include "twofour/base/setting.h"
 #include "twofour/runtime/engine_state.h"
@@ -17,11 +19,31 @@ std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& model_di
 std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
                                            const EngineOptions& options) {
   const Setting setting = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
-  if (setting.value.empty() || setting.value == "cpu") return load_on(model, options, nullptr);
-  const int ordinal = cuda::device_ordinal(setting.value, setting.where);
-  return load_on(model, options,
-                 std::make_shared<cuda::Device>(cuda::nvidia_libraries(), ordinal,
-                                                cuda::encoder_buckets(kDeviceTokens)));
+  if (setting.value.empty() || setting.value == "cpu") {
+    if (!options.plans.empty())
+      throw Error("plans", fmt::format("{} is for a GPU, the device is cpu", options.plans));
+    return load_on(model, options, nullptr);
+  }
+  return load_on(model, options, cuda::nvidia_libraries(),
+                 cuda::device_ordinal(setting.value, setting.where));
+}
+
+std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
+                                              const EngineOptions& options,
+                                              const cuda::DeviceLibraries& libraries, int ordinal) {
+  const Setting plans = option_or_variable("plans", options.plans, "TWOFOUR_PLANS");
+  if (plans.value.empty()) {
+    return load_on(
+        model, options,
+        std::make_shared<cuda::Device>(libraries, ordinal, cuda::encoder_buckets(kDeviceTokens)));
+  }
+  std::string warning;
+  const auto device = cuda::open_with_plans(libraries, ordinal, kDeviceTokens,
+                                            std::filesystem::path(plans.value), warning);
+  const auto engine = load_on(model, options, device);
+  if (warning.empty()) engine->state_->device_plan->options.plans = plans.value;
+  engine->state_->warning = std::move(warning);
+  return engine;
 }
 
 // A null device is the CPU.
@@ -64,6 +86,7 @@ const EngineOptions& Engine::options() const {
 std::vector<LayerInfo> Engine::layers() const {
   return state_->device_plan ? state_->device_plan->layers : state_->plan.layers;
 }
+const std::string& Engine::warning() const { return state_->warning; }
 uint64_t Engine::packed_bytes() const {
   return state_->device_plan ? state_->device_plan->packed_bytes : state_->plan.packed_bytes;
 }

@@ -36,6 +36,10 @@ struct EngineOptions {
   // when this is empty. Throws Error where there is no such device, and for a GPU in a build
   // without CUDA.
   std::string device = {};
+  // On a GPU: a file of `twofour plan`, which names kernels and algorithms for each product. One
+  // that was made on another GPU or with other libraries is not used: Engine::warning() says so.
+  // TWOFOUR_PLANS has the same meaning and is read when this is empty.
+  std::string plans = {};
 };
 
 struct LayerInfo {
@@ -51,7 +55,8 @@ struct LayerInfo {
 
 namespace cuda {
 class Device;
-}
+struct DeviceLibraries;
+}  // namespace cuda
 
 // Immutable after load; share it between threads.
 class TWOFOUR_API Engine {
@@ -70,13 +75,19 @@ class TWOFOUR_API Engine {
   const EngineOptions& options() const;
   std::vector<LayerInfo> layers() const;
   uint64_t packed_bytes() const;
+  // What the caller should know and is no error: why a plan file is not used; else empty.
+  const std::string& warning() const;
 
   struct __attribute__((visibility("hidden"))) State;
   const State& state() const { return *state_; }
-  // On a device that is at hand already; options.device is not read. Not for callers.
+  // On a device that is at hand already; options.device and plans are not read. Not for callers.
   __attribute__((visibility("hidden"))) static std::shared_ptr<const Engine> load_on(
       const ModelDirectory& model, const EngineOptions& options,
       std::shared_ptr<cuda::Device> device);
+  // With these libraries; options.device is not read. Not for callers.
+  __attribute__((visibility("hidden"))) static std::shared_ptr<const Engine> load_on(
+      const ModelDirectory& model, const EngineOptions& options,
+      const cuda::DeviceLibraries& libraries, int ordinal);
 
  private:
   Engine();

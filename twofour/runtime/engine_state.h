@@ -17,6 +17,7 @@ struct Engine::State {
   Plan plan;                                // empty on a device
   std::unique_ptr<DevicePlan> device_plan;  // null on the CPU
   std::unique_ptr<Tokenizer> tokenizer;     // null where the model has none
+  std::string warning;
 };
 
 }  // namespace twofour

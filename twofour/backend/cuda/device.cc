@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <set>
 
 #include "twofour/backend/cuda/diagnosis.h"
 #include "twofour/backend/cuda/open_device.h"
@@ -47,11 +48,13 @@ Buckets encoder_buckets(int64_t limit) {
   return Buckets::of(std::move(rows));
 }
 
-Device::Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets, size_t max_plans)
+Device::Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets, size_t max_plans,
+               PlanTable plans)
     : libraries_(std::move(libraries)),
       ordinal_(ordinal),
       buckets_(buckets),
-      max_plans_(max_plans) {
+      max_plans_(max_plans),
+      plans_(std::move(plans)) {
   properties_ = require_device(runtime(), ordinal);
 }
 
@@ -59,7 +62,7 @@ PlanCache& Device::sparse() {
   const std::lock_guard lock(mutex_);
   if (sparse_ == nullptr) {
     if (cusparselt_ == nullptr) cusparselt_ = libraries_.open_cusparselt();
-    PlanCacheOptions options{.buckets = buckets_, .table = {}};
+    PlanCacheOptions options{.buckets = buckets_, .table = plans_};
     if (max_plans_ > 0) options.max_plans = max_plans_;
     sparse_ = std::make_unique<PlanCache>(*cusparselt_, runtime(), std::move(options));
   }
@@ -71,6 +74,7 @@ DenseCache& Device::dense() {
   if (dense_ == nullptr) {
     if (cublaslt_ == nullptr) cublaslt_ = libraries_.open_cublaslt();
     DenseOptions options;
+    options.table = plans_;
     if (max_plans_ > 0) options.max_plans = max_plans_;
     dense_ = std::make_unique<DenseCache>(*cublaslt_, runtime(), std::move(options));
   }
@@ -89,6 +93,46 @@ DenseCache& Device::add_dense_layer() {
   const size_t layers = ++dense_layers_;
   if (max_plans_ == 0) cache.reserve(layers * buckets_.count());
   return cache;
+}
+
+namespace {
+
+// Null where the library is not there: a plan file says so too.
+template <class Library>
+std::unique_ptr<Library> open_if_there(const std::function<std::unique_ptr<Library>()>& open) {
+  try {
+    return open();
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
+// Those of the file, or all that its plans are for, then what larger products need.
+Buckets buckets_of(const PlanContents& plans, int64_t limit) {
+  std::set<int64_t> rows(plans.buckets.begin(), plans.buckets.end());
+  if (rows.empty()) {
+    for (const auto& [key, choice] : plans.table.all()) rows.insert(key.bucket);
+  }
+  const int64_t planned = rows.empty() ? 0 : *rows.rbegin();
+  for (const int64_t m : encoder_buckets(limit).all()) {
+    if (m > planned) rows.insert(m);
+  }
+  return Buckets::of({rows.begin(), rows.end()});
+}
+
+}  // namespace
+
+std::shared_ptr<Device> open_with_plans(const DeviceLibraries& libraries, int ordinal,
+                                        int64_t limit, const std::filesystem::path& plans,
+                                        std::string& warning) {
+  require_device(*libraries.runtime, ordinal);
+  const auto sparse = open_if_there(libraries.open_cusparselt);
+  const auto dense = open_if_there(libraries.open_cublaslt);
+  PlanFile file = read_plan_file(
+      plans, plan_environment(*libraries.runtime, sparse.get(), dense.get(), ordinal));
+  warning = file.warning;
+  return std::make_shared<Device>(libraries, ordinal, buckets_of(file, limit), /*max_plans=*/0,
+                                  std::move(file.table));
 }
 
 std::vector<std::byte> round_to(DType type, std::span<const float> values) {

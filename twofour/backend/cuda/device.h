@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -41,8 +42,10 @@ class Device {
  public:
   // Throws Error that says what is missing: a driver, one that is new enough, the device, or one of
   // compute capability 8.0.
-  // `max_plans` of each library are kept; 0: enough for every layer and bucket.
-  Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets, size_t max_plans = 0);
+  // `max_plans` of each library are kept; 0: enough for every layer and bucket. `plans`: kernels
+  // and algorithms that a search found.
+  Device(DeviceLibraries libraries, int ordinal, const Buckets& buckets, size_t max_plans = 0,
+         PlanTable plans = {});
 
   Runtime& runtime() const { return *libraries_.runtime; }
   EncoderKernels& kernels() const { return *libraries_.kernels; }
@@ -50,6 +53,7 @@ class Device {
   std::string name() const { return "cuda:" + std::to_string(ordinal_); }
   const DeviceProperties& properties() const { return properties_; }
   const Buckets& buckets() const { return buckets_; }
+  const PlanTable& plans() const { return plans_; }
 
   // Open the library on first use. Throw Error where it is not found. Thread-safe.
   PlanCache& sparse();
@@ -64,6 +68,7 @@ class Device {
   int ordinal_;
   Buckets buckets_;
   size_t max_plans_;
+  PlanTable plans_;
   DeviceProperties properties_;
   std::mutex mutex_;
   std::atomic<size_t> sparse_layers_ = 0, dense_layers_ = 0;
@@ -72,6 +77,13 @@ class Device {
   std::unique_ptr<PlanCache> sparse_;
   std::unique_ptr<DenseCache> dense_;
 };
+
+// A device with buckets for products of up to `limit` rows and the plans of a file, whose buckets
+// come first. Throws Error as Device and read_plan_file() do. A file made elsewhere is not used:
+// `warning` says so then.
+std::shared_ptr<Device> open_with_plans(const DeviceLibraries& libraries, int ordinal,
+                                        int64_t limit, const std::filesystem::path& plans,
+                                        std::string& warning);
 
 // As kF16, kBF16 or kF32.
 std::vector<std::byte> round_to(DType type, std::span<const float> values);

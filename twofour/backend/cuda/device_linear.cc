@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "twofour/backend/cuda/spmm24_mma_weight.h"
 #include "twofour/base/error.h"
 
 namespace twofour::cuda {
@@ -36,6 +37,7 @@ DeviceLinear::DeviceLinear(Device& device, const DeviceLinearSpec& spec,
   product_.k = spec.k;
   product_.input = spec.weights;
   product_.output = spec.weights == DType::kI8 ? DType::kI32 : spec.weights;
+  plain_ = product_;
   if (spec.relu_in_product) product_.activation = ActivationKind::kRelu;
   if (!scale_in_product(source, stream)) {
     place_bias(source.bias, stream);
@@ -48,6 +50,7 @@ DeviceLinear::DeviceLinear(Device& device, const DeviceLinearSpec& spec,
 // Whether the product does it; scales of weights and input are one vector then.
 bool DeviceLinear::scale_in_product(const DeviceLinearSource& source, StreamHandle stream) {
   if (!spec_.scale_in_product || !spec_.is_2_4 || spec_.force_dense) return false;
+  if (device_.plans().uses(plain_, PlanUse::kDense)) return false;  // which scales nothing
   ProductDesc scaled = product_;
   scaled.output = spec_.results;
   scaled.channel_scales = true;
@@ -86,15 +89,36 @@ void DeviceLinear::place_weights(const DeviceLinearSource& source, StreamHandle 
     if (why_dense_.empty()) {
       sparse_.emplace(device_.add_sparse_layer(), product_, weight, device_.ordinal(), stream,
                       spec_.name);
+      const PlanTable& plans = device_.plans();
+      if (plans.uses(plain_, PlanUse::kDense) && !dense_rejects(product_, device_.properties()))
+        place_dense(weight, stream);
+      if (plans.uses(plain_, PlanUse::kOwn)) place_own(source, weight, stream);
       return;
     }
   }
   if (const auto reason = dense_rejects(product_, device_.properties()))
     throw Error(spec_.name, fmt::format("no kernel of the device computes it: {}", *reason),
                 "Run on the device cpu");
+  place_dense(weight, stream);
+}
+
+void DeviceLinear::place_dense(const void* weight, StreamHandle stream) {
   device_.add_dense_layer();  // found now rather than at the first batch
   const size_t bytes = static_cast<size_t>(spec_.n * spec_.k) * dtype_bytes(spec_.weights);
   dense_ = copy_to_device(device_.runtime(), weight, bytes, stream, spec_.name);
+}
+
+void DeviceLinear::place_own(const DeviceLinearSource& source, const void* weight,
+                             StreamHandle stream) {
+  const Spmm24MmaWeight packed =
+      pack_spmm24_mma(spec_.name, spec_.weights, spec_.n, spec_.k, weight);
+  Runtime& runtime = device_.runtime();
+  own_values_ =
+      copy_to_device(runtime, packed.values.data(), packed.values.size(), stream, spec_.name);
+  own_metadata_ = copy_to_device(runtime, packed.metadata.data(),
+                                 packed.metadata.size() * sizeof(uint32_t), stream, spec_.name);
+  own_scales_ = upload_as(device_, source.scales, DType::kF32, stream, spec_.name + " scales");
+  own_bias_ = upload_as(device_, source.bias, DType::kF32, stream, spec_.name + " bias");
 }
 
 std::string DeviceLinear::kernel() const {
@@ -103,17 +127,47 @@ std::string DeviceLinear::kernel() const {
 }
 
 size_t DeviceLinear::bytes() const {
-  return (sparse_ ? sparse_->bytes() : dense_.size()) + alpha_.size() + scales_.size() +
-         bias_.size() + product_bias_.size();
+  return (sparse_ ? sparse_->bytes() : 0) + dense_.size() + alpha_.size() + scales_.size() +
+         bias_.size() + product_bias_.size() + own_values_.size() + own_metadata_.size() +
+         own_scales_.size() + own_bias_.size();
 }
 
 const float* DeviceLinear::weight_scales() const { return as_floats(scales_); }
 
 const float* DeviceLinear::bias() const { return as_floats(bias_); }
 
+PlanUse DeviceLinear::planned(int64_t rows) const {
+  const Buckets& buckets = device_.buckets();
+  if (!sparse_ || rows > buckets.limit()) return PlanUse::kSparse;
+  const PlanChoice* choice = device_.plans().find(plain_, buckets.rows(buckets.index_for(rows)));
+  const bool able = choice != nullptr && (choice->use != PlanUse::kDense || dense_.size() > 0);
+  return able ? choice->use : PlanUse::kSparse;
+}
+
+bool DeviceLinear::runs_own(int64_t rows) const {
+  return rows <= kSpmm24MmaRows && planned(rows) == PlanUse::kOwn;
+}
+
+void DeviceLinear::run_own(const OwnArgs& args, int64_t rows, StreamHandle stream) const {
+  Spmm24MmaArgs launch;
+  launch.x = args.x;
+  launch.values = own_values_.data();
+  launch.metadata = reinterpret_cast<const uint32_t*>(own_metadata_.data());
+  launch.m = rows;
+  launch.n = spec_.n;
+  launch.k = launch.x_stride = spec_.k;
+  launch.y = args.y;
+  launch.y_stride = args.y_stride;
+  launch.input_scale = spec_.weights == DType::kI8 ? spec_.input_scale : 1;
+  launch.weight_scales = as_floats(own_scales_);
+  launch.bias = args.with_bias ? as_floats(own_bias_) : nullptr;
+  launch.output_scale = args.output_scale;
+  device_.kernels().spmm24_mma(spec_.weights, args.output, args.activation, launch, stream);
+}
+
 PreparedLinear DeviceLinear::prepare(int64_t rows, int64_t room, LinearScratch& scratch) const {
   PreparedLinear prepared;
-  if (sparse_) {
+  if (sparse_ && planned(rows) != PlanUse::kDense) {
     prepared.sparse =
         prepare_spmm24(device_.sparse(), product_, rows, room, device_.ordinal(), scratch.sparse);
   } else {
@@ -126,7 +180,7 @@ PreparedLinear DeviceLinear::prepare(int64_t rows, int64_t room, LinearScratch& 
 void DeviceLinear::multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
                             LinearScratch& scratch) const {
   constexpr float kOne = 1;
-  if (sparse_) {
+  if (sparse_ && planned(rows) != PlanUse::kDense) {
     const float* alpha = product_.channel_scales ? as_floats(alpha_) : &kOne;
     spmm24(device_.sparse(), product_, {rows, room, x, sparse_->data(), y, alpha},
            device_.ordinal(), stream, scratch.sparse);

@@ -58,7 +58,8 @@ class DeviceLinear {
 
   const DeviceLinearSpec& spec() const { return spec_; }
   bool sparse() const { return sparse_.has_value(); }
-  // "spmm24_s8_cusparselt", "matmul_f16_cublaslt"
+  // "spmm24_s8_cusparselt", "matmul_f16_cublaslt"; where plans say so, some numbers of rows run by
+  // another one.
   std::string kernel() const;
   // Why weights that are 2:4 run dense; else empty.
   const std::string& why_dense() const { return why_dense_; }
@@ -76,6 +77,21 @@ class DeviceLinear {
   void multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
                 LinearScratch& scratch) const;
 
+  // Whether the plans choose our own 2:4 kernel for so many rows, which computes the whole layer.
+  bool runs_own(int64_t rows) const;
+  // Enqueues y [rows, y_stride] of `output` (kI8 by output_scale, kF16, kBF16) = activation(x W^T
+  // and scales + bias), for rows that runs_own().
+  struct OwnArgs {
+    const void* x = nullptr;
+    void* y = nullptr;
+    int64_t y_stride = 0;
+    DType output = DType::kF16;
+    std::optional<ActivationKind> activation;
+    bool with_bias = true;
+    float output_scale = 1;
+  };
+  void run_own(const OwnArgs& args, int64_t rows, StreamHandle stream) const;
+
   // What is left: value = y * input_scale * weight_scales + bias. Null: 1 and 0.
   bool finished() const { return weight_scales() == nullptr && bias() == nullptr; }
   float input_scale() const { return scales_.size() > 0 ? spec_.input_scale : 1; }
@@ -85,15 +101,21 @@ class DeviceLinear {
  private:
   bool scale_in_product(const DeviceLinearSource& source, StreamHandle stream);
   void place_weights(const DeviceLinearSource& source, StreamHandle stream);
+  void place_dense(const void* weight, StreamHandle stream);
+  void place_own(const DeviceLinearSource& source, const void* weight, StreamHandle stream);
   void place_bias(std::span<const float> bias, StreamHandle stream);
+  // The use that plans choose for 2:4 weights and so many rows, else cuSPARSELt's.
+  PlanUse planned(int64_t rows) const;
 
   Device& device_;
   DeviceLinearSpec spec_;
   ProductDesc product_;
+  ProductDesc plain_;  // without epilogue, as plans name it
   std::optional<CompressedWeight> sparse_;
   std::string why_dense_;
   DeviceBuffer dense_, scales_, bias_;  // scales and bias: left for later
   DeviceBuffer alpha_, product_bias_;   // in the product
+  DeviceBuffer own_values_, own_metadata_, own_scales_, own_bias_;
 };
 
 }  // namespace twofour::cuda

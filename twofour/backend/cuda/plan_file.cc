@@ -256,6 +256,15 @@ const PlanChoice* PlanTable::find(const ProductDesc& p, int64_t bucket, bool spa
   return found == choices_.end() ? nullptr : &found->second;
 }
 
+bool PlanTable::uses(const ProductDesc& p, PlanUse use, bool sparse) const {
+  const Key first = key(p, 0, sparse);
+  return std::ranges::any_of(choices_, [&](const auto& entry) {
+    Key other = entry.first;
+    other.bucket = 0;
+    return other == first && entry.second.use == use;
+  });
+}
+
 void write_plan_file(const std::filesystem::path& path, const PlanEnvironment& made_on,
                      const PlanContents& contents) {
   nlohmann::ordered_json plans = nlohmann::ordered_json::array(), failed = plans;

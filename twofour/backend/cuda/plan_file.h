@@ -90,6 +90,8 @@ class PlanTable {
   // Null if unknown.
   const PlanChoice* find(const ProductDesc& product, int64_t bucket, bool sparse = true) const;
   const std::map<Key, PlanChoice>& all() const { return choices_; }
+  // Whether it chooses `use` for the product in some bucket.
+  bool uses(const ProductDesc& product, PlanUse use, bool sparse = true) const;
   bool operator==(const PlanTable&) const = default;
 
  private:
