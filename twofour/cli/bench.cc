@@ -166,7 +166,7 @@ std::vector<BenchCase> cases_of(const Options& options) {
 Measured load(const Options& options, Console& console) {
   Measured measured;
   if (options.as_if.empty()) {
-    measured.model = Engine::load(options.model, options.engine);
+    measured.model = load_engine(options.model, options.engine, console);
     if (!options.against.empty())
       measured.other = Engine::load(options.against, {.device = options.engine.device});
     return measured;
@@ -208,7 +208,7 @@ int run_gemm(const Options& options, Console& console) {
 int run_sessions(const Options& options, Console& console) {
   const std::set<int> ascending(options.sessions.begin(), options.sessions.end());
   const std::vector<int> counts(ascending.begin(), ascending.end());
-  const auto engine = Engine::load(options.model, options.engine);
+  const auto engine = load_engine(options.model, options.engine, console);
   const auto cases = cases_of(options);
   const Stopwatch watch;
   std::vector<SessionsResult> results;

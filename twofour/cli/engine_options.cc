@@ -15,6 +15,9 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
       ->check(known);
   app.add_option("--device", options.device,
                  "cpu, or an NVIDIA GPU: cuda:0 [TWOFOUR_DEVICE, or cpu]");
+  app.add_option("--plans", options.plans,
+                 "On a GPU: kernels that twofour plan found there [TWOFOUR_PLANS]")
+      ->type_name("FILE");
 }
 
 nlohmann::ordered_json engine_options_json(const Engine& engine) {

@@ -1,14 +1,24 @@
-// --precision, --attention and --device of the commands that run a model.
+// --precision, --attention, --device and --plans of the commands that run a model.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "twofour/cli/console.h"
 #include "twofour/runtime/engine.h"
 
 namespace twofour::cli {
 
 void add_engine_options(CLI::App& app, EngineOptions& options);
+
+// Engine::load, with its warning logged. `model`: a folder, or a ModelDirectory.
+template <class Model>
+std::shared_ptr<const Engine> load_engine(const Model& model, const EngineOptions& options,
+                                          Console& console) {
+  auto engine = Engine::load(model, options);
+  if (!engine->warning().empty()) console.log(LogLevel::kWarning, engine->warning());
+  return engine;
+}
 
 // {"device": "cpu", "precision": "f32", "attention": "f32"}: what took effect.
 nlohmann::ordered_json engine_options_json(const Engine& engine);

@@ -62,6 +62,7 @@ struct Evaluation {
   Dataset data;
   std::vector<ScoredPair> pairs;
   std::vector<QueryStats> queries;
+  bool collection = false;  // of rankings of a whole collection
   Metrics metrics;
   Json speed = Json::object();  // and sizes; empty for an existing run
 };
@@ -78,7 +79,7 @@ void check_threshold_unasked(const Options& options) {
 
 void score_with_model(const Options& options, Evaluation& evaluation, Console& console) {
   const ModelDirectory model = ModelDirectory::open(options.inputs.front());
-  const auto engine = Engine::load(model, options.engine);
+  const auto engine = load_engine(model, options.engine, console);
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(engine, {.threads = threads, .max_length = options.max_length});
   if (scoring.has_classes()) check_threshold_unasked(options);
@@ -137,6 +138,7 @@ Evaluation pooled(const Options& options) {
   evaluation.system = scores.system;
   evaluation.origin = fmt::format("{} score files", options.pool.size());
   evaluation.metric = scores.options;
+  evaluation.collection = scores.collection;
   evaluation.queries = std::move(scores.queries);
   evaluation.metrics = aggregate(evaluation.queries, evaluation.metric);
   return evaluation;
@@ -147,6 +149,7 @@ Evaluation evaluate(const Options& options, Console& console) {
   Evaluation evaluation;
   evaluation.origin = options.inputs.back().string();
   evaluation.metric = options.metric;
+  evaluation.collection = options.collection;
   if (options.trec_run.empty()) {
     evaluation.system = options.inputs.front().string();
     score_with_model(options, evaluation, console);
@@ -222,7 +225,8 @@ int run_eval(const Options& options, Console& console) {
   check_outputs(options);
   const Evaluation evaluation = evaluate(options, console);
   if (!options.scores.empty()) {
-    write_scores_file(options.scores, {evaluation.system, evaluation.metric, evaluation.queries});
+    write_scores_file(options.scores, {evaluation.system, evaluation.metric, evaluation.queries,
+                                       evaluation.collection});
   }
   if (!options.run.empty()) write_run(options.run, evaluation);
   const Json json = to_json(evaluation);
@@ -280,18 +284,20 @@ Command add_eval(CLI::App& root, Console& console) {
       ->needs(costly);
   auto* run = app->add_option("--run", options->run, "Write a TREC run (.zst is compressed)")
                   ->type_name("FILE")
-                  ->check(path_name());
+                  ->check(path_name())
+                  ->excludes(trec_run);
   auto* tune = app->add_option("--tune-threshold", options->tune,
                                "Models without classes: choose the score threshold with the best "
                                "value on this data: accuracy or f1")
                    ->check(CLI::IsMember({"accuracy", "f1"}));
-  app->add_option("--pool", options->pool,
-                  "Score files over different queries, as one: the folds of a cross-validation")
-      ->type_name("FILE")
-      ->excludes(trec_run)
-      ->excludes(run)
-      ->excludes(tune)
-      ->excludes(performance);
+  auto* pool =
+      app->add_option("--pool", options->pool,
+                      "Score files over different queries, as one: the folds of a cross-validation")
+          ->type_name("FILE")
+          ->excludes(trec_run)
+          ->excludes(run)
+          ->excludes(tune)
+          ->excludes(performance);
   auto* scores = app->add_option("--scores", options->scores,
                                  "Write per-query scores for compare (.jsonl, .jsonl.zst)")
                      ->type_name("FILE")
@@ -317,6 +323,13 @@ Command add_eval(CLI::App& root, Console& console) {
                   "Models without classes: scores from here on count as relevant [any]")
       ->check(finite_number())
       ->excludes(tune);
+  // What was evaluated already is not measured anew.
+  for (const char* name : {"--threads", "--max-length", "--precision", "--attention", "--device"}) {
+    trec_run->excludes(name);
+    pool->excludes(name);
+  }
+  for (const char* name : {"--ndcg-k", "--recall-k", "--relevant", "--score-threshold"})
+    pool->excludes(name);
   app->add_flag("--json", options->json, "For machines");
   app->callback([options] { check_inputs(*options); });
   return {app, [options, &console] { return run_eval(*options, console); }};

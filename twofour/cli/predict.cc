@@ -281,7 +281,7 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
 int run_predict(const Options& options, Console& console) {
   check_output_file(options.output, {options.input == "-" ? "" : options.input});
   const int threads = options.threads > 0 ? options.threads : available_cores();
-  PairScoring scoring(Engine::load(options.model, options.engine),
+  PairScoring scoring(load_engine(options.model, options.engine, console),
                       {.threads = threads, .max_length = options.max_length});
   return options.documents.empty() ? predict_rows(options, scoring, console)
                                    : search(options, scoring, console);
