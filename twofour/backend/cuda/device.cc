@@ -114,7 +114,8 @@ Buckets buckets_of(const PlanContents& plans, int64_t limit) {
     for (const auto& [key, choice] : plans.table.all()) rows.insert(key.bucket);
   }
   const int64_t planned = rows.empty() ? 0 : *rows.rbegin();
-  for (const int64_t m : encoder_buckets(limit).all()) {
+  const Buckets usual = encoder_buckets(limit);
+  for (const int64_t m : usual.all()) {
     if (m > planned) rows.insert(m);
   }
   return Buckets::of({rows.begin(), rows.end()});
