@@ -69,6 +69,11 @@ TEST_F(TrainCommand, RefusesWrongUsage) {
   EXPECT_THAT(outcome.err, HasSubstr("expected KEY=VALUE, found seed"));
 }
 
+TEST_F(TrainCommand, HelpSaysWhatShortensARun) {
+  const Outcome outcome = run_command({"train", "--help"});
+  EXPECT_THAT(outcome.out, HasSubstr("--max-steps leaves each stage at least one step"));
+}
+
 TEST_F(TrainCommand, CalibratePassesTheMethodOn) {
   const std::string out = out_ + "/model";
   const Outcome outcome = run_command(
