@@ -71,6 +71,11 @@ TEST_F(TrainCommand, RefusesWrongUsage) {
               HasSubstr("--max-steps: expected a number above 0, found 0\n"));
 }
 
+TEST_F(TrainCommand, HelpSaysWhatShortensARun) {
+  const Outcome outcome = run_command({"train", "--help"});
+  EXPECT_THAT(outcome.out, HasSubstr("--max-steps leaves each stage at least one step"));
+}
+
 TEST_F(TrainCommand, CalibratePassesTheMethodOn) {
   const std::string out = out_ + "/model";
   const Outcome outcome = run_command(

@@ -30,13 +30,17 @@ std::string list(const Entries& entries, Key key) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+std::string origin_of(const ModelConfig& config) {
+  return config.origin.empty() ? "config.json" : config.origin;
+}
+
 }  // namespace
 
 Network build_network(const ModelConfig& config) {
   for (const Family& family : kFamilies) {
     if (family.model_type == config.model_type) return family.build(config);
   }
-  throw Error("config.json", fmt::format("model_type '{}' is not supported", config.model_type),
+  throw Error(origin_of(config), fmt::format("model_type '{}' is not supported", config.model_type),
               "Supported: " + list(kFamilies, [](const Family& f) { return f.model_type; }));
 }
 
@@ -51,8 +55,9 @@ ActivationKind parse_hidden_act(const std::string& name) {
 void build_head(NetworkBuilder& builder, ValueId hidden, const ModelConfig& config) {
   Network& network = builder.network();
   if (classifies(config.head) && config.num_labels < 1) {
-    throw Error("config.json",
-                fmt::format("num_labels is {}: must be at least 1", config.num_labels));
+    throw Error(origin_of(config),
+                fmt::format("num_labels is {}: must be at least 1", config.num_labels),
+                "A head has a label for each class, or one for a number");
   }
   switch (config.head) {
     case HeadKind::kNone:

@@ -14,6 +14,9 @@ bool is_float(DType dtype) {
          dtype == DType::kF64;
 }
 
+constexpr std::string_view kOtherModel =
+    "The file is incomplete, or config.json is of another model: take both from one";
+
 bool belongs_to_head(std::string_view name) {
   return name.starts_with("pooler.") || name.starts_with("classifier.");
 }
@@ -32,19 +35,28 @@ class Checker {
     } else {
       fail(parameter.name,
            fmt::format("expected {}, found {}", may_be_int8 ? "floats or I8" : "floats",
-                       dtype_name(view.dtype)));
+                       dtype_name(view.dtype)),
+           "Save the tensor as F32, F16 or BF16");
     }
   }
 
-  [[noreturn]] void fail(std::string_view tensor, const std::string& message) const {
-    throw Error(fmt::format("{}: {}", model_.origin(), tensor), message);
+  [[noreturn]] void fail_missing(const Parameter& parameter) const {
+    fail(parameter.name, fmt::format("missing, expected shape {}", parameter.shape.to_string()),
+         kOtherModel);
   }
 
  private:
+  [[noreturn]] void fail(std::string_view tensor, const std::string& message,
+                         std::string_view remedy) const {
+    throw Error(model_.where(tensor), message, remedy);
+  }
+
   void expect_shape(std::string_view name, const TensorView& view, const Shape& shape) const {
     if (view.shape == shape) return;
-    fail(name, fmt::format("expected shape {} as config.json says, found {}", shape.to_string(),
-                           view.shape.to_string()));
+    fail(name,
+         fmt::format("expected shape {} as config.json says, found {}", shape.to_string(),
+                     view.shape.to_string()),
+         kOtherModel);
   }
 
   void check_finite(std::string_view name, const TensorView& view) const {
@@ -53,7 +65,8 @@ class Checker {
     const auto bad =
         std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
     if (bad == values.end()) return;
-    fail(name, fmt::format("element {} is {}, expected finite values", bad - values.begin(), *bad));
+    fail(name, fmt::format("element {} is {}, expected finite values", bad - values.begin(), *bad),
+         "The training that wrote it has diverged, or the file is damaged: take another model");
   }
 
   // ModelDirectory has checked the scales.
@@ -61,8 +74,10 @@ class Checker {
     const auto values = view.as<int8_t>();
     const auto bad = std::find(values.begin(), values.end(), int8_t{-128});
     if (bad != values.end()) {
-      fail(weight.name, fmt::format("element {} is -128, expected the narrow range [-127, 127]",
-                                    bad - values.begin()));
+      fail(weight.name,
+           fmt::format("element {} is -128, expected the narrow range [-127, 127]",
+                       bad - values.begin()),
+           "Quantize the float model anew, for example with twofour calibrate");
     }
   }
 
@@ -85,8 +100,7 @@ std::vector<std::string> check_parameters(const Network& network, const ModelDir
     } else if (belongs_to_head(parameter.name)) {
       absent.push_back(parameter.name);
     } else {
-      checker.fail(parameter.name,
-                   fmt::format("missing, expected shape {}", parameter.shape.to_string()));
+      checker.fail_missing(parameter);
     }
   }
   return absent;

@@ -15,7 +15,9 @@
 namespace twofour {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 
 template <class Function>
@@ -117,6 +119,9 @@ TEST(Bert, RefusesWhatItCannotBuild) {
   config.model_type = "gpt2";
   EXPECT_EQ(error_of([&] { build_network(config); }),
             "[config.json] model_type 'gpt2' is not supported. Supported: bert");
+  config.origin = "other/config.json";
+  EXPECT_THAT(error_of([&] { build_network(config); }),
+              HasSubstr("[other/config.json] model_type"));
   config = small_config();
   config.hidden_act = "swish";
   EXPECT_THAT(error_of([&] { build_network(config); }),
@@ -202,17 +207,23 @@ TEST_F(Parameters, ReportsAnAbsentHeadOnly) {
 
 TEST_F(Parameters, RefusesMissingTensors) {
   tensors_.erase(kQuery + ".bias");
-  EXPECT_THAT(check(), HasSubstr(kQuery + ".bias] missing, expected shape [8]"));
+  EXPECT_THAT(check(), AllOf(HasSubstr("network_test_model/model.safetensors: " + kQuery +
+                                       ".bias] missing, expected shape [8]"),
+                             EndsWith("take both from one")));
 }
 
 TEST_F(Parameters, RefusesWrongShapes) {
   set(kQuery + ".weight", {8, 4}, 1);
-  EXPECT_THAT(check(), HasSubstr("expected shape [8, 8] as config.json says, found [8, 4]"));
+  EXPECT_THAT(check(), AllOf(HasSubstr("network_test_model/model.safetensors: " + kQuery),
+                             HasSubstr("expected shape [8, 8] as config.json says, found [8, 4]"),
+                             EndsWith("take both from one")));
 }
 
 TEST_F(Parameters, RefusesNaN) {
   tensors_.at(kQuery + ".weight").as<float>()[5] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THAT(check(), HasSubstr("element 5 is nan, expected finite values"));
+  EXPECT_THAT(check(), AllOf(HasSubstr("network_test_model/model.safetensors: " + kQuery),
+                             HasSubstr("element 5 is nan, expected finite values"),
+                             EndsWith("take another model")));
 }
 
 TEST_F(Parameters, RefusesTheWideRange) {

@@ -99,25 +99,32 @@ std::optional<std::string> id_of(const JsonObject& object, std::string_view key)
 
 std::string required_id(const JsonObject& object, std::string_view key) {
   const auto id = id_of(object, key);
-  if (!id) throw Error(object.where(), fmt::format("key \"{}\" is missing", key));
+  if (!id) {
+    throw Error(object.where(), fmt::format("key \"{}\" is missing", key),
+                "Each line of the file has one");
+  }
   return *id;
 }
 
 float label_of(const JsonObject& object) {
   const nlohmann::json* value = object.find("label");
-  if (value == nullptr) throw Error(object.where(), "key \"label\" is missing");
+  if (value == nullptr) throw Error(object.where(), "key \"label\" is missing", kLabelRemedy);
   if (value->is_number()) {
     const float label = value->get<float>();
     if (std::abs(label) <= std::numeric_limits<float>::max()) return label;
   }
-  throw Error(object.where(), fmt::format("label is {}, expected a number",
-                                          value->is_number() ? "too large" : value->type_name()));
+  throw Error(object.where(),
+              fmt::format("label is {}, expected a number",
+                          value->is_number() ? "too large" : value->type_name()),
+              kLabelRemedy);
 }
 
 void check_id_presence(bool found, bool expected, std::string_view key, const std::string& where) {
   if (found == expected) return;
-  throw Error(where, fmt::format("key \"{}\" is {} here, unlike in the first line", key,
-                                 found ? "given" : "missing"));
+  throw Error(where,
+              fmt::format("key \"{}\" is {} here, unlike in the first line", key,
+                          found ? "given" : "missing"),
+              "Give ids in all lines or in none");
 }
 
 void add_object(const JsonObject& object, bool query_ids, bool document_ids, PairCollector& pairs) {
@@ -153,7 +160,9 @@ bool is_jsonl(std::string_view first_line, const std::string& name) {
 
 std::string_view first_line_of(Lines& lines, const std::string& name) {
   std::string_view line;
-  if (!lines.next(line)) throw Error(name, "the file is empty");
+  if (!lines.next(line)) {
+    throw Error(name, "the file is empty", "Name a file that holds pairs or texts");
+  }
   return line;
 }
 
@@ -167,7 +176,8 @@ std::vector<Judgement> parse_qrels(const BeirFile& file) {
   Lines lines(file.content, file.name);
   const std::string_view header = first_line_of(lines, file.name);
   if (header != kBeirHeader) {
-    throw Error(lines.where(), "expected the header query-id, corpus-id, score, separated by tabs");
+    throw Error(lines.where(), "expected the header query-id, corpus-id, score, separated by tabs",
+                "Name the qrels file of a BEIR folder");
   }
   std::vector<Judgement> judgements;
   std::vector<std::string_view> fields;
@@ -200,7 +210,8 @@ BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted)
     const std::string id = required_id(object, "_id");
     if (!wanted.contains(id)) continue;
     if (!texts.emplace(id, text_of_document(object)).second) {
-      throw Error(lines.where(), fmt::format("_id \"{}\" stands twice", id));
+      throw Error(lines.where(), fmt::format("_id \"{}\" stands twice", id),
+                  "Give each text an id of its own");
     }
   }
   return texts;
@@ -209,7 +220,10 @@ BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted)
 const std::string& text_of(const BeirTexts& texts, const std::string& id, const std::string& file,
                            const std::string& where) {
   const auto found = texts.find(id);
-  if (found == texts.end()) throw Error(where, fmt::format("id \"{}\" is not in {}", id, file));
+  if (found == texts.end()) {
+    throw Error(where, fmt::format("id \"{}\" is not in {}", id, file),
+                "Add it there, or remove the line");
+  }
   return found->second;
 }
 
@@ -220,7 +234,8 @@ fs::path beir_texts_path(const fs::path& qrels, const std::string& stem) {
     if (fs::exists(root / (stem + extension))) return root / (stem + extension);
   }
   throw Error((root / (stem + ".jsonl")).string(),
-              fmt::format("no such file, but {} refers to it", qrels.string()));
+              fmt::format("no such file, but {} refers to it", qrels.string()),
+              "Keep qrels in a folder beside queries.jsonl and corpus.jsonl");
 }
 
 Dataset read_beir(const fs::path& path, std::string_view qrels, const DatasetOptions& options) {
@@ -299,11 +314,15 @@ Corpus read_corpus(const fs::path& path) {
       continue;
     }
     const JsonObject object = JsonObject::parse(line, lines.where());
-    if (!object.has("text")) throw Error(lines.where(), "key \"text\" is missing");
+    if (!object.has("text")) {
+      throw Error(lines.where(), "key \"text\" is missing", "Each line of the file has one");
+    }
     corpus.ids.push_back(required_id(object, "_id"));
     corpus.texts.push_back(text_of_document(object));
   }
-  if (corpus.ids.empty()) throw Error(path.string(), "holds no documents");
+  if (corpus.ids.empty()) {
+    throw Error(path.string(), "holds no documents", "Name a file with a document in each line");
+  }
   return corpus;
 }
 

@@ -64,7 +64,7 @@ float parse_label(std::string_view text, const std::string& where) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), label);
   const bool complete = error == std::errc() && end == text.data() + text.size();
   if (complete && std::isfinite(label)) return label;
-  throw Error(where, fmt::format("label \"{}\" is no number", text));
+  throw Error(where, fmt::format("label \"{}\" is no number", text), kLabelRemedy);
 }
 
 PairCollector::PairCollector(std::string origin, const DatasetOptions& options, bool query_ids,
@@ -78,8 +78,13 @@ PairCollector::PairCollector(std::string origin, const DatasetOptions& options, 
 
 int32_t PairCollector::Texts::add(std::string_view id, std::string_view text,
                                   const std::string& where) {
-  if (is_blank(text)) throw Error(where, fmt::format("the {} is empty", kind));
-  if (has_ids && is_blank(id)) throw Error(where, fmt::format("the {}'s id is empty", kind));
+  if (is_blank(text)) {
+    throw Error(where, fmt::format("the {} is empty", kind), "Give it a text, or remove the line");
+  }
+  if (has_ids && is_blank(id)) {
+    throw Error(where, fmt::format("the {}'s id is empty", kind),
+                "Give it an id, or leave ids out of the whole file");
+  }
   const std::string_view key = has_ids ? id : text;
   const auto known = index.find(key);
   if (known == index.end()) {
@@ -90,7 +95,8 @@ int32_t PairCollector::Texts::add(std::string_view id, std::string_view text,
     return position;
   }
   if (texts[known->second] != text) {
-    throw Error(where, fmt::format("{} id \"{}\" stood for another text before", kind, id));
+    throw Error(where, fmt::format("{} id \"{}\" stood for another text before", kind, id),
+                "Give each text an id of its own");
   }
   return known->second;
 }
@@ -100,8 +106,10 @@ void PairCollector::check_label(float label, const std::string& where) const {
   if (label == std::floor(label) && label >= 0 && label < static_cast<float>(options_.num_labels)) {
     return;
   }
-  throw Error(where, fmt::format("label {} is no whole number from 0 to {}", label,
-                                 options_.num_labels - 1));
+  throw Error(
+      where,
+      fmt::format("label {} is no whole number from 0 to {}", label, options_.num_labels - 1),
+      "Correct the label, or take a model with as many labels as the data");
 }
 
 void PairCollector::add(const Row& row, const std::string& where) {
@@ -113,13 +121,17 @@ void PairCollector::add(const Row& row, const std::string& where) {
   if (is_new) {
     pairs_.push_back({query, document, row.label});
   } else if (known->second != row.label) {
-    throw Error(where, fmt::format("this query and document had label {} before, now {}",
-                                   known->second, row.label));
+    throw Error(where,
+                fmt::format("this query and document had label {} before, now {}", known->second,
+                            row.label),
+                "Keep one of the two lines");
   }
 }
 
 Dataset PairCollector::finish() {
-  if (pairs_.empty()) throw Error(origin_, "holds no pairs");
+  if (pairs_.empty()) {
+    throw Error(origin_, "holds no pairs", "A line for each pair follows the header");
+  }
   return {std::move(origin_),        std::move(queries_.ids),     std::move(queries_.texts),
           std::move(documents_.ids), std::move(documents_.texts), std::move(pairs_)};
 }

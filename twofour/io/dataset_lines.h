@@ -31,6 +31,9 @@ class Lines {
 // Fields between tabs.
 void split_fields(std::string_view line, std::vector<std::string_view>& fields);
 
+inline constexpr const char* kLabelRemedy =
+    "A label is a number, such as 0, 1 or 0.5: the larger, the more relevant";
+
 // Throws Error(where) unless `text` is a finite number.
 float parse_label(std::string_view text, const std::string& where);
 

@@ -100,13 +100,13 @@ TEST(DatasetTest, Columns) {
 TEST(DatasetTest, Labels) {
   for (const char* label : {"", "x", "1 ", "nan", "inf", "1e99", "1,5", "0x10"}) {
     EXPECT_THAT(parse_error(rows({fmt::format("q\td\t{}", label).c_str()})),
-                AllOf(HasSubstr("x.tsv:2]"), HasSubstr("is no number")))
+                AllOf(HasSubstr("x.tsv:2]"), HasSubstr("is no number. A label is a number")))
         << label;
   }
   EXPECT_EQ(parse_error(rows({"q\td\t2"}), 3), "no error");
   for (const char* label : {"3", "-1", "0.5"}) {
     EXPECT_THAT(parse_error(rows({fmt::format("q\td\t{}", label).c_str()}), 3),
-                HasSubstr("no whole number from 0 to 2"))
+                HasSubstr("no whole number from 0 to 2. Correct the label"))
         << label;
   }
 }
@@ -120,11 +120,11 @@ TEST(DatasetTest, Encodings) {
 }
 
 TEST(DatasetTest, EmptyFilesAndTexts) {
-  EXPECT_THAT(parse_error(""), HasSubstr("[x.tsv] the file is empty"));
+  EXPECT_THAT(parse_error(""), HasSubstr("[x.tsv] the file is empty. Name a file that holds"));
   EXPECT_THAT(parse_error("\n\r\n"), HasSubstr("the file is empty"));
-  EXPECT_THAT(parse_error(rows({})), HasSubstr("[x.tsv] holds no pairs"));
+  EXPECT_THAT(parse_error(rows({})), HasSubstr("[x.tsv] holds no pairs. A line for each"));
   EXPECT_THAT(parse_error(rows({"\td\t1"})),
-              AllOf(HasSubstr("x.tsv:2]"), HasSubstr("the query is empty")));
+              HasSubstr("x.tsv:2] the query is empty. Give it a text, or remove the line"));
   EXPECT_THAT(parse_error(rows({"q\t  \t1"})), HasSubstr("the document is empty"));
   EXPECT_THAT(parse_error("query\tdocument\tlabel\tquery_id\nq\td\t1\t\n"),
               HasSubstr("the query's id is empty"));

@@ -17,11 +17,11 @@ constexpr int kMaximumDepth = 64;  // copying and printing a value recurse
 // Watches a parse: the library itself lets the last of two equal keys win.
 class Watch {
  public:
-  explicit Watch(std::string_view where) : where_(where) {}
+  Watch(std::string_view where, std::string_view remedy) : where_(where), remedy_(remedy) {}
 
   bool operator()(int depth, json::parse_event_t event, const json& parsed) {
     if (depth > kMaximumDepth) {
-      throw Error(where_, fmt::format("JSON nested deeper than {}", kMaximumDepth));
+      throw Error(where_, fmt::format("JSON nested deeper than {}", kMaximumDepth), remedy_);
     }
     if (event == json::parse_event_t::object_start) keys_.emplace_back();
     if (event == json::parse_event_t::object_end) keys_.pop_back();
@@ -32,11 +32,11 @@ class Watch {
  private:
   void check_new(const std::string& key) {
     if (!keys_.back().insert(key).second) {
-      throw Error(where_, fmt::format("key \"{}\" stands twice in one JSON object", key));
+      throw Error(where_, fmt::format("key \"{}\" stands twice in one JSON object", key), remedy_);
     }
   }
 
-  std::string_view where_;
+  std::string_view where_, remedy_;
   std::vector<std::set<std::string>> keys_;
 };
 
@@ -54,16 +54,16 @@ std::string describe(const json& value) {
 
 }  // namespace
 
-json parse_json(std::string_view text, std::string_view where) {
+json parse_json(std::string_view text, std::string_view where, const JsonFault& fault) {
   try {
-    return json::parse(text, Watch(where));
+    return json::parse(text, Watch(where, fault.remedy));
   } catch (const json::exception& error) {
-    throw Error(where, fmt::format("damaged JSON: {}", reason(error)));
+    throw Error(where, fmt::format("{}: {}", fault.what, reason(error)), fault.remedy);
   }
 }
 
 int64_t checked_integer(const json& value, std::string_view where, std::string_view name,
-                        int64_t minimum, int64_t maximum) {
+                        int64_t minimum, int64_t maximum, std::string_view remedy) {
   const bool too_large =
       value.is_number_unsigned() &&
       value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
@@ -71,8 +71,10 @@ int64_t checked_integer(const json& value, std::string_view where, std::string_v
     const auto number = value.get<int64_t>();
     if (number >= minimum && number <= maximum) return number;
   }
-  throw Error(where, fmt::format("{}: expected a whole number from {} to {}, found {}", name,
-                                 minimum, maximum, describe(value)));
+  throw Error(where,
+              fmt::format("{}: expected a whole number from {} to {}, found {}", name, minimum,
+                          maximum, describe(value)),
+              remedy);
 }
 
 JsonObject::JsonObject(json value, std::string where)

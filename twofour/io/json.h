@@ -11,9 +11,16 @@
 
 namespace twofour {
 
+// What is said of text that is no JSON, and what to do about it.
+struct JsonFault {
+  std::string_view what = "damaged JSON";
+  std::string_view remedy = "Correct it there, or fetch the file again";
+};
+
 // Throws Error(where) for anything that is not one JSON value in UTF-8, for a key that stands twice
 // in one object and for nesting deeper than 64.
-nlohmann::json parse_json(std::string_view text, std::string_view where);
+nlohmann::json parse_json(std::string_view text, std::string_view where,
+                          const JsonFault& fault = {});
 
 // An object whose members are asked for by type. A member that is null counts as absent.
 class JsonObject {
@@ -50,6 +57,6 @@ class JsonObject {
 
 // Throws Error(where) unless `value` is a whole number in [minimum, maximum].
 int64_t checked_integer(const nlohmann::json& value, std::string_view where, std::string_view name,
-                        int64_t minimum, int64_t maximum);
+                        int64_t minimum, int64_t maximum, std::string_view remedy = {});
 
 }  // namespace twofour

@@ -150,6 +150,7 @@ ModelConfig parse_model_config(const SmallFiles& files, const Modules& modules,
   const JsonObject json = JsonObject::parse(text->second, where);
   ModelConfig config;
   config.json = text->second;
+  config.origin = where;
   config.model_type = json.string("model_type");
   config.architectures = json.strings_or_empty("architectures");
   // Other networks spell their dimensions in other ways; whoever builds them reads config.json.

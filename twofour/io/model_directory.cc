@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::string_view kHeadPrefix = "bert.";
 constexpr std::string_view kWeightScale = ".weight_scale";
+constexpr std::string_view kQuantizeAgain =
+    "The file is damaged or incomplete: fetch it again, or quantize the float model anew";
 
 void replace_suffix(std::string& name, std::string_view old_suffix, std::string_view suffix) {
   if (!name.ends_with(old_suffix)) return;
@@ -37,51 +39,53 @@ void check_scale_values(const TensorView& scale, const std::string& where) {
     float value;  // files of others need not be aligned
     std::memcpy(&value, scale.data + i * sizeof(float), sizeof(float));
     if (!(std::isfinite(value) && value > 0)) {
-      throw Error(where, fmt::format("scale {} is {}, expected a positive number", i, value));
+      throw Error(where, fmt::format("scale {} is {}, expected a positive number", i, value),
+                  kQuantizeAgain);
     }
   }
 }
 
-void check_scale(const ModelDirectory& model, const std::string& name, const Shape& shape,
-                 const std::string& where) {
-  if (!model.contains(name)) throw Error(where, "the int8 weight's companion is missing");
+void check_scale(const ModelDirectory& model, const std::string& name, const Shape& shape) {
+  const std::string where = model.where(name);
+  if (!model.contains(name)) {
+    throw Error(where, "the int8 weight's companion is missing", kQuantizeAgain);
+  }
   const TensorView scale = model.tensor(name);
   if (scale.dtype != DType::kF32 || scale.shape != shape) {
-    throw Error(where, fmt::format("is {} {}, expected F32 {}", dtype_name(scale.dtype),
-                                   scale.shape.to_string(), shape.to_string()));
+    throw Error(where,
+                fmt::format("is {} {}, expected F32 {}", dtype_name(scale.dtype),
+                            scale.shape.to_string(), shape.to_string()),
+                kQuantizeAgain);
   }
   check_scale_values(scale, where);
 }
 
-void check_quantized_layer(const ModelDirectory& model, const std::string& layer,
-                           const std::string& origin) {
+void check_quantized_layer(const ModelDirectory& model, const std::string& layer) {
   const TensorView weight = model.tensor(layer + ".weight");
   if (weight.shape.rank() != 2) {
-    throw Error(
-        fmt::format("{}: {}.weight", origin, layer),
-        fmt::format("int8 weight is {}, expected two dimensions", weight.shape.to_string()));
+    throw Error(model.where(layer + ".weight"),
+                fmt::format("int8 weight is {}, expected two dimensions", weight.shape.to_string()),
+                kQuantizeAgain);
   }
-  const std::string weight_scale = layer + std::string(kWeightScale);
-  const std::string input_scale = layer + ".input_scale";
-  check_scale(model, weight_scale, Shape{weight.shape[0], 1},
-              fmt::format("{}: {}", origin, weight_scale));
-  check_scale(model, input_scale, Shape{1}, fmt::format("{}: {}", origin, input_scale));
+  check_scale(model, layer + std::string(kWeightScale), Shape{weight.shape[0], 1});
+  check_scale(model, layer + ".input_scale", Shape{1});
 }
 
 // config.json and the tensors must agree on what is int8.
-void check_quantized_layers(const ModelDirectory& model, const std::string& origin) {
+void check_quantized_layers(const ModelDirectory& model) {
   int64_t layers = 0;
   for (const std::string& name : model.tensor_names()) {
     if (!name.ends_with(".weight") || model.tensor(name).dtype != DType::kI8) continue;
     if (!model.config().int8) {
-      throw Error(fmt::format("{}: {}", origin, name),
-                  "is int8, but config.json has no quantization_config");
+      throw Error(model.where(name), "is int8, but config.json has no quantization_config",
+                  "Take config.json and weights of one model");
     }
-    check_quantized_layer(model, name.substr(0, name.rfind('.')), origin);
+    check_quantized_layer(model, name.substr(0, name.rfind('.')));
     ++layers;
   }
   if (model.config().int8 && layers == 0) {
-    throw Error(origin, "config.json has a quantization_config, but no weight is int8");
+    throw Error(model.origin(), "config.json has a quantization_config, but no weight is int8",
+                "Take config.json and weights of one model");
   }
 }
 
@@ -115,12 +119,12 @@ ModelDirectory ModelDirectory::load(const ModelFiles& files) {
     if (canonical.empty()) continue;
     const auto [other, is_new] = model.file_names_.emplace(canonical, name);
     if (!is_new) {
-      throw Error(fmt::format("{}: {}", files.origin(), name),
+      throw Error(model.tensors_.where(name),
                   fmt::format("{} is the same tensor under another name", other->second));
     }
   }
   for (const auto& [canonical, name] : model.file_names_) model.names_.push_back(canonical);
-  check_quantized_layers(model, files.origin());
+  check_quantized_layers(model);
   return model;
 }
 
@@ -134,9 +138,14 @@ bool ModelDirectory::contains(std::string_view name) const { return file_names_.
 TensorView ModelDirectory::tensor(std::string_view name) const {
   const auto found = file_names_.find(name);
   if (found == file_names_.end()) {
-    throw Error(fmt::format("{}: {}", origin_, name), "the model has no such tensor");
+    throw Error(where(name), "the model has no such tensor");
   }
   return tensors_.get(found->second);
+}
+
+std::string ModelDirectory::where(std::string_view name) const {
+  const auto found = file_names_.find(name);
+  return tensors_.where(found == file_names_.end() ? name : std::string_view(found->second));
 }
 
 uint64_t ModelDirectory::weight_file_bytes() const { return tensors_.file_bytes(); }

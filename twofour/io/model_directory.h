@@ -74,7 +74,8 @@ struct ModelConfig {
   int64_t max_sequence_length = 512;  // min of positions, tokenizer and sentence_bert_config
   bool int8 = false;                  // quantization_config says so
 
-  std::string json;  // config.json as read
+  std::string json;    // config.json as read
+  std::string origin;  // of it, for messages; empty: read from no file
 };
 
 class ModelFiles;
@@ -103,6 +104,9 @@ class TWOFOUR_API ModelDirectory {
   const std::vector<std::string>& tensor_names() const { return names_; }
   bool contains(std::string_view name) const;
   TensorView tensor(std::string_view name) const;  // throws Error: file, tensor
+  // "file: tensor" for messages: the weight file that holds the tensor, or the one where it is
+  // missing.
+  std::string where(std::string_view name) const;
 
   // twofour.json as text; empty when absent.
   const std::string& twofour_json() const { return twofour_json_; }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -17,6 +18,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::AllOf;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 
 template <class Action>
@@ -188,12 +190,13 @@ TEST_F(ModelDirectoryTest, ReadsAnEncoder) {
   EXPECT_EQ(config.max_sequence_length, 32);
   EXPECT_FALSE(config.int8);
   EXPECT_EQ(json::parse(config.json), bert_config());
+  EXPECT_EQ(config.origin, (folder_ / "config.json").string());
   EXPECT_EQ(model.twofour_json(), R"({"pattern":"2:4"})");
   EXPECT_EQ(model.file("vocab.txt"), "[PAD]\n");
   EXPECT_EQ(model.file("tokenizer.json"), std::nullopt);
   EXPECT_EQ(model.weight_file_bytes(), fs::file_size(folder_ / "model.safetensors"));
   EXPECT_THAT(error_of([&] { model.tensor("absent.weight"); }),
-              AllOf(HasSubstr(folder_.string()), HasSubstr("absent.weight")));
+              HasSubstr((folder_ / "model.safetensors").string() + ": absent.weight]"));
 }
 
 TEST_F(ModelDirectoryTest, CanonicalNames) {
@@ -203,6 +206,8 @@ TEST_F(ModelDirectoryTest, CanonicalNames) {
   EXPECT_THAT(model.tensor_names(), ElementsAre("classifier.weight", "embeddings.LayerNorm.bias",
                                                 "embeddings.LayerNorm.weight"));
   EXPECT_EQ(model.tensor("embeddings.LayerNorm.bias").shape, (Shape{2, 4}));
+  EXPECT_THAT(model.where("embeddings.LayerNorm.bias"),
+              EndsWith("/model.safetensors: bert.embeddings.LayerNorm.beta"));
   EXPECT_FALSE(model.contains("bert.embeddings.LayerNorm.beta"));
   put_weights({"bert.pooler.dense.weight", "pooler.dense.weight"});
   EXPECT_THAT(error(), HasSubstr("same tensor under another name"));
@@ -325,6 +330,18 @@ TEST_F(ModelDirectoryTest, MissingFiles) {
   EXPECT_THAT(error(), AllOf(HasSubstr("config.json]"), HasSubstr("no such file")));
 }
 
+// A link that leads to itself fails for whoever looks, a folder without permissions not for root.
+TEST_F(ModelDirectoryTest, WhatCannotBeReadIsNotAbsent) {
+  fs::remove(folder_ / "config.json");
+  fs::create_symlink("config.json", folder_ / "config.json");
+  EXPECT_THAT(error(), AllOf(HasSubstr("config.json] cannot be read: Too many levels"),
+                             EndsWith("name another")));
+  if (geteuid() == 0) return;
+  fs::permissions(folder_, fs::perms::none);
+  EXPECT_THAT(error(), HasSubstr("json] cannot be read: Permission denied"));
+  fs::permissions(folder_, fs::perms::owner_all);
+}
+
 TEST_F(ModelDirectoryTest, DamagedOwnFile) {
   put("twofour.json", json::array());
   EXPECT_THAT(error(), AllOf(HasSubstr("twofour.json"), HasSubstr("JSON object")));
@@ -337,6 +354,9 @@ TEST_F(ModelDirectoryTest, Shards) {
                                          {"pooler.dense.weight", "one.safetensors"}}}});
   EXPECT_EQ(open().tensor_names().size(), 2u);
   EXPECT_EQ(open().weight_file_bytes(), fs::file_size(folder_ / "one.safetensors"));
+  EXPECT_THAT(open().where("pooler.dense.weight"),
+              EndsWith("/one.safetensors: pooler.dense.weight"));
+  EXPECT_THAT(open().where("x"), EndsWith("/model.safetensors.index.json: x"));
   fs::remove(folder_ / "one.safetensors");
   EXPECT_THAT(error(), AllOf(HasSubstr("one.safetensors"), HasSubstr("No such file")));
 }

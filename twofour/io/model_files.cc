@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <system_error>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -28,6 +29,15 @@ constexpr std::array kTransformerFiles = {"config.json",
 
 // Beside modules.json.
 constexpr std::array kRootFiles = {kModules, "config_sentence_transformers.json", "twofour.json"};
+
+// What may not be looked at is not taken for absent.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() != fs::file_type::none) return fs::exists(status);
+  throw Error(path.string(), fmt::format("cannot be read: {}", error.message()),
+              "Change the permissions of the folder, or name another");
+}
 
 // "a/b" -> "a/b/"; refuses what leads out of the model's folder.
 std::string module_folder(const std::string& folder, const std::string& where) {
@@ -71,16 +81,13 @@ void add_if_present(const ModelFiles& files, const std::string& name, const std:
 
 ModelFolder::ModelFolder(const fs::path& path) : path_(path), origin_(path.string()) {
   while (origin_.size() > 1 && origin_.ends_with('/')) origin_.pop_back();
-  if (!fs::exists(path)) throw Error(origin_, "no such model directory");
+  if (!is_there(path)) throw Error(origin_, "no such model directory");
   if (!fs::is_directory(path)) {
     throw Error(origin_, "is not a folder", "Name the folder that holds config.json");
   }
 }
 
-bool ModelFolder::contains(const std::string& name) const {
-  std::error_code error;
-  return fs::exists(path_ / name, error);
-}
+bool ModelFolder::contains(const std::string& name) const { return is_there(path_ / name); }
 
 std::string ModelFolder::text(const std::string& name) const { return read_file(path_ / name); }
 

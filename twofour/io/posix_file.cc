@@ -36,8 +36,10 @@ void remove_quietly(const fs::path& path) {
 }  // namespace
 
 void throw_system_error(const fs::path& path, std::string_view done, int error) {
+  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
   throw Error(path.string(),
-              fmt::format("cannot be {}: {}", done, std::generic_category().message(error)));
+              fmt::format("cannot be {}: {}", done, std::generic_category().message(error)),
+              full ? "Free space and run it again" : "");
 }
 
 PosixFile::PosixFile(const fs::path& path, int flags, std::string_view purpose) : path_(path) {

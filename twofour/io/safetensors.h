@@ -36,6 +36,9 @@ class Safetensors {
   const std::vector<std::string>& names() const;  // sorted
   bool contains(std::string_view name) const;
   TensorView get(std::string_view name) const;  // throws Error if absent
+  // "file: tensor" for messages. The file is the shard that holds the tensor; the index or the only
+  // file where none does.
+  std::string where(std::string_view name) const;
   const std::map<std::string, std::string>& metadata() const;
   uint64_t file_bytes() const;  // of all files, headers included
 

@@ -16,7 +16,7 @@ namespace twofour {
 
 struct TrainRequest {
   std::filesystem::path recipe;  // YAML
-  std::filesystem::path model;   // dense model directory
+  std::filesystem::path model;   // float model directory; an int8 one is trained as floats
   std::filesystem::path
       teacher;  // empty: the recipe has no distillation, or `model` itself teaches
   std::filesystem::path train_data;  // see io/dataset.h

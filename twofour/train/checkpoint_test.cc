@@ -13,6 +13,7 @@
 namespace twofour {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
@@ -105,6 +106,7 @@ TEST_F(CheckpointTest, FullDiskLeavesTheOneBefore) {
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
   EXPECT_THAT(message, HasSubstr(path.string()));
+  EXPECT_THAT(message, EndsWith("File too large. Free space and run it again"));
   EXPECT_EQ(load_checkpoint(path).state.step, 217);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 1) << "nothing is left beside it";
 }

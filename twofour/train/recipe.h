@@ -136,12 +136,12 @@ struct Recipe {
 };
 
 // "stages.0.steps" -> "100": a path of keys and list indices ("*" means every element) and the YAML
-// that takes its place.
+// that takes its place. A stage's steps take the place of its epochs too, and epochs that of steps.
 using RecipeOverrides = std::map<std::string, std::string>;
 
-// Throws Error with file, line and key: unknown keys, wrong types, impossible schedules (sparsity
-// that falls without regrowth or above what 2:4 allows, share_rows that shrinks, QAT without a
-// calibration, a loss that does not fit).
+// Throws Error with file, line and key, or with "--set KEY" where an override is at fault: unknown
+// keys, wrong types, impossible schedules (sparsity that falls without regrowth or above what 2:4
+// allows, share_rows that shrinks, QAT without a calibration, a loss that does not fit).
 Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& overrides = {});
 Recipe parse_recipe(const std::string& yaml, const std::string& origin,
                     const RecipeOverrides& overrides = {});

@@ -169,12 +169,44 @@ TEST(Recipe, UnknownKeysNameLineAndNearestKey) {
 TEST(Recipe, BadOverridesNameThemselves) {
   const std::string yaml = stages({"name: a, " + kTrained});
   EXPECT_THAT(message_of(yaml, {{"stages.0.stepz", "1"}}),
-              HasSubstr("[override stages.0.stepz] unknown key"));
-  EXPECT_THAT(message_of(yaml, {{"stages.7.steps", "1"}}), HasSubstr("has 1 elements"));
-  EXPECT_THAT(message_of(yaml, {{"name.x", "1"}}), HasSubstr("name is a single value"));
+              HasSubstr("[--set stages.0.stepz] unknown key"));
+  EXPECT_THAT(message_of(yaml, {{"stages.7.steps", "1"}}),
+              HasSubstr("[--set stages.7.steps] '7' is no index of stages, which has 1 elements"));
+  EXPECT_THAT(message_of(yaml, {{"name.x", "1"}}),
+              HasSubstr("[--set name.x] name is a single value"));
   EXPECT_THAT(message_of(yaml, {{"seed", "many"}}),
-              HasSubstr("[override seed] seed is 'many': a whole number is expected"));
-  EXPECT_THAT(message_of(yaml, {{"seed", "[1"}}), HasSubstr("[override seed"));
+              HasSubstr("[--set seed] seed is 'many': a whole number is expected"));
+  EXPECT_THAT(message_of(yaml, {{"batch_pairs", ""}}),
+              HasSubstr("[--set batch_pairs] batch_pairs is empty: a whole number is expected"));
+  EXPECT_THAT(message_of(yaml, {{"stages.*.steps", "few"}}),
+              HasSubstr("[--set stages.*.steps] stages.0.steps is 'few'"));
+  EXPECT_THAT(message_of(yaml, {{"stages.0.steps", "0"}}),
+              HasSubstr("[--set stages.0.steps] stages.0.steps is 0, but the stage has losses"));
+  EXPECT_THAT(message_of(yaml, {{"seed", "[1"}}), HasSubstr("[--set seed] no YAML"));
+}
+
+TEST(Recipe, OverriddenStepsAndEpochsReplaceEachOther) {
+  for (const auto& path : shipped_recipes()) {
+    if (read_recipe(path).stages[0].epochs == 0) continue;
+    const Recipe recipe = read_recipe(path, {{"stages.0.steps", "100"}});
+    EXPECT_EQ(recipe.stages[0].steps, 100) << path;
+    EXPECT_EQ(recipe.stages[0].epochs, 0) << path;
+  }
+  const std::string yaml = stages({"name: a, " + kTrained});
+  const Recipe recipe = parse_recipe(yaml, "r", {{"stages.0.epochs", "0.5"}});
+  EXPECT_EQ(recipe.stages[0].steps, 0);
+  EXPECT_EQ(recipe.stages[0].epochs, 0.5);
+  EXPECT_THAT(message_of(yaml, {{"stages.0.epochs", "1"}, {"stages.0.steps", "5"}}),
+              HasSubstr("[--set stages.0.epochs] stages.0.epochs and 'steps' exclude each other"));
+}
+
+TEST(Recipe, OverridesThatSpoilAnotherKeyAreNamed) {
+  const std::string yaml = stages({"name: a, sparsity: 0.25", "name: b, sparsity: 0.25"});
+  EXPECT_THAT(message_of(yaml, {{"seed", "3"}, {"stages.0.sparsity", "0.5"}}),
+              HasSubstr("[--set stages.0.sparsity] does not fit the recipe: [r.yaml:4] "
+                        "stages.1.sparsity falls from 0.5 to 0.25"));
+  EXPECT_THAT(message_of(stages({"name: a, sparsity: 0.75"}), {{"seed", "3"}}),
+              HasSubstr("[r.yaml:3] stages.0.sparsity is 0.75"));
 }
 
 struct Refusal {
@@ -209,6 +241,9 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{stages({"name: a, epochs: 1, " + kTrained}), "exclude each other"},
         Refusal{one_stage("steps: 4"), "trains without 'losses'"},
         Refusal{one_stage("losses: [{kind: mse}]"), "stage without steps"},
+        Refusal{one_stage("epochs: 0\n    losses: [{kind: mse}]"),
+                "[r.yaml:4] stages.0.epochs is 0, but the stage has losses"},
+        Refusal{"name: a\nbatch_pairs:", "batch_pairs is empty: a whole number"},
         Refusal{one_stage("sparsity: 0.75"), "2:4 allows 0 to 0.5"},
         Refusal{one_stage("share_rows: 3"), "1, 2, 4, 8, 16 or 32"},
         Refusal{one_stage("pairing: random"), "Use one of: adjacent, least_energy."},

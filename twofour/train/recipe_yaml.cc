@@ -91,18 +91,22 @@ void read_sparsity(YamlReader& reader, const Stage* before, StageInFile& in_file
   reader.read("pairing", stage.pairing, kPairings);
   reader.read("mask_steps", in_file.mask_steps);
   reader.require(stage.sparsity >= 0 && stage.sparsity <= 0.5, "sparsity",
-                 fmt::format("is {}: 2:4 allows 0 to 0.5", stage.sparsity));
+                 fmt::format("is {}: 2:4 allows 0 to 0.5", stage.sparsity),
+                 "Set it to 0.5, two of four weights, or less.");
   static const std::set<int> kShares = {1, 2, 4, 8, 16, 32};
   reader.require(kShares.contains(stage.share_rows), "share_rows",
                  fmt::format("is {}: 1, 2, 4, 8, 16 or 32 is expected", stage.share_rows));
   reader.require(in_file.mask_steps >= 1, "mask_steps", "must be at least 1");
   if (before && !stage.regrowth) {
+    constexpr const char* kRemedy = "Let it rise from stage to stage, or set 'regrowth: true'.";
     reader.require(stage.sparsity >= before->sparsity, "sparsity",
                    fmt::format("falls from {} to {} without 'regrowth: true'", before->sparsity,
-                               stage.sparsity));
+                               stage.sparsity),
+                   kRemedy);
     reader.require(before->sparsity == 0 || stage.share_rows >= before->share_rows, "share_rows",
                    fmt::format("shrinks from {} to {} without 'regrowth: true'", before->share_rows,
-                               stage.share_rows));
+                               stage.share_rows),
+                   kRemedy);
   }
 }
 
@@ -121,19 +125,31 @@ void read_quantization(YamlReader& reader, bool calibrated, Stage& stage) {
   stage.write_int8 = stage.fake_quantize;
   reader.read("write_int8", stage.write_int8);
   calibrated = calibrated || stage.calibrate.has_value();
-  reader.require(!stage.fake_quantize || calibrated, "fake_quantize",
-                 "needs scales: set 'calibrate' here or in an earlier stage");
-  reader.require(!stage.write_int8 || calibrated, "write_int8",
-                 "needs scales: set 'calibrate' here or in an earlier stage");
+  constexpr const char* kRemedy = "Set 'calibrate' here or in an earlier stage.";
+  reader.require(!stage.fake_quantize || calibrated, "fake_quantize", "needs scales", kRemedy);
+  reader.require(!stage.write_int8 || calibrated, "write_int8", "needs scales", kRemedy);
   const bool trains = stage.steps > 0 || stage.epochs > 0;
   reader.require(!stage.write_int8 || stage.fake_quantize || !trains, "write_int8",
-                 "wants 'fake_quantize: true' in a stage that trains, or scales would be stale");
+                 "wants 'fake_quantize: true' in a stage that trains, or scales would be stale",
+                 "Set both, or calibrate in a stage after this one.");
 }
 
-void check_length(const YamlReader& reader, const Stage& stage) {
+// Steps or epochs. An override of one takes the place of the other where the file has that.
+void read_length(YamlReader& reader, Stage& stage) {
+  reader.read("steps", stage.steps);
+  reader.read("epochs", stage.epochs);
   reader.require(stage.steps >= 0, "steps", "must not be negative");
   reader.require(stage.epochs >= 0, "epochs", "must not be negative");
-  reader.require(stage.steps == 0 || stage.epochs == 0, "epochs", "and 'steps' exclude each other");
+  if (stage.steps == 0 || stage.epochs == 0) return;
+  const bool steps = reader.overridden("steps");
+  if (steps == reader.overridden("epochs")) {
+    reader.fail("epochs", "and 'steps' exclude each other", "Keep one of them.");
+  }
+  if (steps) {
+    stage.epochs = 0;
+  } else {
+    stage.steps = 0;
+  }
 }
 
 // The head that a loss can serve: `head` itself if it can.
@@ -157,10 +173,21 @@ HeadKind wanted_head(LossKind kind, HeadKind head) {
   return head;
 }
 
+[[noreturn]] void fail_for_losses_without_steps(const YamlReader& reader) {
+  constexpr const char* kRemedy =
+      "A stage trains with 'steps' or 'epochs' above 0 and losses, or has neither.";
+  for (const char* length : {"epochs", "steps"}) {
+    if (reader.has(length)) reader.fail(length, "is 0, but the stage has losses", kRemedy);
+  }
+  reader.fail("losses", "stand in a stage without steps", kRemedy);
+}
+
 void check_losses(const YamlReader& reader, const Stage& stage, HeadKind head) {
   const bool trains = stage.steps > 0 || stage.epochs > 0;
-  if (!trains && !stage.losses.empty()) reader.fail("losses", "stand in a stage without steps");
-  if (trains && stage.losses.empty()) reader.fail("", "trains without 'losses'");
+  if (!trains && !stage.losses.empty()) fail_for_losses_without_steps(reader);
+  if (trains && stage.losses.empty()) {
+    reader.fail("", "trains without 'losses'", "Give it some, or neither 'steps' nor 'epochs'.");
+  }
   for (size_t i = 0; i < stage.losses.size(); ++i) {
     const LossKind kind = stage.losses[i].kind;
     const std::string name(loss_name(kind));
@@ -179,9 +206,7 @@ StageInFile read_stage(YamlReader reader, const Stage* before, bool calibrated, 
   StageInFile in_file;
   Stage& stage = in_file.stage;
   reader.read("name", stage.name);
-  reader.read("steps", stage.steps);
-  reader.read("epochs", stage.epochs);
-  check_length(reader, stage);
+  read_length(reader, stage);
   reader.read("only_untrained_head", stage.only_untrained_head);
   reader.read("teach", stage.teach);
   read_sparsity(reader, before, in_file);
@@ -193,7 +218,8 @@ StageInFile read_stage(YamlReader reader, const Stage* before, bool calibrated, 
   reader.finish();
   reader.require(!stage.name.empty(), "", "has no 'name'");
   check_losses(reader, stage, head);
-  reader.require(!stage.teach || stage.sparsity == 0, "teach", "wants a dense stage");
+  reader.require(!stage.teach || stage.sparsity == 0, "teach", "wants a dense stage",
+                 "Teach in a stage before the first sparse one.");
   return in_file;
 }
 
@@ -224,7 +250,7 @@ void read_stages(YamlReader& reader, Recipe& recipe) {
     const StageInFile in_file = read_stage(stage_reader, before, calibrated, recipe.head);
     const int64_t steps = in_file.stage.steps;
     stage_reader.require(steps == 0 || steps >= in_file.mask_steps, "mask_steps",
-                         "must not be above 'steps'");
+                         "must not be above 'steps'", "Each mask trains for a step or more.");
     stage_reader.require(names.insert(in_file.stage.name).second, "name",
                          "is that of an earlier stage");
     calibrated = calibrated || in_file.stage.calibrate.has_value();
@@ -317,9 +343,41 @@ Recipe read_tree(YamlReader reader) {
   reader.require(has_name, "name", "is missing");
   reader.require(!recipe.stages.empty(), "stages", "are missing: a recipe needs at least one");
   if (uses_loss(recipe, LossKind::kMse) && uses_loss(recipe, LossKind::kCrossEntropy)) {
-    reader.fail("stages", "mix 'mse' and 'cross_entropy': one head cannot serve both");
+    reader.fail("stages", "mix 'mse' and 'cross_entropy': one head cannot serve both",
+                "Keep one of the two losses.");
   }
   return recipe;
+}
+
+Recipe parse(const std::string& yaml, const std::string& origin, const RecipeOverrides& overrides) {
+  const YamlSource source(yaml, origin, overrides);
+  return read_tree({source, source.root(), ""});
+}
+
+bool parses(const std::string& yaml, const std::string& origin, const RecipeOverrides& overrides) {
+  try {
+    parse(yaml, origin, overrides);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// An override may make another key of the file wrong: of a good file it is what is at fault. Throws
+// if so.
+void blame_override(const std::string& yaml, const std::string& origin,
+                    const RecipeOverrides& overrides, const Error& error) {
+  const std::string_view message = error.what();
+  if (overrides.empty() || message.starts_with("[--set ") || !parses(yaml, origin, {})) return;
+  std::string guilty = "--set";
+  for (const auto& [path, value] : overrides) {
+    RecipeOverrides others = overrides;
+    others.erase(path);
+    if (!parses(yaml, origin, others)) continue;
+    guilty = "--set " + path;
+    break;
+  }
+  throw Error(guilty, fmt::format("does not fit the recipe: {}", message));
 }
 
 // --- Writing -----------------------------------------------------------------------------------
@@ -413,8 +471,12 @@ Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& ove
 
 Recipe parse_recipe(const std::string& yaml, const std::string& origin,
                     const RecipeOverrides& overrides) {
-  const YamlSource source(yaml, origin, overrides);
-  return read_tree({source, source.root(), ""});
+  try {
+    return parse(yaml, origin, overrides);
+  } catch (const Error& error) {
+    blame_override(yaml, origin, overrides, error);
+    throw;
+  }
 }
 
 std::string to_yaml(const Recipe& recipe) {

@@ -2,13 +2,16 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <string_view>
 
+#include "twofour/train/checkpoint.h"
 #include "twofour/train/trainer.h"
 #include "twofour/train/trainer_test_support.h"
 
@@ -171,6 +174,45 @@ TEST_F(Killed, BetweenModelAndSummaryItEndsInTheSameBytes) {
   EXPECT_EQ(log_rows(request.out, "result").size(), 1u);
   EXPECT_THAT(names_in(request.out),
               testing::UnorderedElementsAre("log.jsonl", "model", "summary.json"));
+}
+
+// No file may grow beyond `bytes` while this lives: what a full disk does.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &old_limit_);
+    const rlimit limit{bytes, old_limit_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &old_limit_);
+    std::signal(SIGXFSZ, old_handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  rlimit old_limit_{};
+  void (*old_handler_)(int);
+};
+
+// After three steps a checkpoint is saved, and one more when the stage ends with the fourth.
+TEST(Resume, DiskThatFillsAtTheSecondCheckpointLeavesTheFirst) {
+  TrainRequest request = whole_chain("full-disk");
+  std::optional<FullDisk> disk;
+  Callbacks callbacks;
+  callbacks.progress = [&, done = 0](const Progress&) mutable {
+    if (++done == 4) disk.emplace(50'000);
+  };
+  const std::string message = message_of([&] { run_afresh(request, callbacks); });
+  disk.reset();
+  EXPECT_THAT(message, HasSubstr("[step 4] the checkpoint cannot be saved: "));
+  EXPECT_THAT(message, HasSubstr((request.out / "checkpoint").string()));
+  EXPECT_THAT(message, testing::EndsWith("File too large. Free space and run it again. --resume "
+                                         "goes on from the checkpoint before."));
+  EXPECT_EQ(load_checkpoint(request.out / "checkpoint").state.step, 3);
+  EXPECT_THAT(names_in(request.out), testing::UnorderedElementsAre("checkpoint", "log.jsonl"));
+  expect_resumed_equal(request);
 }
 
 // As a file system without exchange of folders may leave it.

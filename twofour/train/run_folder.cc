@@ -1,8 +1,13 @@
 #include "twofour/train/run_folder.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -10,7 +15,17 @@
 namespace twofour {
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
+
+// As the file system says; Error with its reason where it does not say.
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() != fs::file_type::none) return fs::exists(status);
+  throw Error(path.string(), fmt::format("cannot be read: {}", error.message()),
+              "Choose another folder, or change its permissions.");
+}
 
 json to_json(const TrainSummary& summary) {
   return {{"steps", summary.steps},
@@ -36,23 +51,64 @@ TrainSummary summary_from_json(const json& object) {
 }  // namespace
 
 void RunFolder::recover() const {
-  if (!std::filesystem::exists(path_)) return;
+  if (!is_there(path_)) return;
   recover_directory(checkpoint());
   recover_directory(model());
 }
 
 void RunFolder::check(bool resume) const {
-  if (resume) return;
-  for (const auto& path : {checkpoint(), log(), model(), summary()}) {
-    if (!std::filesystem::exists(path)) continue;
+  if (path_.empty()) throw Error("--out", "is empty", "Name the folder of the run.");
+  const std::array paths = {checkpoint(), model(), summary(), log()};
+  const auto present = std::ranges::find_if(paths, is_there);
+  if (resume && present != paths.end()) return;
+  if (resume) {
+    throw Error(path_.string(), "holds no run to resume",
+                "Start it without --resume, or correct --out.");
+  }
+  check_writable();
+  if (present != paths.end() && *present == log()) {
+    throw Error(log().string(),
+                "is of a run that has left no checkpoint: there is nothing to resume",
+                "Remove it to start again (so does --resume), or choose another folder.");
+  }
+  if (present != paths.end()) {
     throw Error(path_.string(),
-                fmt::format("holds a run already: {} is there", path.filename().string()),
+                fmt::format("holds a run already: {} is there", present->filename().string()),
                 "Resume it (--resume), or choose another folder.");
+  }
+  if (const std::string foreign = foreign_name(); !foreign.empty()) {
+    throw Error(path_.string(),
+                fmt::format("is a folder that holds something other than a run: {}", foreign),
+                "Choose another folder, or empty it.");
   }
 }
 
+// Before data are read, not after.
+void RunFolder::check_writable() const {
+  fs::path place = fs::absolute(path_);
+  while (!is_there(place)) place = place.parent_path();
+  if (!fs::is_directory(place)) {
+    throw Error(place.string(), "is not a folder", "Choose another place for the run.");
+  }
+  if (::access(place.c_str(), W_OK | X_OK) != 0) {
+    throw Error(place.string(),
+                fmt::format("cannot be written: {}", std::generic_category().message(errno)),
+                "Choose another folder, or change its permissions.");
+  }
+}
+
+std::string RunFolder::foreign_name() const {
+  std::string first;
+  if (!is_there(path_)) return first;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path_)) {
+    const std::string name = entry.path().filename().string();
+    if (first.empty() || name < first) first = name;
+  }
+  return first;
+}
+
 std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint) const {
-  if (!std::filesystem::exists(summary())) return std::nullopt;
+  if (!is_there(summary())) return std::nullopt;
   try {
     const json object = json::parse(read_file(summary()));
     check_same(object.at("fingerprint").get<Fingerprint>(), fingerprint, summary().string());
@@ -65,7 +121,7 @@ std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint) 
 }
 
 std::optional<Checkpoint> RunFolder::checkpoint_of(const Fingerprint& fingerprint) const {
-  if (!std::filesystem::exists(checkpoint())) return std::nullopt;
+  if (!is_there(checkpoint())) return std::nullopt;
   Checkpoint loaded = load_checkpoint(checkpoint());
   check_same(loaded.fingerprint, fingerprint, checkpoint().string());
   return loaded;

@@ -21,7 +21,8 @@ class RunFolder {
   // Repairs what a kill amid a write left, so that what is read next is whole.
   void recover() const;
 
-  // Throws Error if the folder holds a run and `resume` is false.
+  // Throws Error if there is no run to resume or, where `resume` is false, if the folder holds a
+  // run or anything else, and if nothing can be written there.
   void check(bool resume) const;
 
   // The summary of a run that is done; nothing if it is not. Throws Error if it was another run.
@@ -35,6 +36,10 @@ class RunFolder {
   void finish(const TrainSummary& summary, const Fingerprint& fingerprint) const;
 
  private:
+  void check_writable() const;
+  // What the folder holds beside a run: the first name in order; empty: nothing.
+  std::string foreign_name() const;
+
   std::filesystem::path path_;
 };
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
+#include <unordered_set>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
@@ -158,8 +160,14 @@ void check_teacher(const Recipe& recipe, const ModelDirectory& student,
   }
 }
 
-std::optional<TeacherInputs> load_teacher(const TrainRequest& request, const RunInputs& inputs) {
+std::optional<TeacherInputs> load_teacher(const TrainRequest& request, const RunInputs& inputs,
+                                          const Callbacks& callbacks) {
   const Recipe& recipe = inputs.recipe;
+  if (!needs_teacher(recipe) && !request.teacher.empty()) {
+    ModelDirectory::open(request.teacher);  // a path that leads nowhere is a mistake all the same
+    callbacks.warn(fmt::format("--teacher {} is not used: the recipe distils nothing",
+                               request.teacher.string()));
+  }
   if (!needs_teacher(recipe)) return std::nullopt;
   if (request.teacher.empty() && teaches_itself(recipe)) return std::nullopt;
   TeacherInputs teacher;
@@ -184,6 +192,30 @@ void load_data(const TrainRequest& request, RunInputs& inputs) {
   inputs.train = batch_form(inputs.recipe) == BatchForm::kTexts ? read_texts(request.train_data)
                                                                 : read_dataset(request.train_data);
   if (!request.dev_data.empty()) inputs.dev = read_dataset(request.dev_data);
+}
+
+// A model knows the answers to queries that it was trained on.
+void warn_of_shared_queries(const TrainRequest& request, const RunInputs& inputs,
+                            const Callbacks& callbacks) {
+  if (!inputs.dev) return;
+  const auto& queries = inputs.dev->queries;
+  const std::unordered_set<std::string_view> trained(inputs.train.queries.begin(),
+                                                     inputs.train.queries.end());
+  const auto shared = std::ranges::count_if(
+      queries, [&](const std::string& query) { return trained.contains(query); });
+  if (shared == 0) return;
+  callbacks.warn(
+      fmt::format("{} of {} queries of {} stand in {} too: dev's metrics will flatter the model",
+                  shared, queries.size(), request.dev_data.string(), request.train_data.string()));
+}
+
+// What is done with an int8 model instead of what its owner may expect.
+void warn_of_lost_int8(const RunInputs& inputs, const Callbacks& callbacks) {
+  if (!inputs.model.config().int8) return;
+  const bool int8 = inputs.recipe.stages.back().write_int8;
+  callbacks.warn(fmt::format("{} is int8: its weights are trained as floats, and the result is {}",
+                             inputs.model.origin(),
+                             int8 ? "int8 with new scales" : "a float model"));
 }
 
 void tokenize(RunInputs& inputs, int threads) {
@@ -234,7 +266,7 @@ Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs,
 
 }  // namespace
 
-RunInputs load_inputs(const TrainRequest& request, int threads) {
+RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks& callbacks) {
   RunInputs inputs;
   inputs.recipe = read_recipe(request.recipe, request.overrides);
   const ModelDirectory model = ModelDirectory::open(request.model);
@@ -254,9 +286,11 @@ RunInputs load_inputs(const TrainRequest& request, int threads) {
   if (check_parameters(inputs.network, inputs.model).empty()) {
     drop_stages_for_untrained_heads(recipe, request.recipe.string());
   }
-  inputs.teacher = load_teacher(request, inputs);
+  inputs.teacher = load_teacher(request, inputs, callbacks);
   tokenize(inputs, threads);
   plan_steps(request, inputs);
+  warn_of_lost_int8(inputs, callbacks);
+  warn_of_shared_queries(request, inputs, callbacks);
   inputs.bf16 = wants_bf16(recipe);
   inputs.fingerprint = fingerprint_of(request, inputs, threads);
   return inputs;

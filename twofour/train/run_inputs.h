@@ -41,6 +41,7 @@ struct RunInputs {
 
 // Throws Error for everything that would stop the run later: a head that does not fit the labels, a
 // teacher that does not fit the model, a recipe that distils from a head that nobody has trained.
-RunInputs load_inputs(const TrainRequest& request, int threads);
+// Warns of what it does not use, and of queries that training and evaluation share.
+RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks& callbacks);
 
 }  // namespace twofour

@@ -1,15 +1,32 @@
 #include "twofour/train/run_log.h"
 
+#include <fmt/format.h>
+
+#include <cerrno>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "twofour/base/error.h"
 
 namespace twofour {
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& path, std::string_view done, int error,
+                       std::string_view remedy) {
+  throw Error(path.string(),
+              fmt::format("cannot be {}: {}", done, std::generic_category().message(error)),
+              remedy);
+}
+
+constexpr const char* kPlace = "Choose another folder for the run, or change its permissions.";
+
+}  // namespace
 
 RunLog::RunLog(const std::filesystem::path& path, int64_t keep_bytes)
     : path_(path), bytes_(keep_bytes) {
   std::error_code error;
   std::filesystem::create_directories(path.parent_path(), error);
+  if (error) fail(path.parent_path(), "made", error.value(), kPlace);
   if (std::filesystem::exists(path, error)) {
     const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
     bytes_ = std::min(bytes_, size);
@@ -17,14 +34,16 @@ RunLog::RunLog(const std::filesystem::path& path, int64_t keep_bytes)
   } else {
     bytes_ = 0;
   }
+  if (error) fail(path, "written", error.value(), kPlace);
   file_.open(path, std::ios::app | std::ios::binary);
-  if (error || !file_) throw Error(path.string(), "cannot be written");
+  if (!file_) fail(path, "written", errno, kPlace);
 }
 
 void RunLog::write(const nlohmann::ordered_json& row) {
   const std::string line = row.dump() + "\n";
   if (!(file_ << line << std::flush)) {
-    throw Error(path_.string(), "cannot be written: is the disk full?");
+    fail(path_, "written", errno,
+         "Free space if the disk is full; --resume goes on from the last checkpoint.");
   }
   bytes_ += static_cast<int64_t>(line.size());
 }

@@ -430,7 +430,15 @@ class Trainer {
     if (teacher_ && teacher_->logits().defined()) {
       tensors["teacher_logits"]["logits"] = teacher_->logits();
     }
-    save_checkpoint(folder_.checkpoint(), {state_, std::move(tensors), inputs_.fingerprint});
+    try {
+      save_checkpoint(folder_.checkpoint(), {state_, std::move(tensors), inputs_.fingerprint});
+    } catch (const Error& error) {
+      const bool before = std::filesystem::exists(folder_.checkpoint());
+      throw Error(fmt::format("step {}", state_.step),
+                  fmt::format("the checkpoint cannot be saved: {}", error.what()),
+                  before ? "--resume goes on from the checkpoint before."
+                         : "--resume starts the run again.");
+    }
   }
 
   void restore(const Checkpoint& checkpoint) {
@@ -487,7 +495,7 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   const RunFolder folder(request.out);
   folder.recover();
   folder.check(request.resume);
-  const RunInputs inputs = load_inputs(request, threads);
+  const RunInputs inputs = load_inputs(request, threads, callbacks);
   if (const auto finished = folder.finished(inputs.fingerprint)) return *finished;
   const std::optional<Checkpoint> checkpoint = folder.checkpoint_of(inputs.fingerprint);
   if (!checkpoint && std::filesystem::exists(folder.log())) {

@@ -6,6 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <map>
+#include <span>
 
 #include "twofour/graph/network.h"
 #include "twofour/sparse/sparse24.h"
@@ -18,6 +23,7 @@
 namespace twofour {
 namespace {
 
+using testing::AllOf;
 using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -185,7 +191,35 @@ TEST(Trainer, SaysWhenDevWasStillImproving) {
   request.overrides["evaluate_every"] = "12";
   EXPECT_THAT(warnings_of(request), HasSubstr("dense ended while dev was still improving"));
   request.overrides["stages.0.learning_rate.peak"] = "1e-12";
+  EXPECT_THAT(warnings_of(request), Not(HasSubstr("still improving")));
+}
+
+TEST(Trainer, WarnsOfQueriesThatTrainingAndEvaluationShare) {
+  TrainRequest request = small_run("dense", "cross-encoder", "shared");
+  request.max_steps = 1;
+  request.train_data = fs::path(testing::TempDir()) / "shared-train.tsv";
+  request.dev_data = fs::path(testing::TempDir()) / "shared-dev.tsv";
+  const std::string train = "query\tdocument\tlabel\nred cup\ta red cup\t2\nlamp\ta cup\t0\n";
+  const std::string dev = "query\tdocument\tlabel\ndesk\ta desk\t2\ndesk\ta cup\t0\n";
+  write_file_atomically(request.train_data, train);
+  write_file_atomically(request.dev_data, dev);
   EXPECT_EQ(warnings_of(request), "");
+  write_file_atomically(request.dev_data, dev + "red cup\ta red lamp\t1\n");
+  EXPECT_EQ(
+      warnings_of(request),
+      fmt::format("1 of 2 queries of {} stand in {} too: dev's metrics will flatter the model",
+                  request.dev_data.string(), request.train_data.string()));
+}
+
+TEST(Trainer, WarnsOfATeacherThatNobodyNeeds) {
+  TrainRequest request = small_run("one-shot", "cross-encoder", "needless-teacher");
+  request.max_steps = 1;
+  request.teacher = golden_model("cross-encoder");
+  EXPECT_THAT(warnings_of(request), HasSubstr("--teacher " + request.teacher.string() +
+                                              " is not used: the recipe distils nothing"));
+  request.teacher = "/nowhere";
+  EXPECT_THAT(message_of([&] { run_afresh(request); }),
+              HasSubstr("[/nowhere] no such model directory"));
 }
 
 // Every label is 1: no order to get right.
@@ -366,6 +400,18 @@ TEST(Calibrate, TakesEmbeddingModels) {
   EXPECT_TRUE(ModelDirectory::open(request.out).config().int8);
 }
 
+TEST(Trainer, WarnsThatInt8IsLost) {
+  const CalibrateRequest quantized = small_calibration(golden_model("cross-encoder"), "to-train");
+  run_calibration(quantized, {});
+  TrainRequest request = small_run("dense", "cross-encoder", "from-int8");
+  request.max_steps = 1;
+  request.model = quantized.out;
+  EXPECT_THAT(warnings_of(request),
+              HasSubstr(quantized.out.string() + " is int8: its weights are trained as floats, and "
+                                                 "the result is a float model"));
+  EXPECT_FALSE(ModelDirectory::open(request.out / "model").config().int8);
+}
+
 // --- Requests that cannot work -----------------------------------------------------------------
 
 std::string refusal(const TrainRequest& request) {
@@ -433,6 +479,203 @@ TEST(TrainerRefuses, AFolderThatHoldsARun) {
   EXPECT_THAT(message_of([&] { run_training(request, {}); }), HasSubstr("holds a run already"));
   EXPECT_EQ(contents_of(request.out), before);
 }
+
+TEST(TrainerRefuses, AFolderOfOtherThings) {
+  TrainRequest request = small_run("dense", "cross-encoder", "foreign");
+  const auto refused = [&] {
+    const auto before = contents_of(request.out);
+    const std::string message = message_of([&] { run_training(request, {}); });
+    EXPECT_EQ(contents_of(request.out), before);
+    return message;
+  };
+  fs::remove_all(request.out);
+  write_file_atomically(request.out / "notes.txt", "precious");
+  EXPECT_THAT(refused(), HasSubstr("holds something other than a run: notes.txt. Choose another"));
+  fs::remove_all(request.out);
+  fs::copy(request.model, request.out, fs::copy_options::recursive);
+  EXPECT_THAT(refused(), HasSubstr("holds something other than a run: config.json"));
+}
+
+TEST(TrainerRefuses, PlacesThatCannotBeWritten) {
+  TrainRequest request = small_run("dense", "cross-encoder", "unwritable");
+  fs::remove_all(request.out);
+  write_file_atomically(request.out, "a file");
+  const fs::path file = request.out;
+  for (const fs::path& out : {file, file / "run"}) {
+    request.out = out;
+    EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+                HasSubstr("[" + file.string() + "] is not a folder"));
+  }
+  EXPECT_EQ(read_file(file), "a file");
+  // Nobody makes folders there; what the system says differs between root and others.
+  request.out = "/proc/twofour-run";
+  EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+              testing::ContainsRegex("^\\[/proc[^]]*] cannot be (made|written): [A-Z].*folder"));
+}
+
+TEST(TrainerRefuses, ToResumeWhatIsNotThere) {
+  TrainRequest request = small_run("dense", "cross-encoder", "nothing-to-resume");
+  request.resume = true;
+  EXPECT_THAT(refusal(request), HasSubstr("holds no run to resume. Start it without --resume"));
+}
+
+TEST(TrainerRefuses, ARunWithoutCheckpointUntilItsLogIsRemoved) {
+  TrainRequest request = small_run("dense", "cross-encoder", "diverged");
+  request.overrides["stages.0.learning_rate.peak"] = "1e30";
+  EXPECT_THAT(message_of([&] { run_afresh(request); }), HasSubstr("training has diverged"));
+  request.overrides.erase("stages.0.learning_rate.peak");
+  EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+              AllOf(HasSubstr("log.jsonl] is of a run that has left no checkpoint"),
+                    HasSubstr("Remove it to start again")));
+  fs::remove(request.out / "log.jsonl");
+  EXPECT_TRUE(run_training(request, {}).finished);
+}
+
+// --- Bad input ---------------------------------------------------------------------------------
+
+using Content = std::function<std::string(const std::string& good)>;
+
+Content text(const std::string& content) {
+  return [content](const std::string&) { return content; };
+}
+
+Content half() {
+  return [](const std::string& good) { return good.substr(0, good.size() / 2); };
+}
+
+// A safetensors file whose header is said to have another length.
+Content claiming(uint64_t (*length)(uint64_t actual)) {
+  return [length](std::string bytes) {
+    uint64_t claimed = 0;
+    std::memcpy(&claimed, bytes.data(), sizeof claimed);
+    claimed = length(claimed);
+    std::memcpy(bytes.data(), &claimed, sizeof claimed);
+    return bytes;
+  };
+}
+
+using Tensors = std::map<std::string, Tensor>;
+const std::string kQuery = "bert.encoder.layer.0.attention.self.query.weight";
+
+Content with_tensors(void (*change)(Tensors&)) {
+  return [change](const std::string& good) {
+    const Safetensors file = Safetensors::from_memory(std::as_bytes(std::span(good)), "good");
+    Tensors tensors;
+    for (const std::string& name : file.names()) tensors[name] = Tensor(file.get(name));
+    change(tensors);
+    std::vector<NamedTensor> named;
+    for (const auto& [name, tensor] : tensors) named.push_back({name, tensor.view()});
+    const auto path =
+        fs::path(testing::TempDir()) / fmt::format("spoiled.{}.safetensors", getpid());
+    write_safetensors(path, named);
+    std::string bytes = read_file(path);
+    fs::remove(path);
+    return bytes;
+  };
+}
+
+// One file of a request that is good but for it.
+struct BadInput {
+  std::string name;
+  std::string file;
+  Content content;
+  std::string where;   // end of the place that the message begins with
+  std::string remedy;  // end of the message
+};
+
+class BadInputIsRefused : public testing::TestWithParam<BadInput> {};
+
+TEST_P(BadInputIsRefused, WithFileAndRemedy) {
+  const BadInput& bad = GetParam();
+  TrainRequest request = small_run("dense", "cross-encoder", "bad-" + bad.name);
+  const fs::path folder = fs::path(testing::TempDir()) / ("bad-input-" + bad.name);
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  fs::copy(request.model, folder / "model", fs::copy_options::recursive);
+  fs::copy(request.train_data, folder / "data.tsv");
+  fs::copy(request.recipe, folder / "recipe.yaml");
+  write_file_atomically(folder / bad.file, bad.content(read_file(folder / bad.file)));
+  request.model = folder / "model";
+  request.train_data = folder / "data.tsv";
+  request.recipe = folder / "recipe.yaml";
+  const std::string message = refusal(request);
+  EXPECT_THAT(message, testing::StartsWith("[" + (folder / bad.file).string()));
+  EXPECT_THAT(message, HasSubstr(bad.where + "] "));
+  EXPECT_THAT(message, testing::EndsWith(". " + bad.remedy));
+}
+
+const std::string kHeader = "query\tdocument\tlabel\n";
+const std::string kWeights = "model/model.safetensors";
+const std::string kDamaged = "The file is damaged or incomplete: fetch it again";
+const std::string kOther =
+    "The file is incomplete, or config.json is of another model: take both from one";
+
+std::string recipe_of_stages(const std::string& first, const std::string& second) {
+  return fmt::format("name: bad\nstages:\n  - {{name: a, {}}}\n  - {{name: b, {}}}\n", first,
+                     second);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Trainer, BadInputIsRefused,
+    testing::Values(
+        BadInput{"Truncated", kWeights, half(), "", kDamaged},
+        BadInput{"TruncatedInTheLength", kWeights, text("1234"), kWeights, kDamaged},
+        BadInput{"OversizedHeader", kWeights, claiming([](uint64_t) { return uint64_t{1} << 40; }),
+                 kWeights, "It is no safetensors file, or it is damaged"},
+        BadInput{"HeaderBeyondTheFile", kWeights,
+                 claiming([](uint64_t) { return uint64_t{99'999'999}; }), kWeights, kDamaged},
+        BadInput{"HeaderThatLies", kWeights, claiming([](uint64_t actual) { return actual / 2; }),
+                 kWeights, kDamaged},
+        BadInput{"HeaderThatLiesOfData", kWeights,
+                 claiming([](uint64_t actual) { return actual + 8; }), kWeights, kDamaged},
+        BadInput{"MissingTensor", kWeights, with_tensors([](Tensors& all) { all.erase(kQuery); }),
+                 kWeights + ": encoder.layer.0.attention.self.query.weight", kOther},
+        BadInput{"WrongShape", kWeights, with_tensors([](Tensors& all) {
+                   all[kQuery] = Tensor(all["classifier.bias"].view());
+                 }),
+                 kWeights + ": " + kQuery, kOther},
+        BadInput{"NotANumber", kWeights, with_tensors([](Tensors& all) {
+                   all[kQuery].as<float>()[5] = std::numeric_limits<float>::quiet_NaN();
+                 }),
+                 kWeights + ": " + kQuery,
+                 "The training that wrote it has diverged, or the file is damaged: take another "
+                 "model"},
+        BadInput{"OtherNetwork", "model/config.json", text(R"({"model_type": "gpt2"})"),
+                 "model/config.json", "Supported: bert"},
+        BadInput{"ConfigurationThatIsNoJson", "model/config.json", half(), "model/config.json",
+                 "Correct it there, or fetch the file again"},
+        BadInput{"WrongColumns", "data.tsv", text("query\ttext\tlabel\nq\td\t1\n"), "data.tsv:1",
+                 "The first line names the columns query, document and label, separated by tabs"},
+        BadInput{"WrongFields", "data.tsv", text(kHeader + "q\td\n"), "data.tsv:2",
+                 "Fields are separated by single tabs and hold none"},
+        BadInput{"BadLabel", "data.tsv", text(kHeader + "q\td\tgood\n"), "data.tsv:2",
+                 "A label is a number, such as 0, 1 or 0.5: the larger, the more relevant"},
+        BadInput{"LabelThatTheHeadLacks", "data.tsv", text(kHeader + "q\td\t7\n"), "data.tsv:2",
+                 "Correct the label, or take a model with as many labels as the data"},
+        BadInput{"BadEncoding", "data.tsv", text(kHeader + "q\tcaf\xE9\t1\n"), "data.tsv:2",
+                 "Convert the file to UTF-8, for example with iconv"},
+        BadInput{"EmptyText", "data.tsv", text(kHeader + "q\t \t1\n"), "data.tsv:2",
+                 "Give it a text, or remove the line"},
+        BadInput{"EmptyFile", "data.tsv", text(""), "data.tsv",
+                 "Name a file that holds pairs or texts"},
+        BadInput{"NoPairs", "data.tsv", text(kHeader), "data.tsv",
+                 "A line for each pair follows the header"},
+        BadInput{"UnknownKey", "recipe.yaml", text(recipe_of_stages("sparsty: 0.5", "steps: 1")),
+                 "recipe.yaml:3", "Did you mean 'sparsity'?"},
+        BadInput{"SparsityThatFalls", "recipe.yaml",
+                 text(recipe_of_stages("sparsity: 0.5", "sparsity: 0.25")), "recipe.yaml:4",
+                 "Let it rise from stage to stage, or set 'regrowth: true'."},
+        BadInput{"SparsityBeyond2To4", "recipe.yaml",
+                 text(recipe_of_stages("sparsity: 0.75", "sparsity: 0.75")), "recipe.yaml:3",
+                 "Set it to 0.5, two of four weights, or less."},
+        BadInput{"QuantizationWithoutScales", "recipe.yaml",
+                 text(recipe_of_stages("sparsity: 0.5", "write_int8: true")), "recipe.yaml:4",
+                 "Set 'calibrate' here or in an earlier stage."},
+        BadInput{"LossesWithoutSteps", "recipe.yaml",
+                 text(recipe_of_stages("epochs: 0, losses: [{kind: cross_entropy}]", "steps: 1")),
+                 "recipe.yaml:3",
+                 "A stage trains with 'steps' or 'epochs' above 0 and losses, or has neither."}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace twofour

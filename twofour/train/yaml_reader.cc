@@ -13,61 +13,77 @@ std::string join(const std::string& path, std::string_view key) {
   return path.empty() ? std::string(key) : path + "." + std::string(key);
 }
 
+// As the command's user gave it.
+std::string setting(const std::string& path) { return "--set " + path; }
+
 // The elements that an index or "*" means.
-std::pair<size_t, size_t> index_range(const std::string& key, const std::string& path,
-                                      size_t size) {
+std::pair<size_t, size_t> index_range(const std::string& key, const std::string& path, size_t size,
+                                      const std::string& where) {
   if (key == "*") return {0, size};
   size_t index = 0;
   const char* end = key.data() + key.size();
   const auto [stopped, error] = std::from_chars(key.data(), end, index);
   if (error != std::errc{} || stopped != end || index >= size) {
-    throw Error("override " + join(path, key),
-                fmt::format("'{}' is no index of {}, which has {} elements", key, path, size));
+    throw Error(where,
+                fmt::format("'{}' is no index of {}, which has {} elements", key, path, size),
+                "The first has index 0; * means all.");
   }
   return {index, index + 1};
 }
 
-YAML::Node load(const std::string& yaml, const std::string& where) {
+YAML::Node load(const std::string& yaml, const std::string& where, bool has_lines) {
   try {
     return YAML::Load(yaml);
   } catch (const YAML::Exception& error) {
-    throw Error(error.mark.is_null() ? where : fmt::format("{}:{}", where, error.mark.line + 1),
+    const bool line = has_lines && !error.mark.is_null();
+    throw Error(line ? fmt::format("{}:{}", where, error.mark.line + 1) : where,
                 "no YAML: " + error.msg);
   }
 }
 
 }  // namespace
 
+struct YamlSource::Override {
+  const std::string& path;
+  YAML::Node value;
+};
+
 YamlSource::YamlSource(const std::string& yaml, std::string origin,
                        const std::map<std::string, std::string>& overrides)
-    : origin_(std::move(origin)), root_(load(yaml, origin_)) {
+    : origin_(std::move(origin)), root_(load(yaml, origin_, /*has_lines=*/true)) {
   for (const auto& [path, value] : overrides) {
-    apply(root_, path, "", load(value, "override " + path));
+    apply(root_, path, "", {path, load(value, setting(path), /*has_lines=*/false)});
   }
 }
 
 std::string YamlSource::where(const std::string& path, const YAML::Mark& mark) const {
-  for (const std::string& prefix : overridden_) {
-    if (path == prefix || path.starts_with(prefix + ".")) return "override " + prefix;
-  }
+  if (const std::string* given = override_of(path)) return setting(*given);
   return mark.is_null() ? origin_ : fmt::format("{}:{}", origin_, mark.line + 1);
 }
 
+const std::string* YamlSource::override_of(const std::string& path) const {
+  for (const auto& [place, given] : overridden_) {
+    if (path == place || path.starts_with(place + ".")) return &given;
+  }
+  return nullptr;
+}
+
 void YamlSource::apply(YAML::Node node, const std::string& rest, const std::string& prefix,
-                       const YAML::Node& value) {
+                       const Override& change) {
   const size_t dot = rest.find('.');
   const std::string key = rest.substr(0, dot);
   const auto visit = [&](YAML::Node child, const std::string& path) {
-    if (dot != std::string::npos) return apply(child, rest.substr(dot + 1), path, value);
+    if (dot != std::string::npos) return apply(child, rest.substr(dot + 1), path, change);
     // A clone for each place: nodes are shared handles.
-    child = YAML::Clone(value);
-    overridden_.insert(path);
+    child = YAML::Clone(change.value);
+    overridden_[path] = change.path;
   };
   if (node.IsSequence()) {
-    const auto [first, last] = index_range(key, prefix, node.size());
+    const auto [first, last] = index_range(key, prefix, node.size(), setting(change.path));
     for (size_t i = first; i < last; ++i) visit(node[i], join(prefix, std::to_string(i)));
   } else if (node.IsScalar()) {
-    throw Error("override " + join(prefix, key), fmt::format("{} is a single value", prefix));
+    throw Error(setting(change.path), fmt::format("{} is a single value", prefix),
+                "Name a key of the recipe, such as seed or stages.0.steps.");
   } else {
     visit(node[key], join(prefix, key));
   }
@@ -101,6 +117,10 @@ std::vector<YamlReader> YamlReader::read_list(const std::string& key) {
     readers.emplace_back(*source_, node[i], fmt::format("{}.{}", join(path_, key), i));
   }
   return readers;
+}
+
+bool YamlReader::overridden(const std::string& key) const {
+  return source_->overridden(join(path_, key));
 }
 
 void YamlReader::finish() const {

@@ -36,16 +36,20 @@ class YamlSource {
 
   const YAML::Node& root() const { return root_; }
 
-  // "recipe.yaml:12", or the override that brought the value.
+  // "recipe.yaml:12", or "--set KEY" of the override that brought the value.
   std::string where(const std::string& path, const YAML::Mark& mark) const;
 
+  bool overridden(const std::string& path) const { return override_of(path) != nullptr; }
+
  private:
+  struct Override;
   void apply(YAML::Node node, const std::string& rest, const std::string& prefix,
-             const YAML::Node& value);
+             const Override& change);
+  const std::string* override_of(const std::string& path) const;
 
   std::string origin_;
   YAML::Node root_;
-  std::set<std::string> overridden_;
+  std::map<std::string, std::string> overridden_;  // place -> path as the caller gave it
 };
 
 // Reads the keys of one map; finish() refuses what nobody asked for. Whether a key is there is
@@ -78,6 +82,9 @@ class YamlReader {
     return true;
   }
 
+  bool has(const std::string& key) const { return std::as_const(node_)[key].IsDefined(); }
+  bool overridden(const std::string& key) const;
+
   // The map under `key`: one or none.
   std::vector<YamlReader> read_map(const std::string& key);
   // The maps of the list under `key`.
@@ -88,8 +95,9 @@ class YamlReader {
   // An empty key means the map itself.
   [[noreturn]] void fail(const std::string& key, const std::string& message,
                          const std::string& remedy = {}) const;
-  void require(bool condition, const std::string& key, const std::string& message) const {
-    if (!condition) fail(key, message);
+  void require(bool condition, const std::string& key, const std::string& message,
+               const std::string& remedy = {}) const {
+    if (!condition) fail(key, message, remedy);
   }
 
  private:
@@ -106,7 +114,9 @@ class YamlReader {
   template <class T>
   void convert(const std::string& key, const YAML::Node& node, T& value) const {
     if (!node.IsScalar() || !YAML::convert<T>::decode(node, value)) {
-      const std::string found = node.IsScalar() ? "'" + node.Scalar() + "'" : "a list or map";
+      const std::string found = node.IsScalar() ? "'" + node.Scalar() + "'"
+                                : node.IsNull() ? "empty"
+                                                : "a list or map";
       fail(key, fmt::format("is {}: {} is expected", found, type_name<T>()));
     }
     if constexpr (std::is_floating_point_v<T>) require(std::isfinite(value), key, "must be finite");
