@@ -63,7 +63,8 @@ TEST(CommandLine, QuietIsAboutStderr) {
 // The kernels that doctor marks as chosen for a kind of layer.
 std::vector<std::string> chosen_for(const std::string& kind, const std::string& diagnosis) {
   std::vector<std::string> names;
-  for (const auto& kernel : nlohmann::json::parse(diagnosis)["kernels"]) {
+  const auto json = nlohmann::json::parse(diagnosis);
+  for (const auto& kernel : json["kernels"]) {
     if (kernel["kind"] == kind && kernel["chosen"].get<bool>()) names.push_back(kernel["name"]);
   }
   return names;

@@ -254,12 +254,12 @@ TEST_F(DevicePlans, ChooseTheKernelOfInt8ProductsToo) {
        {cuda::PlanUse::kSparse, cuda::PlanUse::kDense, cuda::PlanUse::kOwn}) {
     write_plans(use, DType::kI8, DType::kI32);
     const auto engine = load(model);
-    expect_close(run(engine, tokens.batch()), want, 0.03);
+    expect_close(run(engine, tokens.batch()), want, allowed_apart("fp16").all.output);
     products[use] = stand_in_.sparse->products.size();
   }
+  EXPECT_GT(products[cuda::PlanUse::kSparse], 0u);
   EXPECT_EQ(products[cuda::PlanUse::kDense], 0u);
-  // Sums that a LayerNorm reads are not for our kernel, which leaves none: half of the products.
-  EXPECT_EQ(2 * products[cuda::PlanUse::kOwn], products[cuda::PlanUse::kSparse]);
+  EXPECT_EQ(products[cuda::PlanUse::kOwn], 0u);
 }
 
 TEST_F(DevicePlans, OfAnotherGpuAreNotUsed) {
