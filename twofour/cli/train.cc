@@ -1,8 +1,6 @@
 #include <fmt/format.h>
-#include <malloc.h>
 
 #include <filesystem>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "twofour/base/error.h"
@@ -83,16 +81,7 @@ void print_json(const TrainSummary& summary, std::ostream& out) {
       << '\n';
 }
 
-// A training step takes and frees some hundred megabytes in large blocks. By default glibc gives
-// them back to the kernel, which clears every page again when it hands it out: a tenth of a step.
-void keep_freed_memory() {
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 256 << 20);
-}
-
 int run_train(Options& options, Console& console) {
-  keep_freed_memory();
   for (const std::string& setting : options.settings) {
     const size_t equals = setting.find('=');
     options.request.overrides[setting.substr(0, equals)] = setting.substr(equals + 1);
