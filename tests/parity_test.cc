@@ -166,6 +166,7 @@ class Parity : public testing::TestWithParam<bool> {
 // Where such shifts meet, a value is off by two: a few in a million.
 TEST_P(Parity, QuantizedValuesEqualThoseOfTraining) {
   Differences found;
+  std::vector<Differences> by_point(network_.quant_points.size());
   Session session(engine_, {.threads = 2});
   for (const Batch& batch : batches_of(data_)) {
     const TokenTensors tokens = tokens_.collate(batch.sequences);
@@ -174,11 +175,18 @@ TEST_P(Parity, QuantizedValuesEqualThoseOfTraining) {
       ASSERT_FALSE(training[point].empty()) << network_.quant_points[point].name;
       ASSERT_EQ(training[point].size(), engine[point].size()) << network_.quant_points[point].name;
       found.add(training[point], engine[point]);
+      by_point[point].add(training[point], engine[point]);
     }
   }
   const auto share = [&](int64_t count) {
     return static_cast<double>(count) / static_cast<double>(found.total);
   };
+  for (size_t point = 0; point < by_point.size(); ++point) {
+    const Differences& there = by_point[point];
+    RecordProperty(network_.quant_points[point].name,
+                   fmt::format("{} of {} differ, by {} at most", there.total - there.equal,
+                               there.total, there.largest));
+  }
   RecordProperty("values", std::to_string(found.total));
   RecordProperty("equal_share", fmt::format("{:.7f}", share(found.equal)));
   RecordProperty("by_more_than_one_share", fmt::format("{:.9f}", share(found.by_more_than_one)));
