@@ -192,6 +192,14 @@ std::string read_all(const PosixFile& file, const fs::path& path) {
 
 }  // namespace
 
+bool is_there(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() != fs::file_type::none) return fs::exists(status);
+  throw Error(path.string(), fmt::format("cannot be read: {}", error.message()),
+              "Name another, or change the permissions of its folder");
+}
+
 std::string read_file(const fs::path& path) {
   const PosixFile file(path, O_RDONLY, "read");
   std::string content = read_all(file, path);

@@ -9,6 +9,10 @@
 
 namespace twofour {
 
+// Whether there is a file or folder. What may not be looked at is not taken for absent: Error with
+// the system's reason.
+bool is_there(const std::filesystem::path& path);
+
 // Whole file as bytes; *.zst is decompressed. Throws Error naming the file.
 std::string read_file(const std::filesystem::path& path);
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <system_error>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -29,15 +28,6 @@ constexpr std::array kTransformerFiles = {"config.json",
 
 // Beside modules.json.
 constexpr std::array kRootFiles = {kModules, "config_sentence_transformers.json", "twofour.json"};
-
-// What may not be looked at is not taken for absent.
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (status.type() != fs::file_type::none) return fs::exists(status);
-  throw Error(path.string(), fmt::format("cannot be read: {}", error.message()),
-              "Change the permissions of the folder, or name another");
-}
 
 // "a/b" -> "a/b/"; refuses what leads out of the model's folder.
 std::string module_folder(const std::string& folder, const std::string& where) {

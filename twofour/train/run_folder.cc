@@ -18,15 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// As the file system says; Error with its reason where it does not say.
-bool is_there(const fs::path& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (status.type() != fs::file_type::none) return fs::exists(status);
-  throw Error(path.string(), fmt::format("cannot be read: {}", error.message()),
-              "Choose another folder, or change its permissions.");
-}
-
 json to_json(const TrainSummary& summary) {
   return {{"steps", summary.steps},
           {"seconds", summary.seconds},
