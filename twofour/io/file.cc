@@ -197,7 +197,7 @@ bool is_there(const fs::path& path) {
   const fs::file_status status = fs::status(path, error);
   if (status.type() != fs::file_type::none) return fs::exists(status);
   throw Error(path.string(), fmt::format("cannot be read: {}", error.message()),
-              "Name another, or change the permissions of its folder");
+              "Change the permissions of the folder, or name another");
 }
 
 std::string read_file(const fs::path& path) {
