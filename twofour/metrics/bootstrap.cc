@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "twofour/base/error.h"
+#include "twofour/base/random.h"
 #include "twofour/metrics/ranking.h"
 
 namespace twofour {
@@ -69,23 +70,6 @@ std::array<std::string, kMetrics> metric_names(const MetricOptions& options) {
           fmt::format("recall@{}", options.recall_k)};
 }
 
-// Own generator and modulo: the distributions of the standard library differ between
-// implementations.
-class SplitMix64 {
- public:
-  explicit SplitMix64(uint64_t seed) : state_(seed) {}
-
-  uint64_t below(uint64_t bound) {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (z ^ (z >> 31)) % bound;
-  }
-
- private:
-  uint64_t state_;
-};
-
 struct PairedRow {
   Sums a, b;
 };
@@ -131,11 +115,12 @@ std::pair<double, double> difference(double a, double b) {
   return {b - a, std::isinf(a) ? -1 : (b - a) / a};
 }
 
-void resample(const std::vector<PairedRow>& rows, SplitMix64& random,
+// By modulo: the distributions of the standard library differ between implementations.
+void resample(const std::vector<PairedRow>& rows, uint64_t& random,
               std::array<Differences, kMetrics>& out) {
   PairedRow sums{};
   for (size_t i = 0; i < rows.size(); ++i) {
-    const PairedRow& row = rows[random.below(rows.size())];
+    const PairedRow& row = rows[split_mix(random) % rows.size()];
     add(row.a, sums.a);
     add(row.b, sums.b);
   }
@@ -194,7 +179,7 @@ std::map<std::string, Interval> paired_bootstrap(std::span<const QueryStats> a,
     add(row.b, sums.b);
   }
   std::array<Differences, kMetrics> differences;
-  SplitMix64 random(seed);
+  uint64_t random = seed;
   for (int i = 0; i < resamples; ++i) resample(rows, random, differences);
 
   const auto names = metric_names(options);

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "twofour/base/error.h"
+#include "twofour/base/random.h"
 
 namespace twofour {
 namespace {
@@ -42,10 +43,8 @@ std::vector<Batch> pack(const std::vector<std::vector<int32_t>>& units, int64_t 
 uint64_t mix_seeds(std::initializer_list<uint64_t> seeds) {
   uint64_t state = 0;
   for (const uint64_t seed : seeds) {
-    state += seed + 0x9e3779b97f4a7c15;
-    state = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9;
-    state = (state ^ (state >> 27)) * 0x94d049bb133111eb;
-    state ^= state >> 31;
+    state += seed;
+    state = split_mix(state);
   }
   return state;
 }

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cstring>
 
+#include "twofour/base/random.h"
+
 namespace twofour::elementwise {
 namespace {
 
@@ -27,13 +29,6 @@ float magnitude(float x) { return std::bit_cast<float>(std::bit_cast<uint32_t>(x
 // Adding 1.5 * 2^23 leaves no bits for a fraction, so the addition itself rounds half to even.
 // Unlike nearbyint it needs no instruction beyond SSE2, and -0 becomes 0, as it does in an integer.
 constexpr float kRounder = 12582912.0f;
-
-uint64_t split_mix(uint64_t& state) {
-  uint64_t z = state += 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
 
 // xoshiro128++ (Blackman & Vigna 2021) in parallel lanes: additions and shifts only, so SSE2
 // suffices.

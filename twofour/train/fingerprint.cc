@@ -4,6 +4,7 @@
 
 #include <sstream>
 
+#include "twofour/base/checksum.h"
 #include "twofour/base/error.h"
 
 namespace twofour {
@@ -12,8 +13,7 @@ namespace {
 class ContentHash {
  public:
   void add(const void* data, size_t bytes) {
-    const auto* byte = static_cast<const unsigned char*>(data);
-    for (size_t i = 0; i < bytes; ++i) state_ = (state_ ^ byte[i]) * 0x100000001b3;
+    state_ = checksum64({static_cast<const char*>(data), bytes}, state_);
   }
   // The length keeps "ab", "c" apart from "a", "bc".
   void add(std::string_view text) {
@@ -27,7 +27,7 @@ class ContentHash {
   std::string hex() const { return fmt::format("{:016x}", state_); }
 
  private:
-  uint64_t state_ = 0xcbf29ce484222325;
+  uint64_t state_ = checksum64({});
 };
 
 [[noreturn]] void report_recipe(const std::string& before, const std::string& now,
