@@ -13,6 +13,7 @@
 #include "twofour/base/dtype.h"
 #include "twofour/base/error.h"
 #include "twofour/base/nearest_name.h"
+#include "twofour/base/random.h"
 #include "twofour/base/tensor.h"
 #include "twofour/base/thread_pool.h"
 
@@ -140,6 +141,12 @@ TEST(CpuFeatures, LevelsLeaveWhatIsBetterOut) {
                 testing::HasSubstr("[TWOFOUR_MAX_ISA] no instruction set is named 'sse9'. There "
                                    "are: portable, avx2"));
   }
+}
+
+TEST(Random, SplitMixGivesThePublishedNumbers) {
+  uint64_t state = 0;
+  EXPECT_EQ(split_mix(state), 0xe220a8397b1dcdafu);
+  EXPECT_EQ(split_mix(state), 0x6e789e6aa1b965f4u);
 }
 
 TEST(AvailableCores, QuotaOfAControlGroup) {

@@ -4,10 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <limits>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/graph/head.h"
 #include "twofour/graph/inspect.h"
 #include "twofour/io/file.h"
@@ -19,16 +18,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 ModelConfig small_config(HeadKind head = HeadKind::kNone) {
   ModelConfig c;
@@ -146,7 +135,7 @@ constexpr const char* kQuantization =
                           "dynamic": false}}}})";
 
 // A model directory of small_config with every tensor 0.5, changed by tests.
-class Parameters : public testing::Test {
+class Parameters : public FolderTest {
  protected:
   void SetUp() override {
     for (const Parameter& parameter : network_.parameters)
@@ -160,16 +149,12 @@ class Parameters : public testing::Test {
   }
 
   ModelDirectory write() const {
-    const std::filesystem::path path =
-        std::filesystem::path(testing::TempDir()) / "network_test_model";
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directories(path);
     const std::string quantization = int8_ ? std::string(", ") + kQuantization : "";
-    write_file_atomically(path / "config.json", kConfig + quantization + "}");
+    write_file_atomically(folder_ / "config.json", kConfig + quantization + "}");
     std::vector<NamedTensor> named;
     for (const auto& [name, tensor] : tensors_) named.push_back({name, tensor.view()});
-    write_safetensors(path / "model.safetensors", named);
-    return ModelDirectory::open(path);
+    write_safetensors(folder_ / "model.safetensors", named);
+    return ModelDirectory::open(folder_);
   }
 
   std::string check() {
@@ -207,21 +192,21 @@ TEST_F(Parameters, ReportsAnAbsentHeadOnly) {
 
 TEST_F(Parameters, RefusesMissingTensors) {
   tensors_.erase(kQuery + ".bias");
-  EXPECT_THAT(check(), AllOf(HasSubstr("network_test_model/model.safetensors: " + kQuery +
+  EXPECT_THAT(check(), AllOf(HasSubstr("/model.safetensors: " + kQuery +
                                        ".bias] missing, expected shape [8]"),
                              EndsWith("take both from one")));
 }
 
 TEST_F(Parameters, RefusesWrongShapes) {
   set(kQuery + ".weight", {8, 4}, 1);
-  EXPECT_THAT(check(), AllOf(HasSubstr("network_test_model/model.safetensors: " + kQuery),
+  EXPECT_THAT(check(), AllOf(HasSubstr("/model.safetensors: " + kQuery),
                              HasSubstr("expected shape [8, 8] as config.json says, found [8, 4]"),
                              EndsWith("take both from one")));
 }
 
 TEST_F(Parameters, RefusesNaN) {
   tensors_.at(kQuery + ".weight").as<float>()[5] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THAT(check(), AllOf(HasSubstr("network_test_model/model.safetensors: " + kQuery),
+  EXPECT_THAT(check(), AllOf(HasSubstr("/model.safetensors: " + kQuery),
                              HasSubstr("element 5 is nan, expected finite values"),
                              EndsWith("take another model")));
 }

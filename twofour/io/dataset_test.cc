@@ -6,7 +6,7 @@
 
 #include <ctime>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 
 namespace twofour {
@@ -18,16 +18,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string parse_error(const std::string& text, int64_t num_labels = 0) {
   return error_of([&] { parse_dataset(text, "x.tsv", {num_labels}); });

@@ -10,7 +10,7 @@
 
 #include <fstream>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/posix_file.h"
 
 namespace twofour {
@@ -22,26 +22,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-class FileTest : public testing::Test {
+class FileTest : public FolderTest {
  protected:
-  FileTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("file_test_") + info->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~FileTest() override { fs::remove_all(folder_); }
-
   // Everything in the folder, hidden files too.
   std::vector<std::string> names() const {
     std::vector<std::string> names;
@@ -54,8 +36,6 @@ class FileTest : public testing::Test {
   void put(const std::string& name, const std::string& content) const {
     std::ofstream(folder_ / name) << content;
   }
-
-  fs::path folder_;
 };
 
 // No file may grow beyond `bytes` while this lives: what a full disk does, in the middle of a

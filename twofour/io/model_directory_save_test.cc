@@ -5,7 +5,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 #include "twofour/io/model_directory.h"
 
@@ -26,16 +26,6 @@ constexpr const char* kConfig = R"({
   "intermediate_size": 8, "max_position_embeddings": 32, "layer_norm_eps": 1e-12
 })";
 
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 Tensor filled(DType dtype, Shape shape, float value) {
   Tensor tensor(dtype, std::move(shape));
   std::memset(tensor.data(), 0, tensor.bytes());
@@ -44,14 +34,9 @@ Tensor filled(DType dtype, Shape shape, float value) {
 }
 
 // A dense source with a tokenizer, and an int8 layer to save.
-class SaveTest : public testing::Test {
+class SaveTest : public FolderTest {
  protected:
   SaveTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("save_test_") + info->name());
-    fs::remove_all(folder_);
-    source_ = folder_ / "source";
-    out_ = folder_ / "out";
     write_file_atomically(source_ / "config.json", kConfig);
     write_file_atomically(source_ / "vocab.txt", "[PAD]\n");
     write_file_atomically(source_ / "sentence_bert_config.json", "{\"max_seq_length\": 16}");
@@ -60,7 +45,6 @@ class SaveTest : public testing::Test {
         source_ / "model.safetensors",
         {{"embeddings.word_embeddings.weight", embedding_}, {"pooler.dense.weight", weight_}});
   }
-  ~SaveTest() override { fs::remove_all(folder_); }
 
   ModelToSave dense(HeadKind head, int64_t num_labels) const {
     const ModelDirectory model = ModelDirectory::open(source_).with_head(head, num_labels);
@@ -85,7 +69,7 @@ class SaveTest : public testing::Test {
   const Tensor quantized_ = filled(DType::kI8, {4, 4}, 0);
   const Tensor weight_scale_ = filled(DType::kF32, {4, 1}, 0.5f);
   const Tensor input_scale_ = filled(DType::kF32, {1}, 0.25f);
-  fs::path folder_, source_, out_;
+  const fs::path source_ = folder_ / "source", out_ = folder_ / "out";
 };
 
 TEST_F(SaveTest, EncoderKeepsUnknownKeysAndTokenizer) {

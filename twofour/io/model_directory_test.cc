@@ -8,7 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 
 namespace twofour {
@@ -20,16 +20,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
-
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 json bert_config() {
   return {
@@ -80,16 +70,12 @@ Tensor filled(DType dtype, Shape shape, float value) {
 }
 
 // A model directory on disk, which each test spoils in its own way.
-class ModelDirectoryTest : public testing::Test {
+class ModelDirectoryTest : public FolderTest {
  protected:
   ModelDirectoryTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("model_directory_test_") + info->name());
-    fs::remove_all(folder_);
     put("config.json", bert_config());
     put_weights({"embeddings.word_embeddings.weight", "pooler.dense.weight"});
   }
-  ~ModelDirectoryTest() override { fs::remove_all(folder_); }
 
   void put(const std::string& name, const json& content) const {
     write_file_atomically(folder_ / name, content.dump());
@@ -164,8 +150,6 @@ class ModelDirectoryTest : public testing::Test {
     put("config.json", config);
     return error();
   }
-
-  fs::path folder_;
   Tensor weight_, mask_;
 };
 

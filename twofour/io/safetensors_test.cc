@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 
 namespace twofour {
@@ -17,16 +17,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::EndsWith;
 using testing::HasSubstr;
-
-template <class Action>
-std::string error_of(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text.data(), text.size()));
@@ -61,16 +51,8 @@ Tensor floats(Shape shape, float first) {
   return tensor;
 }
 
-class SafetensorsTest : public testing::Test {
+class SafetensorsTest : public FolderTest {
  protected:
-  SafetensorsTest() {
-    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-    folder_ = fs::path(testing::TempDir()) / (std::string("safetensors_test_") + info->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~SafetensorsTest() override { fs::remove_all(folder_); }
-
   // Two shards with one tensor each, and an index with the given weight_map.
   fs::path write_shards(const std::string& weight_map) const {
     const Tensor a = floats({2}, 1), b = floats({3}, 10);
@@ -85,8 +67,6 @@ class SafetensorsTest : public testing::Test {
     const fs::path index = write_shards(weight_map);
     return error_of([&] { Safetensors::open(index); });
   }
-
-  fs::path folder_;
 };
 
 TEST_F(SafetensorsTest, RoundTrip) {

@@ -10,23 +10,13 @@
 #include <numeric>
 #include <random>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour {
 namespace {
 
 using testing::HasSubstr;
 using Kind = CalibrationMethod::Kind;
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // Normal with a few far outliers, as activations have.
 std::vector<float> activations(size_t size, uint32_t seed) {

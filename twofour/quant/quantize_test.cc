@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour {
 namespace {
@@ -20,16 +20,6 @@ using testing::HasSubstr;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // The formula as written, with the library's rounding.
 int formula(float x, float scale, int bits) {

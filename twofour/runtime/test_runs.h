@@ -12,23 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/runtime/engine.h"
 #include "twofour/runtime/test_models.h"
 
 namespace twofour {
 
 using Taps = std::map<std::string, std::vector<int8_t>>;
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 inline std::vector<float> run(const std::shared_ptr<const Engine>& engine, const TokenBatch& batch,
                               int threads = 1, Taps* taps = nullptr) {

@@ -9,23 +9,13 @@
 #include <limits>
 #include <tuple>
 
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/sparse/testing.h"
 
 namespace twofour {
 namespace {
 
 using testing::HasSubstr;
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 Mask mask_of(std::span<const float> saliency, int64_t rows, int64_t cols,
              const MaskOptions& options = {}) {

@@ -9,22 +9,13 @@
 #include <random>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/sparse/testing.h"
 
 namespace twofour {
 namespace {
 
 using testing::ElementsAre;
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 template <class T>
 Tensor tensor_of(DType dtype, Shape shape, const std::vector<T>& values) {

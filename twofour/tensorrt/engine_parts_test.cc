@@ -1,11 +1,11 @@
 // The engine builder's parts that need no TensorRT: profiles, files and keys, the inspector's JSON.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 #include "twofour/tensorrt/engine_file.h"
 #include "twofour/tensorrt/engine_layers.h"
@@ -57,21 +57,14 @@ TEST(Profile, FilesThatAreNotOursAreRefused) {
   refuse({{"input_ids", {-1, 128}}}, "'input_ids' is [-1, 128]");
 }
 
-class EngineFileTest : public testing::Test {
+class EngineFileTest : public FolderTest {
  protected:
-  EngineFileTest() {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~EngineFileTest() override { fs::remove_all(folder_); }
-
   void edit_key(const std::function<void(nlohmann::json&)>& change) {
     auto json = nlohmann::json::parse(read_file(key_path(plan_)));
     change(json);
     write_file_atomically(key_path(plan_), json.dump());
   }
 
-  fs::path folder_ = fs::path(testing::TempDir()) / ("engine-" + std::to_string(getpid()));
   fs::path plan_ = folder_ / "model.plan";
   EngineKey key_{"Fake H100", "9.0",          "10.3.0", "0123456789abcdef",
                  {1, 8, 32},  {16, 128, 512}, true};

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "twofour/base/checksum.h"
+#include "twofour/base/testing.h"
 #include "twofour/sparse/sparse24.h"
 #include "twofour/tensorrt/spmm_state.h"
 #include "twofour/tensorrt/testing.h"
@@ -16,16 +17,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-template <class Action>
-std::string error_of(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string refusal(const std::vector<PluginField>& fields) {
   return error_of([&] { parse_fields("layer.0", fields); });
