@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <system_error>
 #include <vector>
 
+#include "twofour/base/checksum.h"
 #include "twofour/base/error.h"
 #include "twofour/io/posix_file.h"
 #include "twofour/io/zst.h"
@@ -22,8 +24,6 @@ namespace twofour {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::string_view kTemporary = ".tmp.";
 
 bool is_zst(const fs::path& path) { return path.extension() == ".zst"; }
 
@@ -36,14 +36,30 @@ fs::path normalized(const fs::path& path) {
   return full;
 }
 
-fs::path temporary_name(const fs::path& target) {
-  std::random_device random;
-  return target.string() + fmt::format("{}{}.{:08x}", kTemporary, ::getpid(), random());
+// Where a process id names one process: this machine, by its name, and container. A folder may be
+// shared with others, whose living writers must not be taken for dead.
+std::string scope_of_ids() {
+  std::array<char, 256> machine = {};
+  ::gethostname(machine.data(), machine.size() - 1);
+  std::error_code ignored;
+  const fs::path container = fs::read_symlink("/proc/self/ns/pid", ignored);
+  const uint64_t sum = checksum64(container.native(), checksum64(machine.data()));
+  return fmt::format("{:08x}", sum >> 32);
 }
 
-// The process id in the name of a temporary of `target`.
-std::optional<pid_t> writer_of(std::string_view name, const std::string& target_name) {
-  const std::string prefix = target_name + std::string(kTemporary);
+// What the names of temporaries that are written here begin with; process id and a random number
+// follow.
+std::string temporary_prefix(const fs::path& target) {
+  return fmt::format("{}.tmp.{}.", target.filename().string(), scope_of_ids());
+}
+
+fs::path temporary_name(const fs::path& target) {
+  std::random_device random;
+  return target.parent_path() /
+         fmt::format("{}{}.{:08x}", temporary_prefix(target), ::getpid(), random());
+}
+
+std::optional<pid_t> writer_of(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix)) return std::nullopt;
   name.remove_prefix(prefix.size());
   pid_t pid = 0;
@@ -54,11 +70,11 @@ std::optional<pid_t> writer_of(std::string_view name, const std::string& target_
 
 // What killed writers of `target` left. Best effort: a leftover costs disk space only.
 void remove_leftovers(const fs::path& target) {
+  const std::string prefix = temporary_prefix(target);
   std::error_code error, ignored;
   fs::directory_iterator entry(target.parent_path(), error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    const auto writer = writer_of(name, target.filename().string());
+    const auto writer = writer_of(entry->path().filename().native(), prefix);
     if (writer && ::kill(*writer, 0) != 0 && errno == ESRCH) fs::remove_all(entry->path(), ignored);
   }
 }

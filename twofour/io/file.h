@@ -19,7 +19,7 @@ std::string read_file(const std::filesystem::path& path);
 // Lets `write` fill a file beside `path`, syncs it and renames it over `path`; *.zst is compressed,
 // missing parent folders are made. On failure (a full disk, an exception of `write`) `path` is as
 // it was, nothing is left beside it, and Error names the file and the cause. What a killed process
-// left beside `path` goes with the next write of it.
+// of this machine left beside `path` goes with the next write of it.
 void write_file_atomically(const std::filesystem::path& path,
                            const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);

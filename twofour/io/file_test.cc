@@ -185,8 +185,9 @@ TEST_F(FileTest, NextWriteRemovesWhatAKilledWriterLeft) {
   ASSERT_EQ(names().size(), 1u);
   EXPECT_THAT(names()[0], HasSubstr("x.tmp."));
   put("x.tmp.notes", "the user's");
+  put("x.tmp.00000000.999999999.00000000", "of a process of another machine");
   write_file_atomically(folder_ / "x", "whole");
-  EXPECT_THAT(names(), ElementsAre("x", "x.tmp.notes"));
+  EXPECT_THAT(names(), ElementsAre("x", "x.tmp.00000000.999999999.00000000", "x.tmp.notes"));
 }
 
 TEST_F(FileTest, DirectoryTakesThePlaceOfTheOldOne) {

@@ -63,8 +63,10 @@ void PosixFile::write(std::string_view bytes) {
 }
 
 void PosixFile::sync() {
-  // EINVAL: the file system (or a device) has nothing to sync.
-  if (::fsync(descriptor_) != 0 && errno != EINVAL) throw_system_error(path_, "written", errno);
+  while (::fsync(descriptor_) != 0) {
+    if (errno == EINVAL) return;  // the file system (or a device) has nothing to sync
+    if (errno != EINTR) throw_system_error(path_, "written", errno);
+  }
 }
 
 void PosixFile::close() {
