@@ -35,7 +35,7 @@ namespace twofour {
 struct ScoredPair {
   int32_t query = 0;
   float label = 0;
-  float score = 0;         // higher is better
+  float score = 0;         // higher is better; f32 as models give it: what differs less ties
   int32_t predicted = -1;  // predicted label, -1 when the model has no classes
 };
 
@@ -43,7 +43,7 @@ struct ScoredPair {
 // resamples rows.
 struct QueryStats {
   std::string query_id = {};
-  int64_t concordant = 0, discordant = 0, ties = 0;
+  int64_t concordant = 0, discordant = 0, ties = 0;  // of pairs with different labels
   int64_t pairs = 0;
   int64_t classified = 0, correct = 0;  // pairs with a prediction; those where it is right
   double ndcg = 0;                      // at MetricOptions::ndcg_k

@@ -226,6 +226,18 @@ class TrecEval : public testing::Test {
     return std::filesystem::path(TWOFOUR_SOURCE_DIR) / "tests/data/trec-eval" / (name + ".zst");
   }
 
+  struct Judgment {
+    std::string query, document;
+    float label = 0;
+  };
+  static std::vector<Judgment> read_qrels(const std::string& name) {
+    std::istringstream lines(read_file(file(name)));
+    std::vector<Judgment> out;
+    std::string iteration;
+    for (Judgment j; lines >> j.query >> iteration >> j.document >> j.label;) out.push_back(j);
+    return out;
+  }
+
   // query -> measure -> value
   using Expected = std::map<std::string, std::map<std::string, double>>;
   static Expected read_expected(const std::string& name) {
@@ -240,9 +252,9 @@ class TrecEval : public testing::Test {
   }
 
   static std::vector<ScoredPair> pairs_of_query(const std::string& query, const TrecRun& run,
-                                                const std::vector<TrecJudgment>& judgments) {
+                                                const std::vector<Judgment>& judgments) {
     std::map<std::string, float> labels;
-    for (const TrecJudgment& j : judgments) {
+    for (const Judgment& j : judgments) {
       if (j.query == query) labels[j.document] = j.label;
     }
     std::vector<ScoredPair> pairs;
@@ -257,7 +269,7 @@ class TrecEval : public testing::Test {
 
   static void compare(const std::string& qrels, const std::string& expected_name, float relevant) {
     TrecRun run = read_trec_run(file("results.test"));
-    const auto judgments = read_trec_qrels(file(qrels));
+    const auto judgments = read_qrels(qrels);
     // Its order of ties: document ids, falling.
     std::sort(run.rows.begin(), run.rows.end(),
               [](const auto& a, const auto& b) { return a.document > b.document; });
@@ -281,7 +293,7 @@ class TrecEval : public testing::Test {
     TrecRun run = read_trec_run(file("results.test"));
     std::sort(run.rows.begin(), run.rows.end(),
               [](const auto& a, const auto& b) { return a.document > b.document; });
-    const Dataset data = dataset_of(read_trec_qrels(file("qrels.test")));
+    const Dataset data = dataset_of(read_qrels("qrels.test"));
     const MetricOptions options = {.recall_k = k, .relevant_label = 1};
     const auto expected = read_expected("out.test.aq");
     int compared = 0;
@@ -296,7 +308,7 @@ class TrecEval : public testing::Test {
     EXPECT_EQ(compared, static_cast<int>(expected.size()) - 1);  // without "all"
   }
 
-  static Dataset dataset_of(const std::vector<TrecJudgment>& judgments) {
+  static Dataset dataset_of(const std::vector<Judgment>& judgments) {
     std::string text = "query\tdocument\tlabel\tquery_id\tdocument_id\n";
     for (const auto& [query, document, label] : judgments)
       text += fmt::format("{0}\t{1}\t{2}\t{0}\t{1}\n", query, document, label);

@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
-#include <functional>
+#include <iterator>
 #include <limits>
-#include <numeric>
 #include <set>
 #include <sstream>
 #include <unordered_map>
@@ -70,38 +68,31 @@ std::vector<std::vector<const TrecRow*>> ranked_queries(const std::string& origi
   return queries;
 }
 
-using ReadFields = std::function<void(const std::string& where, const std::vector<std::string>&)>;
+constexpr const char* kRow = "A row is: query Q0 document rank score tag";
 
-void read_lines(const std::filesystem::path& path, size_t num_fields, const ReadFields& read) {
-  std::istringstream lines(read_file(path));
-  int64_t number = 0, rows = 0;
-  for (std::string text; std::getline(lines, text);) {
-    const std::string where = fmt::format("{}:{}", path.string(), ++number);
-    std::istringstream words(text);
-    std::vector<std::string> fields;
-    for (std::string word; words >> word;) fields.push_back(word);
-    if (fields.empty()) continue;
-    if (fields.size() != num_fields) {
-      throw Error(where, fmt::format("{} fields, expected {}", fields.size(), num_fields));
-    }
-    read(where, fields);
-    ++rows;
-  }
-  if (rows == 0) throw Error(path.string(), "the file holds no rows");
+std::vector<std::string> split_words(const std::string& line) {
+  std::istringstream words(line);
+  return {std::istream_iterator<std::string>(words), {}};
 }
 
-double parse_number(const std::string& where, const char* what, const std::string& field) {
+double parse_score(const std::string& where, const std::string& field) {
   double value = 0;
   const char* begin = field.data() + (field.front() == '+');
   const char* end = field.data() + field.size();
   const auto [rest, error] = std::from_chars(begin, end, value);
   if (error != std::errc() || rest != end || !std::isfinite(value)) {
-    throw Error(where, fmt::format("{} '{}' is not a finite number", what, field));
+    throw Error(where, fmt::format("score '{}' is not a finite number", field), kRow);
   }
   return value;
 }
 
 constexpr float kNotFound = -std::numeric_limits<float>::infinity();
+
+// What f32 cannot hold becomes its largest value: minus infinity would mean "not found".
+float pair_score(double score) {
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  return static_cast<float>(std::clamp(score, -kLargest, kLargest));
+}
 
 // Scores of a run by query and document.
 class RunScores {
@@ -136,25 +127,23 @@ void write_trec_run(const std::filesystem::path& path, const TrecRun& run) {
 }
 
 TrecRun read_trec_run(const std::filesystem::path& path) {
+  std::istringstream lines(read_file(path));
   TrecRun run;
   PairsSeen seen;
-  read_lines(path, 6, [&](const std::string& where, const std::vector<std::string>& fields) {
+  int64_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const std::string where = fmt::format("{}:{}", path.string(), ++number);
+    const std::vector<std::string> fields = split_words(line);
+    if (fields.empty()) continue;
+    if (fields.size() != 6) {
+      throw Error(where, fmt::format("{} fields, expected 6", fields.size()), kRow);
+    }
     seen.insert(where, fields[0], fields[2]);
     if (run.rows.empty()) run.tag = fields[5];
-    run.rows.push_back({fields[0], fields[2], parse_number(where, "score", fields[4])});
-  });
+    run.rows.push_back({fields[0], fields[2], parse_score(where, fields[4])});
+  }
+  if (run.rows.empty()) throw Error(path.string(), "the file holds no rows", kRow);
   return run;
-}
-
-std::vector<TrecJudgment> read_trec_qrels(const std::filesystem::path& path) {
-  std::vector<TrecJudgment> out;
-  PairsSeen seen;
-  read_lines(path, 4, [&](const std::string& where, const std::vector<std::string>& fields) {
-    seen.insert(where, fields[0], fields[2]);
-    const double label = parse_number(where, "label", fields[3]);
-    out.push_back({fields[0], fields[2], static_cast<float>(label)});
-  });
-  return out;
 }
 
 std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset) {
@@ -169,7 +158,7 @@ std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset)
                   fmt::format("run '{}' has no score for document '{}' of query '{}'", run.tag,
                               document, query));
     }
-    out.push_back({pair.query, pair.label, static_cast<float>(*score), -1});
+    out.push_back({pair.query, pair.label, pair_score(*score), -1});
   }
   return out;
 }
@@ -186,13 +175,12 @@ std::vector<ScoredPair> pairs_of_collection_run(const TrecRun& run, const Datase
     const std::string& document = dataset.document_ids[pair.document];
     judged[query].insert(document);
     const double* score = scores.find(query, document);
-    out.push_back(
-        {pair.query, pair.label, score == nullptr ? kNotFound : static_cast<float>(*score)});
+    out.push_back({pair.query, pair.label, score == nullptr ? kNotFound : pair_score(*score)});
   }
   for (const TrecRow& row : run.rows) {
     const auto query = queries.find(row.query);
     if (query == queries.end() || judged[row.query].contains(row.document)) continue;
-    out.push_back({query->second, 0, static_cast<float>(row.score)});
+    out.push_back({query->second, 0, pair_score(row.score)});
   }
   return out;
 }

@@ -1,7 +1,6 @@
-// TREC run and judgment files, compressed when their name ends in .zst.
+// TREC run files, compressed when their name ends in .zst.
 //
-//   run    query Q0 document rank score tag      rank from 1, best first
-//   qrels  query 0 document label
+//   query Q0 document rank score tag      rank from 1, best first
 //
 // Fields are separated by white space. Tools such as trec_eval ignore the rank and break ties in
 // score by document id, so that their figures may differ from ours where scores tie.
@@ -38,16 +37,8 @@ void write_trec_run(const std::filesystem::path& path, const TrecRun& run);
 // Rows as they stand; the tag is that of the first row. Throws Error with file and line.
 TrecRun read_trec_run(const std::filesystem::path& path);
 
-struct TrecJudgment {
-  std::string query, document;
-  float label = 0;
-};
-
-// Throws Error with file and line.
-std::vector<TrecJudgment> read_trec_qrels(const std::filesystem::path& path);
-
-// The dataset's pairs, in its order, with the run's scores; no predicted labels. Throws Error
-// naming the first pair that the run does not score.
+// The dataset's pairs, in its order, with the run's scores as f32; no predicted labels. Throws
+// Error naming the first pair that the run does not score.
 std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset);
 
 // For a run that ranks a whole collection: documents of the run that the dataset does not judge for
