@@ -19,6 +19,7 @@
 #include "twofour/cli/stopwatch.h"
 #include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 
 namespace twofour::cli {
 namespace {
@@ -181,9 +182,9 @@ Measured load(const Options& options, Console& console) {
 int finish(const Options& options, const Json& json, Console& console,
            const std::function<void()>& print) {
   console.end_progress();
-  if (!options.out.empty()) write_file_atomically(options.out, json.dump(2) + "\n");
+  if (!options.out.empty()) write_file_atomically(options.out, json_text(json, 2) + "\n");
   if (options.json)
-    console.out() << json.dump(2) << '\n';
+    console.out() << json_text(json, 2) << '\n';
   else
     print();
   return kOk;

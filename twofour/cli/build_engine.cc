@@ -11,6 +11,7 @@
 #include "twofour/cli/table.h"
 #include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 #include "twofour/tensorrt/api.h"
 
 namespace twofour::cli {
@@ -117,7 +118,7 @@ int run_build(const Options& options, Console& console) {
   }
   print_result(options, result, console);
   if (options.report.empty()) return kOk;
-  write_file_atomically(options.report, report_json(options, result).dump(2) + "\n");
+  write_file_atomically(options.report, json_text(report_json(options, result), 2) + "\n");
   console.info(fmt::format("wrote {}", options.report.string()));
   return kOk;
 }

@@ -10,6 +10,7 @@
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/table.h"
+#include "twofour/io/json.h"
 #include "twofour/metrics/scores_file.h"
 
 namespace twofour::cli {
@@ -154,14 +155,13 @@ int print_json(const Options& options, const std::vector<Gate>& gates, const Com
                         {"relative", gate.relative},
                         {"met", met}});
   }
-  out << Json{{"a", options.a.string()},
-              {"b", options.b.string()},
-              {"confidence", options.confidence},
-              {"resamples", options.resamples},
-              {"metrics", metrics},
-              {"gates", verdicts}}
-             .dump(2)
-      << '\n';
+  const Json json = {{"a", options.a.string()},
+                     {"b", options.b.string()},
+                     {"confidence", options.confidence},
+                     {"resamples", options.resamples},
+                     {"metrics", metrics},
+                     {"gates", verdicts}};
+  out << json_text(json, 2) << '\n';
   return code;
 }
 

@@ -18,6 +18,7 @@
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/table.h"
+#include "twofour/io/json.h"
 #include "twofour/runtime/device_plan.h"
 #include "twofour/train/api.h"
 
@@ -193,7 +194,7 @@ void print_text(const Json& json, std::ostream& out) {
 int run_doctor(bool json, Console& console) {
   const Json diagnosis = diagnose();
   if (json)
-    console.out() << diagnosis.dump(2) << '\n';
+    console.out() << json_text(diagnosis, 2) << '\n';
   else
     print_text(diagnosis, console.out());
   console.out().flush();

@@ -20,6 +20,7 @@
 #include "twofour/cli/validators.h"
 #include "twofour/graph/inspect.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 #include "twofour/metrics/scores_file.h"
 #include "twofour/metrics/trec.h"
 
@@ -230,9 +231,9 @@ int run_eval(const Options& options, Console& console) {
   }
   if (!options.run.empty()) write_run(options.run, evaluation);
   const Json json = to_json(evaluation);
-  if (!options.out.empty()) write_file_atomically(options.out, json.dump(2) + "\n");
+  if (!options.out.empty()) write_file_atomically(options.out, json_text(json, 2) + "\n");
   if (options.json)
-    console.out() << json.dump(2) << '\n';
+    console.out() << json_text(json, 2) << '\n';
   else
     print_table(evaluation, console.out());
   return kOk;

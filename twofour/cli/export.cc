@@ -14,6 +14,7 @@
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 
 namespace twofour::cli {
 namespace {
@@ -97,7 +98,7 @@ int run_export(const Options& options, Console& console) {
   const ExportSummary summary = export_api().export_onnx(request);
   print_summary(request, summary, console);
   if (options.report.empty()) return kOk;
-  write_file_atomically(options.report, export_report(request, summary).dump(2) + "\n");
+  write_file_atomically(options.report, json_text(export_report(request, summary), 2) + "\n");
   console.info(fmt::format("wrote {}", options.report.string()));
   return kOk;
 }

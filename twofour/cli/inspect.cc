@@ -11,6 +11,7 @@
 #include "twofour/cli/format.h"
 #include "twofour/cli/model_json.h"
 #include "twofour/cli/table.h"
+#include "twofour/io/json.h"
 #include "twofour/runtime/engine.h"
 
 namespace twofour::cli {
@@ -102,7 +103,7 @@ int run_inspect(const Options& options, Console& console) {
   const ModelReport report = inspect_model(build_network(model.config()), model);
   const auto memory = memory_bytes(model, report, console);
   if (options.json) {
-    console.out() << inspect_json(model, report, memory).dump(2) << '\n';
+    console.out() << json_text(inspect_json(model, report, memory), 2) << '\n';
     return kOk;
   }
   print_summary(model.config(), report, memory, console.out());

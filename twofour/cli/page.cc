@@ -4,6 +4,7 @@
 #include <string>
 
 #include "twofour/cli/page_assets.h"
+#include "twofour/io/json.h"
 
 namespace twofour::cli {
 namespace {
@@ -11,7 +12,7 @@ namespace {
 // JSON inside a script element must not be able to close it.
 std::string embeddable(const nlohmann::ordered_json& json) {
   std::string out;
-  for (char c : json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)) {
+  for (char c : json_text(json)) {
     if (c == '<')
       out += "\\u003c";
     else

@@ -22,6 +22,7 @@
 #include "twofour/cli/validators.h"
 #include "twofour/io/dataset.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 
 namespace twofour::cli {
 namespace {
@@ -255,7 +256,7 @@ class Search {
       documents.push_back(
           {{"id", corpus_.ids[document]}, {"score", score}, {"text", corpus_.texts[document]}});
     }
-    console_.out() << Json{{"query", query}, {"documents", documents}}.dump() << '\n';
+    console_.out() << json_text(Json{{"query", query}, {"documents", documents}}) << '\n';
   }
 
   const Options& options_;
@@ -273,6 +274,7 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
     return kOk;
   }
   for (std::string line; std::getline(console.in(), line);) {
+    if (line.ends_with('\r')) line.pop_back();
     if (!line.empty()) search.answer(line);
   }
   return kOk;

@@ -185,6 +185,17 @@ TEST_P(Search, ReadsQueriesFromStandardInputAndDocumentsLineByLine) {
   EXPECT_EQ(lines(outcome.out).size(), 8);  // two tables of two rows, header and rule
 }
 
+TEST_P(Search, ReadsQueriesWithWindowsLineEndsAndWhatIsNotUtf8) {
+  spill(folder_ / "corpus.txt", "a green desk lamp\r\na red leather bag\r\n");
+  const Outcome outcome = predict(GetParam(), "lamp\r\n\r\nbag \xff\r\n",
+                                  {"--documents", folder_ / "corpus.txt", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto answers = lines(outcome.out);
+  ASSERT_EQ(answers.size(), 2);
+  EXPECT_EQ(json::parse(answers[0])["query"], "lamp");
+  EXPECT_EQ(json::parse(answers[1])["query"], "bag \uFFFD");
+}
+
 TEST_P(Search, RefusesADamagedCorpus) {
   spill(folder_ / "corpus.jsonl", "{\"_id\": \"d1\", \"text\": \"x\"}\n{\"_id\": 3}\n");
   const Outcome outcome =

@@ -8,6 +8,7 @@
 #include "twofour/cli/format.h"
 #include "twofour/cli/interrupt.h"
 #include "twofour/cli/validators.h"
+#include "twofour/io/json.h"
 #include "twofour/train/api.h"
 
 namespace twofour::cli {
@@ -70,15 +71,12 @@ void print_summary(const TrainSummary& summary, std::ostream& out) {
 }
 
 void print_json(const TrainSummary& summary, std::ostream& out) {
-  out << nlohmann::ordered_json{{"finished", summary.finished},
-                                {"steps", summary.steps},
-                                {"seconds", summary.seconds},
-                                {"pairs_per_second", summary.pairs_per_second},
-                                {"sparsity", summary.sparsity},
-                                {"dev", summary.dev},
-                                {"model", summary.model.string()}}
-             .dump(2)
-      << '\n';
+  const nlohmann::ordered_json json = {
+      {"finished", summary.finished},   {"steps", summary.steps},
+      {"seconds", summary.seconds},     {"pairs_per_second", summary.pairs_per_second},
+      {"sparsity", summary.sparsity},   {"dev", summary.dev},
+      {"model", summary.model.string()}};
+  out << json_text(json, 2) << '\n';
 }
 
 int run_train(Options& options, Console& console) {

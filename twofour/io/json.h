@@ -1,5 +1,5 @@
 // JSON from strangers: parsed with more checks than the library makes, read with errors that name
-// file and key. For this library's own sources: it is not installed.
+// file and key; and JSON for them. For this library's own sources: it is not installed.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,13 @@ struct JsonFault {
 // in one object and for nesting deeper than 64.
 nlohmann::json parse_json(std::string_view text, std::string_view where,
                           const JsonFault& fault = {});
+
+// A value as text. Bytes that are no UTF-8, which names of files may hold, become U+FFFD; dump()
+// would throw.
+template <class Json>
+std::string json_text(const Json& value, int indent = -1) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
 
 // An object whose members are asked for by type. A member that is null counts as absent.
 class JsonObject {

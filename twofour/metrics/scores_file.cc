@@ -116,12 +116,11 @@ bool same_labels(const QueryStats& a, const QueryStats& b, bool collection) {
 }  // namespace
 
 void write_scores_file(const std::filesystem::path& path, const QueryScores& scores) {
-  std::string text;
+  std::string text = json_text(header_json(scores)) + '\n';
   try {
-    text = header_json(scores).dump() + '\n';
     for (const QueryStats& query : scores.queries) text += query_json(query).dump() + '\n';
   } catch (const json::type_error&) {
-    throw Error(path.string(), "the system's name or a query id is not UTF-8");
+    throw Error(path.string(), "a query id is not UTF-8", "Correct it in the data");
   }
   write_file_atomically(path, text);
 }

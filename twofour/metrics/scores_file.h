@@ -23,8 +23,8 @@ struct QueryScores {
   bool operator==(const QueryScores&) const = default;
 };
 
-// Written atomically; what is read back equals what was written, bit for bit. Throws Error naming
-// the file, and the query if an id is not UTF-8.
+// Written atomically; what is read back equals what was written, bit for bit, but for bytes of the
+// system's name that are no UTF-8. Throws Error naming the file, also if a query id is not UTF-8.
 void write_scores_file(const std::filesystem::path& path, const QueryScores& scores);
 
 // Throws Error with file and line: another format or version, missing or mistyped keys, counts that

@@ -80,6 +80,14 @@ TEST(ScoresFile, RefusesIdsThatAreNotUtf8) {
   EXPECT_FALSE(std::filesystem::exists(temp_file("c.jsonl")));
 }
 
+// It is the path of a model, which may be any bytes.
+TEST(ScoresFile, NamesOfSystemsNeedNotBeUtf8) {
+  QueryScores scores = example();
+  scores.system = "runs/caf\xe9";
+  write_scores_file(temp_file("latin.jsonl"), scores);
+  EXPECT_EQ(read_scores_file(temp_file("latin.jsonl")).system, "runs/caf\xEF\xBF\xBD");
+}
+
 // The written example with `from` replaced by `to`.
 void expect_refused(const std::string& from, const std::string& to, const std::string& message) {
   const auto path = temp_file("bad.jsonl");

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "twofour/base/error.h"
+#include "twofour/io/json.h"
 
 namespace twofour {
 namespace {
@@ -40,7 +41,7 @@ RunLog::RunLog(const std::filesystem::path& path, int64_t keep_bytes)
 }
 
 void RunLog::write(const nlohmann::ordered_json& row) {
-  const std::string line = row.dump() + "\n";
+  const std::string line = json_text(row) + "\n";
   if (!(file_ << line << std::flush)) {
     fail(path_, "written", errno,
          "Free space if the disk is full; --resume goes on from the last checkpoint.");

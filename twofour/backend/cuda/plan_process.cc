@@ -108,12 +108,12 @@ void serve(int socket, const std::function<std::unique_ptr<PlanMeter>()>& make) 
       if (meter == nullptr) meter = make();
       answer = answer_to(*meter, Json::parse(text));
     } catch (const DeviceLost& error) {
-      send_text(socket, Json{{"error", error.what()}, {"fatal", true}}.dump());
+      send_text(socket, json_text(Json{{"error", error.what()}, {"fatal", true}}));
       return;
     } catch (const std::exception& error) {
       answer = {{"error", error.what()}};
     }
-    send_text(socket, answer.dump(-1, ' ', false, Json::error_handler_t::replace));
+    send_text(socket, json_text(answer));
   }
 }
 
