@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 #include "twofour/io/wordpiece_config.h"
 
@@ -42,12 +43,7 @@ std::vector<int32_t> inner(const Encoding& encoding) {
 }
 
 std::string message_of(const Files& files, int64_t rows = kNoLimit) {
-  try {
-    from_files(files, rows);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return error_of([&] { from_files(files, rows); });
 }
 
 // ---- equal to Hugging Face ----
@@ -293,6 +289,13 @@ TEST(BadTokenizer, VocabularyOfTokenizerJson) {
   json own = json::parse(read_file(kGolden + "minilm/model/tokenizer.json"));
   own["model"]["vocab"]["forest"] = "x";
   EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}), HasSubstr("id of \"forest\""));
+  own["model"]["vocab"]["forest"] = -1;
+  EXPECT_THAT(
+      message_of({{"tokenizer.json", own.dump()}}),
+      HasSubstr("id of \"forest\": expected a whole number from 0 to 2147483647, found -1"));
+  own["model"]["vocab"]["forest"] = 1 << 30;
+  EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}, 100'000),
+              HasSubstr("has a token with id 1073741824, but the model's embedding has 100000"));
   own["model"]["vocab"]["forest"] = 0;
   EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}), HasSubstr("have the same id 0"));
   own["model"].erase("vocab");

@@ -25,6 +25,8 @@ constexpr const char* kOther = "Only the WordPiece tokenizer of the BERT family 
 constexpr std::array kClasses = {"BertTokenizer",       "DistilBertTokenizer", "ElectraTokenizer",
                                  "MobileBertTokenizer", "PreTrainedTokenizer", "TokenizersBackend"};
 
+constexpr int64_t kHighestId = std::numeric_limits<int32_t>::max();
+
 constexpr std::array kRequired = {"cls_token", "sep_token", "unk_token", "pad_token"};
 
 bool is_utf8(std::string_view text) {
@@ -38,7 +40,7 @@ class Reader {
  public:
   Reader(const TokenizerFiles& files, int64_t rows)
       : files_(files),
-        rows_(std::min<int64_t>(rows, std::numeric_limits<int32_t>::max())),
+        rows_(std::min(rows, kHighestId)),
         tokenizer_(parse(kTokenizer)),
         config_(parse(kConfig)),
         special_tokens_(parse(kSpecialTokens)) {}
@@ -138,10 +140,10 @@ class Reader {
       throw Error(model.where(), "\"model\" has no object \"vocab\"");
     }
     for (const auto& [token, value] : vocab->items()) {
-      place(token,
-            checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0,
-                            std::numeric_limits<int64_t>::max()),
-            model.where());
+      place(
+          token,
+          checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0, kHighestId),
+          model.where());
     }
   }
 
@@ -159,7 +161,8 @@ class Reader {
     std::string& slot = out_.tokens[id];
     if (!slot.empty() && slot != token) {
       throw Error(where,
-                  fmt::format("tokens \"{}\" and \"{}\" have the same id {}", slot, token, id));
+                  fmt::format("tokens \"{}\" and \"{}\" have the same id {}", slot, token, id),
+                  "Give each token an id of its own, or fetch the tokenizer's files again");
     }
     slot = token;
   }
@@ -203,12 +206,11 @@ class Reader {
   }
 
   void read_added_tokens() {
-    constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
     if (const auto* list = tokenizer_ ? tokenizer_->find("added_tokens") : nullptr) {
       if (!list->is_array()) throw Error(tokenizer_->where(), "\"added_tokens\" is no list");
       for (const auto& item : *list) {
         const JsonObject json(item, tokenizer_->where());
-        add(token_from(json, false), json.integer("id", 0, kAny), json.where());
+        add(token_from(json, false), json.integer("id", 0, kHighestId), json.where());
       }
     }
     if (const auto decoder = config_ ? config_->object("added_tokens_decoder") : std::nullopt) {
@@ -220,7 +222,7 @@ class Reader {
       if (!map.is_object()) throw Error(where, "expected an object of tokens and ids");
       for (const auto& [content, value] : map.items()) {
         AddedToken token{.content = content, .normalized = true};
-        add(token, checked_integer(value, where, content, 0, kAny), where);
+        add(token, checked_integer(value, where, content, 0, kHighestId), where);
       }
     }
   }
