@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 
 namespace twofour {
@@ -129,12 +130,7 @@ TEST(ScoresFile, OnlyTheSameDataIsComparable) {
   const auto message = [&](auto change) {
     QueryScores b = a;
     change(b);
-    try {
-      check_comparable("a.jsonl", a, "b.jsonl", b);
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-    return std::string("no error");
+    return error_of([&] { check_comparable("a.jsonl", a, "b.jsonl", b); });
   };
   EXPECT_EQ(message([](QueryScores&) {}), "no error");
   EXPECT_EQ(message([](QueryScores& b) {

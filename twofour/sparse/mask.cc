@@ -214,17 +214,6 @@ void verify(std::string_view name, const Mask& mask, int m, int most_kept, const
   }
 }
 
-void check_conv(std::string_view where, size_t values, const Shape& shape) {
-  if (shape.rank() != 4 ||
-      std::any_of(shape.dims().begin(), shape.dims().end(), [](int64_t dim) { return dim < 1; })) {
-    throw Error(where,
-                fmt::format("expected a shape [out, in, kh, kw], found {}", shape.to_string()));
-  }
-  if (static_cast<size_t>(shape.numel()) != values) {
-    throw Error(where, fmt::format("{} values for the shape {}", values, shape.to_string()));
-  }
-}
-
 }  // namespace
 
 double Mask::sparsity() const {
@@ -251,34 +240,6 @@ MaskResult compute_mask(std::string_view name, std::span<const float> saliency, 
   Mask mask = spread_over_rows(keep, rows, cols, sets, options.within);
   verify(name, mask, m, m - static_cast<int>(prunings / blocks), options.within);
   return {std::move(mask), std::move(sets)};
-}
-
-std::vector<float> conv_to_rows(std::span<const float> weight, const Shape& shape) {
-  check_conv("conv_to_rows", weight.size(), shape);
-  const int64_t out = shape[0], in = shape[1], pixels = shape[2] * shape[3];
-  std::vector<float> matrix(weight.size());
-  for (int64_t o = 0; o < out; ++o) {
-    for (int64_t i = 0; i < in; ++i) {
-      for (int64_t p = 0; p < pixels; ++p) {
-        matrix[(o * pixels + p) * in + i] = weight[(o * in + i) * pixels + p];
-      }
-    }
-  }
-  return matrix;
-}
-
-std::vector<float> rows_to_conv(std::span<const float> matrix, const Shape& shape) {
-  check_conv("rows_to_conv", matrix.size(), shape);
-  const int64_t out = shape[0], in = shape[1], pixels = shape[2] * shape[3];
-  std::vector<float> weight(matrix.size());
-  for (int64_t o = 0; o < out; ++o) {
-    for (int64_t i = 0; i < in; ++i) {
-      for (int64_t p = 0; p < pixels; ++p) {
-        weight[(o * in + i) * pixels + p] = matrix[(o * pixels + p) * in + i];
-      }
-    }
-  }
-  return weight;
 }
 
 }  // namespace twofour

@@ -8,8 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "twofour/base/shape.h"
-
 namespace twofour {
 
 // At most n non-zero values in each aligned group of m along the reduction dimension; 1 <= n <= m
@@ -73,11 +71,5 @@ using SaliencyFunction =
     std::function<void(std::span<const float> weights, std::span<float> saliency)>;
 SaliencyFunction saliency_by_name(std::string_view name);  // throws Error listing the known names
 std::vector<std::string> saliency_names();
-
-// A convolution's weight [out, in, kh, kw] seen as rows = out * kh * kw and cols = in: groups run
-// over input channels. Copies to and from that layout. Throws Error unless shape has four
-// dimensions that match the number of values.
-std::vector<float> conv_to_rows(std::span<const float> weight, const Shape& shape);
-std::vector<float> rows_to_conv(std::span<const float> matrix, const Shape& shape);
 
 }  // namespace twofour

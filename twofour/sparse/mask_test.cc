@@ -306,31 +306,5 @@ TEST(Saliency, KnowsItsNames) {
             "[saliency] 3 weights but room for 2 values");
 }
 
-TEST(Convolution, GroupsRunOverInputChannels) {
-  const Shape shape = {2, 4, 3, 5};
-  std::vector<float> weight(2 * 4 * 3 * 5);
-  for (size_t i = 0; i < weight.size(); ++i) weight[i] = static_cast<float>(i);
-  const auto matrix = conv_to_rows(weight, shape);
-  for (int o = 0; o < 2; ++o) {
-    for (int i = 0; i < 4; ++i) {
-      for (int y = 0; y < 3; ++y) {
-        for (int x = 0; x < 5; ++x) {
-          EXPECT_EQ(matrix[((o * 3 + y) * 5 + x) * 4 + i], weight[((o * 4 + i) * 3 + y) * 5 + x]);
-        }
-      }
-    }
-  }
-  EXPECT_EQ(rows_to_conv(matrix, shape), weight);
-  EXPECT_EQ(error_of([&] {
-              conv_to_rows(weight, {8, 15});
-            }),
-            "[conv_to_rows] expected a shape [out, in, kh, kw], found [8, 15]");
-  EXPECT_EQ(error_of([&] {
-              rows_to_conv(matrix, {2, 4, 3, 4});
-            }),
-            "[rows_to_conv] 120 values for the shape [2, 4, 3, 4]");
-  EXPECT_THAT(error_of([&] { conv_to_rows(weight, {-2, -4, 3, 5}); }), HasSubstr("found [-2, -4"));
-}
-
 }  // namespace
 }  // namespace twofour

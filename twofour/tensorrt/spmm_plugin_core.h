@@ -68,9 +68,6 @@ class SpmmPluginCore {
   std::string serialize() const;
   static SpmmPluginCore deserialize(std::string_view bytes, ResourcesSource resources);
 
-  // How many copies share the weights, this one included.
-  long shared_by() const { return weights_.use_count(); }
-
  private:
   void run_epilogue(const DeviceWeights& weights, int64_t m, void* y,
                     cuda::StreamHandle stream) const;
