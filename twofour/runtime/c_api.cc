@@ -96,6 +96,17 @@ twofour::EngineOptions options_for(const char* kernel, const char* device = null
   return options;
 }
 
+twofour_engine* load(const char* function, const char* model_directory, const char* kernel,
+                     const char* device) {
+  twofour_engine* result = nullptr;
+  guard([&] {
+    require(model_directory, function, "model_directory");
+    result =
+        new twofour_engine{twofour::Engine::load(model_directory, options_for(kernel, device))};
+  });
+  return result;
+}
+
 std::vector<TextPair> make_pairs(const char* function, const char* const* first,
                                  const char* const* second, size_t count) {
   if (count > 0) require(first, function, "first");
@@ -124,18 +135,12 @@ const char* twofour_version(void) { return TWOFOUR_VERSION; }
 const char* twofour_last_error(void) { return last_error().c_str(); }
 
 twofour_engine* twofour_engine_load(const char* model_directory, const char* kernel) {
-  return twofour_engine_load_on_device(model_directory, kernel, nullptr);
+  return load("twofour_engine_load", model_directory, kernel, nullptr);
 }
 
 twofour_engine* twofour_engine_load_on_device(const char* model_directory, const char* kernel,
                                               const char* device) {
-  twofour_engine* result = nullptr;
-  guard([&] {
-    require(model_directory, "twofour_engine_load", "model_directory");
-    result =
-        new twofour_engine{twofour::Engine::load(model_directory, options_for(kernel, device))};
-  });
-  return result;
+  return load("twofour_engine_load_on_device", model_directory, kernel, device);
 }
 
 twofour_engine* twofour_engine_load_from_memory(const char* const* names, const void* const* data,

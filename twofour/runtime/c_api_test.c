@@ -22,7 +22,10 @@ static void check_errors(void) {
   CHECK(twofour_engine_load("/no/such/model", NULL) == NULL);
   CHECK(strstr(twofour_last_error(), "/no/such/model") != NULL);
   CHECK(twofour_engine_load(NULL, NULL) == NULL);
-  CHECK(strstr(twofour_last_error(), "model_directory is NULL") != NULL);
+  CHECK(strstr(twofour_last_error(), "[twofour_engine_load] model_directory is NULL") != NULL);
+  CHECK(twofour_engine_load_on_device(NULL, NULL, "cpu") == NULL);
+  CHECK(strstr(twofour_last_error(), "[twofour_engine_load_on_device] model_directory is NULL") !=
+        NULL);
   CHECK(twofour_engine_load_on_device("/no/such/model", NULL, "cpu") == NULL);
   CHECK(strstr(twofour_last_error(), "/no/such/model") != NULL);
   CHECK(twofour_session_create(NULL, 1) == NULL);
