@@ -58,22 +58,30 @@ class Device;
 struct DeviceLibraries;
 }  // namespace cuda
 
-// Immutable after load; share it between threads.
+// Immutable after load: all of it is thread-safe, and any number of sessions share one.
 class TWOFOUR_API Engine {
  public:
+  // Reads and packs the weights, from a folder or a model at hand, which is not needed afterwards.
+  // Throws Error: no model, a damaged file, weights that are missing or of another shape, an option
+  // that cannot be had (EngineOptions), on a GPU one of CUDA's failures.
   static std::shared_ptr<const Engine> load(const std::filesystem::path& model_directory,
                                             const EngineOptions& options = {});
   static std::shared_ptr<const Engine> load(const ModelDirectory& model,
                                             const EngineOptions& options = {});
   ~Engine();
 
+  // References stay valid as long as the engine.
   const ModelConfig& config() const;
   const Network& network() const;
+  // Throws Error where the model has none: neither vocab.txt nor tokenizer.json.
   const Tokenizer& tokenizer() const;
+  // Floats of a row of the output: labels of a classifier, width of an embedding.
   int64_t output_width() const;
   // As they took effect: without empty strings, but for force_kernel.
   const EngineOptions& options() const;
+  // The linear layers in the order of the network; query, key and value that run as one are one.
   std::vector<LayerInfo> layers() const;
+  // Of these layers' weights; on a GPU of the embeddings and norms too.
   uint64_t packed_bytes() const;
   // What the caller should know and is no error: why a plan file is not used; else empty.
   const std::string& warning() const;
@@ -125,21 +133,25 @@ struct SessionOptions {
   uint64_t device_memory_limit = 0;
 };
 
-// Scratch and threads, or memory and stream of a GPU, for one caller at a time. Allocates only when
-// a batch is larger than any before, on a GPU also when its size is new.
+// Scratch and threads, or memory and stream of a GPU. Not thread-safe: one call at a time; sessions
+// of one engine run beside each other. Allocates only when a batch is larger than any before, on a
+// GPU also when its size is new. After an Error it can be used on.
 class TWOFOUR_API Session {
  public:
+  // `engine` is not null; the session keeps it. Throws Error: on a CPU threads below 1 or that the
+  // system does not start, on a GPU one of CUDA's failures.
   explicit Session(std::shared_ptr<const Engine> engine, const SessionOptions& options = {});
   ~Session();
 
   // output [batch, output_width] f32; [tokens, output_width] for a model without a head, and for
   // one that classifies tokens. Throws Error: ids outside the vocabulary, an empty sequence, one
-  // longer than the positions, offsets that do not ascend, an output of the wrong size.
+  // longer than the positions, offsets that do not ascend, an output of the wrong size; on a GPU
+  // also a batch above the memory limit and CUDA's failures. An empty batch does nothing.
   void run(const TokenBatch& batch, std::span<float> output);
 
   // On a GPU: enqueues on `stream` (a cudaStream_t) and returns. `output` lies in the GPU's memory,
   // of the same shape. Everything must stay where it is until the stream has come so far. Throws
-  // Error: an engine on a CPU, numbers that cannot be.
+  // Error: an engine on a CPU, numbers that cannot be, null pointers, too little memory.
   void run(const DeviceBatch& batch, float* output, void* stream);
 
   // Runs a batch of `sequences` times `tokens` tokens, so that later ones of that size find memory,
@@ -155,8 +167,8 @@ class TWOFOUR_API Session {
   // All 0 on a CPU.
   GraphUse graph_use() const;
 
-  // Called for each quantization point of an int8 model with the int8 values [tokens, width]. For
-  // parity tests.
+  // Called in run() for each quantization point of an int8 model with the int8 values [tokens,
+  // width]; batches in a GPU's memory do not call it. An empty one ends it. For parity tests.
   using Tap = std::function<void(std::string_view quant_point, std::span<const int8_t> values)>;
   void set_tap(Tap tap);
 

@@ -25,13 +25,22 @@ struct ScorerOptions {
   int64_t tokens_per_batch = 4096;
 };
 
+// Not thread-safe: one call at a time; scorers of one engine run beside each other. Texts are
+// UTF-8 (other bytes count as no text) and are cut to the length; an empty one is the special
+// tokens alone.
 class TWOFOUR_API Scorer {
  public:
+  // `engine` is not null; the scorer keeps it. Throws Error: a model without a head, or one that
+  // classifies tokens; a max_length that the model cannot read or that leaves no text;
+  // tokens_per_batch below 1; what Session throws.
   explicit Scorer(std::shared_ptr<const Engine> engine, const ScorerOptions& options = {});
   ~Scorer();
 
-  // Output rows [pairs, output_width] in input order.
+  // Output rows [pairs, output_width] in input order: logits, or embeddings. Throws Error: a model
+  // without a tokenizer, pairs where max_length leaves no token of each text.
   std::vector<float> run(std::span<const TextPair> pairs);
+  // By score_from_output(), in input order. Throws Error as run() does, and for a model without a
+  // classification head.
   std::vector<Score> score(std::span<const TextPair> pairs);
 
  private:
