@@ -39,10 +39,11 @@ work and the results' way back; a batch that comes again is one CUDA graph, so w
 one batch while all are busy, scaling is the throughput over so many times that of one session alone in the same
 round.
 
---as-if measures what a dense float model would gain on this machine if it were trained to be int8, or 2:4
+--as-if measures what a dense float model would gain on this machine's CPU if it were trained to be int8, or 2:4
 sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
 at the first batch, tokens and threads. Alone, a large batch leaves the cache in which the engine's chunks stay, so
-shares of the dense model's time may add up to more than 100 %.
+shares of the dense model's time may add up to more than 100 %. Like --gemm it takes no --device and passes over
+TWOFOUR_DEVICE.
 
 --gemm needs no model: the products of MiniLM and BERT-base layers with random weights, every kernel of this
 machine in turns, one thread. GOPS count as for a dense matrix; ratio is the time of the best dense kernel of the
@@ -174,8 +175,10 @@ Measured load(const Options& options, Console& console) {
   }
   const ModelDirectory dense = ModelDirectory::open(options.model);
   const AsIf as_if{options.as_if == "sparse-int8", options.share_rows};
-  measured.model = load_as_if(dense, as_if, options.engine, console);
-  measured.other = Engine::load(dense);
+  EngineOptions on_cpu = options.engine;
+  on_cpu.device = "cpu";  // whatever TWOFOUR_DEVICE says: layers are measured by CPU kernels
+  measured.model = load_as_if(dense, as_if, on_cpu, console);
+  measured.other = Engine::load(dense, {.device = "cpu"});
   return measured;
 }
 

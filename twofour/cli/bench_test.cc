@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -218,6 +219,15 @@ TEST(Bench, AsIfInt8StaysDense) {
   EXPECT_THAT(outcome.out, testing::Not(HasSubstr("spmm24")));
   EXPECT_THAT(outcome.out, HasSubstr("the quality is meaningless"));
   EXPECT_THAT(outcome.out, HasSubstr("as-if ms"));
+}
+
+TEST(Bench, AsIfMeasuresTheCpuWhateverTheVariableSays) {
+  setenv("TWOFOUR_DEVICE", "cuda:0", 1);
+  const Outcome outcome = run_command(
+      {"bench", model("minilm"), "--as-if", "int8", "--tokens", "8", "--repeat", "2", "--json"});
+  unsetenv("TWOFOUR_DEVICE");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(json::parse(outcome.out)["device"], "cpu");
 }
 
 TEST(Bench, AsIfRefusesWhatIsNotDenseFloat) {
