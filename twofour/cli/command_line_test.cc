@@ -9,24 +9,55 @@
 namespace twofour::cli {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr const char* kCommands[] = {"inspect", "train",   "prune",     "calibrate", "export",
-                                     "eval",    "compare", "predict",   "plan",      "bench",
-                                     "report",  "doctor",  "completion"};
+// What the command's own help lists.
+std::vector<std::string> commands() {
+  const std::string help = run_command({"--help"}).out, heading = "Subcommands:\n";
+  const size_t begin = help.find(heading);
+  std::vector<std::string> names;
+  if (begin == std::string::npos) return names;
+  for (const std::string& line : lines(help.substr(begin + heading.size()))) {
+    if (!line.starts_with("  ")) break;
+    if (line[2] != ' ') names.push_back(line.substr(2, line.find(' ', 2) - 2));
+  }
+  return names;
+}
+
+TEST(CommandLine, HelpListsTheSubcommands) {
+  EXPECT_THAT(commands(), AllOf(Contains("inspect"), Contains("build-engine"), Contains("plan"),
+                                Contains("completion")));
+}
 
 TEST(CommandLine, HelpOfEachSubcommandHasExamples) {
   const Outcome root = run_command({"--help"});
   EXPECT_EQ(root.code, 0);
   EXPECT_THAT(root.out, HasSubstr("Exit codes: 0 done; 1 bad input"));
-  for (const char* name : kCommands) {
-    EXPECT_THAT(root.out, HasSubstr(name));
+  for (const std::string& name : commands()) {
     const Outcome outcome = run_command({name, "--help"});
     EXPECT_EQ(outcome.code, 0);
-    EXPECT_THAT(outcome.out, HasSubstr(std::string("\n  twofour ") + name)) << name;
+    EXPECT_THAT(outcome.out, HasSubstr("\n  twofour " + name)) << name;
   }
+}
+
+TEST(CommandLine, AnOutputWithoutANameIsWrongUsage) {
+  int found = 0;
+  for (const std::string& name : commands()) {
+    const std::string help = run_command({name, "--help"}).out;
+    for (const std::string option :
+         {"--out", "--output", "--plot", "--report", "--run", "--scores", "--timing-cache"}) {
+      if (help.find("\n  " + option + " ") == std::string::npos) continue;
+      ++found;
+      const Outcome outcome = run_command({name, option, ""});
+      EXPECT_EQ(outcome.code, 2) << name;
+      EXPECT_THAT(outcome.err, StartsWith(option + ": expected a name, found nothing")) << name;
+    }
+  }
+  EXPECT_GE(found, 16);
 }
 
 TEST(CommandLine, VersionIsPrinted) {
@@ -110,7 +141,7 @@ TEST_P(Completion, ScriptNamesEveryCommandAndPassesItsShell) {
   const std::string shell = GetParam();
   const Outcome outcome = run_command({"completion", shell});
   ASSERT_EQ(outcome.code, 0);
-  for (const char* name : kCommands) EXPECT_THAT(outcome.out, HasSubstr(name));
+  for (const std::string& name : commands()) EXPECT_THAT(outcome.out, HasSubstr(name));
   EXPECT_THAT(outcome.out, HasSubstr("least-energy"));
   if (std::system(("command -v " + shell + " >/dev/null").c_str()) != 0)
     GTEST_SKIP() << shell << " is not installed";

@@ -10,6 +10,7 @@
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/table.h"
+#include "twofour/cli/validators.h"
 #include "twofour/io/json.h"
 #include "twofour/metrics/scores_file.h"
 
@@ -194,8 +195,10 @@ Command add_compare(CLI::App& root, Console& console) {
       ->check(CLI::Range(100, 1000000));
   app->add_option("--confidence", options->confidence, "Of the intervals")
       ->capture_default_str()
-      ->check(CLI::Range(0.5, 0.9999));
-  app->add_option("--seed", options->seed, "Of the bootstrap")->capture_default_str();
+      ->check(number_between(0.5, 0.9999));
+  app->add_option("--seed", options->seed, "Of the bootstrap")
+      ->capture_default_str()
+      ->check(whole_number());
   app->add_flag("--json", options->json, "For machines");
   return {app, [options, &console] { return run_compare(*options, console); }};
 }

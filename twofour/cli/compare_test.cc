@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/metrics/scores_file.h"
@@ -94,6 +95,15 @@ TEST_F(Compare, RefusesWrongInput) {
     EXPECT_EQ(compare({"--non-inferior", std::string("accuracy=") + number}).code, 2) << number;
   }
   EXPECT_EQ(compare({"--non-inferior", "pnr_ties=-2%"}).code, 2);
+  for (const auto& [option, value, message] :
+       {std::tuple{"--seed", "-1", "--seed: expected a whole number from 0, found -1\n"},
+        std::tuple{"--resamples", "0", "--resamples: Value 0 not in range 100 to 1000000\n"},
+        std::tuple{"--confidence", "nan",
+                   "--confidence: expected a number from 0.5 to 0.9999, found nan\n"}}) {
+    const Outcome outcome = compare({option, value});
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+  }
   const Outcome unknown = compare({"--non-inferior", "mrr=-2%"});
   EXPECT_EQ(unknown.code, 1);
   EXPECT_THAT(unknown.err, HasSubstr("no metric is called mrr"));

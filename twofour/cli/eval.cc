@@ -281,7 +281,7 @@ Command add_eval(CLI::App& root, Console& console) {
           ->needs(performance);
   app->add_option("--share", options->delivery.share, "Queries that get the costly delivery")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_between(0, 1))
       ->needs(costly);
   auto* run = app->add_option("--run", options->run, "Write a TREC run (.zst is compressed)")
                   ->type_name("FILE")

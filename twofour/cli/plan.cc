@@ -198,7 +198,7 @@ Command add_plan(CLI::App& root, Console& console) {
   app->add_option("--tolerance", options->search.bucket_tolerance,
                   "What a coarser set of buckets may cost, as a share of the time")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 10.0));
+      ->check(number_between(0, 10));
   app->add_flag("--products-alone", options->products_alone,
                 "Time products without what follows them (int8 sums to int8, bias)");
   app->add_flag("--restart", options->restart, "Do not go on with the file, replace it");

@@ -157,7 +157,7 @@ Command add_prune(CLI::App& root, Console& console) {
   app->add_option("--sparsity", options->pruning.sparsity,
                   "Share of zeros; between quarters some groups are pruned first")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 0.5));
+      ->check(number_between(0, 0.5));
   app->add_option("--share-rows", options->pruning.share_rows, "Output rows that keep one pattern")
       ->capture_default_str()
       ->check(CLI::IsMember({1, 2, 4, 8, 16, 32}));

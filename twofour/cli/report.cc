@@ -7,11 +7,13 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/output_path.h"
 #include "twofour/cli/page.h"
 #include "twofour/cli/page_assets.h"
 #include "twofour/cli/report_data.h"
 #include "twofour/cli/report_queries.h"
 #include "twofour/cli/run_table.h"
+#include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
 
 namespace twofour::cli {
@@ -61,6 +63,7 @@ nlohmann::ordered_json read_picture(const std::filesystem::path& path, const std
 }
 
 int run_report(const Options& options, Console& console) {
+  check_output_file(options.out, {options.queries, options.picture});
   auto report = collect_report(options.runs);
   report["version"] = TWOFOUR_VERSION;
   report["title"] = options.title;
@@ -85,7 +88,10 @@ Command add_report(CLI::App& root, Console& console) {
       root.add_subcommand("report", "One self-contained HTML page about one or more runs");
   app->footer(kExamples);
   app->add_option("runs", options->runs, "Run folders")->required()->type_name("RUN");
-  app->add_option("--out", options->out, "Page to write")->required()->type_name("FILE");
+  app->add_option("--out", options->out, "Page to write")
+      ->required()
+      ->type_name("FILE")
+      ->check(path_name());
   app->add_option("--queries", options->queries,
                   "Data whose queries are shown with two runs' rankings side by side")
       ->type_name("DATA");

@@ -290,6 +290,8 @@ TEST_F(Report, RefusesWrongInput) {
   EXPECT_EQ(run_command({"report", folder_, "--out", folder_ / "page.html"}).code, 1);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "page.html"));
   EXPECT_EQ(run_command({"report", "--out", "x"}).code, 2);
+  EXPECT_THAT(run_command({"report", folder_, "--out", folder_ / "typo" / "page.html"}).err,
+              HasSubstr("there is no folder "));
 }
 
 }  // namespace

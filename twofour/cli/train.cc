@@ -124,7 +124,10 @@ Command add_train(CLI::App& root, Console& console) {
   app->add_option("--eval", request.dev_data,
                   "Development pairs: selection and early stop use them")
       ->type_name("DATA");
-  app->add_option("--out", request.out, "Run folder")->required()->type_name("DIR");
+  app->add_option("--out", request.out, "Run folder")
+      ->required()
+      ->type_name("DIR")
+      ->check(path_name());
   app->add_option("--teacher", request.teacher, "Teacher of distillation losses [the model itself]")
       ->type_name("DIR");
   app->add_flag("--resume", request.resume, "Continue the run in --out");

@@ -46,6 +46,12 @@ CLI::Validator non_negative_number() {
   return number("a number from 0", "NONNEGATIVE", [](double value) { return value >= 0; });
 }
 
+CLI::Validator number_between(double low, double high) {
+  const std::string range = fmt::format("{} to {}", low, high);
+  return number("a number from " + range, range,
+                [low, high](double value) { return value >= low && value <= high; });
+}
+
 CLI::Validator finite_number() {
   return number("a number", "", [](double) { return true; });
 }
