@@ -10,6 +10,7 @@
 
 #include "apps/pictures/painter.h"
 #include "apps/quartiles.h"
+#include "apps/validators.h"
 #include "apps/whole_file.h"
 #include "twofour/base/error.h"
 
@@ -157,21 +158,23 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--threads", options.threads, "CPU threads")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  app.add_option("--seed", options.paint.seed, "Seed of the draws")->capture_default_str();
+  app.add_option("--seed", options.paint.seed, "Seed of the draws")
+      ->capture_default_str()
+      ->check(whole_number(0));
   app.add_option("--steps", options.paint.steps, "Steps from nothing to a picture")
       ->capture_default_str()
       ->check(CLI::Range(1, kTokens));
   app.add_option("--guidance", options.paint.guidance, "Weight of the prompt; 0: as it was learned")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_between(0, 100));
   app.add_option("--temperature", options.paint.temperature,
                  "Of the draw of a patch; 0: the most probable one")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_between(0, 100));
   app.add_option("--choice-temperature", options.paint.choice_temperature,
                  "Of the choice which patches stay in a step")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_between(0, 100));
 }
 
 int run(int argc, char** argv) {
@@ -189,7 +192,7 @@ int run(int argc, char** argv) {
   CLI::App* codes_app = app.add_subcommand("codes", "A TSV of pictures as tokens, and prompts");
   codes_app->add_option("model", options.models, "Model directory")->required()->expected(1);
   for (CLI::App* writer : {draw_app, codes_app}) {
-    writer->add_option("--out", options.out, "File to write")->required();
+    writer->add_option("--out", options.out, "File to write")->required()->check(path_name());
     add_options(*writer, options);
   }
   CLI::App* bench_app = app.add_subcommand("bench", "Pictures a second of two models, in turns");

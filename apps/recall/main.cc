@@ -9,6 +9,7 @@
 
 #include "apps/quartiles.h"
 #include "apps/recall/retrieval.h"
+#include "apps/validators.h"
 #include "twofour/base/error.h"
 
 namespace twofour::recall {
@@ -109,7 +110,7 @@ void add_engine_options(CLI::App& app, Options& options) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
   app.add_option("--max-length", options.embedder.max_length, "Tokens of a text [the model's]")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
 }
 
 void add_search_options(CLI::App& app, Options& options) {
@@ -117,13 +118,13 @@ void add_search_options(CLI::App& app, Options& options) {
   app.add_option("--queries", options.texts, "Queries")->capture_default_str();
   app.add_option("--k", options.search.k, "Documents for a query")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   app.add_flag("--exact", options.search.exactly,
                "Compare with every document, whatever the index is");
   app.add_option("--search-breadth", options.graph.search_breadth,
                  "Candidates that an approximate index looks at; at least k")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
 }
 
 int run(int argc, char** argv) {
@@ -134,7 +135,9 @@ int run(int argc, char** argv) {
   CLI::App* build_app = app.add_subcommand("build", "Embed a collection and index it");
   add_engine_options(*build_app, options);
   build_app->add_option("--documents", options.texts, "The collection")->capture_default_str();
-  build_app->add_option("--out", options.out, "Folder of the index")->required();
+  build_app->add_option("--out", options.out, "Folder of the index")
+      ->required()
+      ->check(path_name());
   build_app->add_flag("--approximate", options.approximate, "A graph of hnswlib");
   build_app->add_option("--links", options.graph.links, "Links of a document in the graph")
       ->capture_default_str()
@@ -143,11 +146,11 @@ int run(int argc, char** argv) {
       ->add_option("--build-breadth", options.graph.build_breadth,
                    "Candidates looked at when a document is added")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   CLI::App* search_app = app.add_subcommand("search", "Answer queries from an index");
   add_engine_options(*search_app, options);
   add_search_options(*search_app, options);
-  search_app->add_option("--run", options.run, "TREC run to write");
+  search_app->add_option("--run", options.run, "TREC run to write")->check(path_name());
   search_app->add_flag("--share-of-exact", options.share,
                        "Also search exactly, and say what an approximate index finds of that");
   CLI::App* bench_app =
