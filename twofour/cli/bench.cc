@@ -13,6 +13,7 @@
 #include "twofour/cli/bench_sessions.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
+#include "twofour/cli/format.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/page.h"
 #include "twofour/cli/page_assets.h"

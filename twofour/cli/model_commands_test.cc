@@ -63,6 +63,15 @@ TEST(Inspect, EveryLayoutParsesAsJson) {
   }
 }
 
+TEST(Inspect, NamesThatAreNotUtf8AreReplacedInJson) {
+  const auto folder = scratch("utf8") / "a\xff";
+  std::filesystem::copy(model("minilm"), folder, std::filesystem::copy_options::recursive);
+  const Outcome outcome = run_command({"inspect", folder, "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(json::parse(outcome.out)["model"].get<std::string>(),
+              testing::EndsWith("a\xEF\xBF\xBD"));
+}
+
 TEST(Inspect, SaysWhichLayerStaysDenseAndWhy) {
   const Outcome outcome = run_command({"inspect", model_with_intermediate(30)});
   ASSERT_EQ(outcome.code, 0) << outcome.err;

@@ -1,6 +1,11 @@
 #include "twofour/cli/pair_scoring.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
+
+#include "twofour/base/error.h"
 
 namespace twofour::cli {
 namespace {
@@ -18,27 +23,45 @@ void for_blocks(size_t count, const PairScoring::OnBlock& on_block, Run&& run) {
   }
 }
 
+float finite(float value) {
+  if (std::isfinite(value)) return value;
+  throw Error("score", fmt::format("the model gives {} for a text: its values overflow", value),
+              "Try --precision f32, or train it anew");
+}
+
 }  // namespace
 
 PairScoring::PairScoring(std::shared_ptr<const Engine> engine, const ScorerOptions& options)
     : config_(engine->config()), width_(engine->output_width()), scorer_(engine, options) {}
+
+std::vector<Score> PairScoring::score_finite(std::span<const TextPair> pairs) {
+  auto scores = scorer_.score(pairs);
+  for (const Score& score : scores) finite(score.score);
+  return scores;
+}
+
+std::vector<float> PairScoring::run_finite(std::span<const TextPair> texts) {
+  auto rows = scorer_.run(texts);
+  for (const float value : rows) finite(value);
+  return rows;
+}
 
 float PairScoring::product(std::span<const float> a, int64_t row_a, std::span<const float> b,
                            int64_t row_b) const {
   double sum = 0;
   for (int64_t i = 0; i < width_; ++i)
     sum += static_cast<double>(a[row_a * width_ + i]) * b[row_b * width_ + i];
-  return static_cast<float>(sum);
+  return finite(static_cast<float>(sum));
 }
 
 std::vector<Score> PairScoring::score(std::span<const TextPair> pairs) {
-  if (!embeds()) return scorer_.score(pairs);
+  if (!embeds()) return score_finite(pairs);
   std::vector<TextPair> first, second;
   for (const TextPair& pair : pairs) {
     first.push_back({pair.first, {}});
     second.push_back({pair.second.value_or(""), {}});
   }
-  const auto a = scorer_.run(first), b = scorer_.run(second);
+  const auto a = run_finite(first), b = run_finite(second);
   std::vector<Score> scores(pairs.size());
   for (size_t i = 0; i < scores.size(); ++i) scores[i].score = product(a, i, b, i);
   return scores;
@@ -59,7 +82,7 @@ std::vector<Score> PairScoring::score(const Dataset& data, const OnBlock& on_blo
     for (size_t i = begin; i < end; ++i) {
       block.push_back({data.queries[data.pairs[i].query], data.documents[data.pairs[i].document]});
     }
-    std::ranges::copy(scorer_.score(block), scores.begin() + static_cast<ptrdiff_t>(begin));
+    std::ranges::copy(score_finite(block), scores.begin() + static_cast<ptrdiff_t>(begin));
   });
   return scores;
 }
@@ -71,14 +94,14 @@ std::vector<Score> PairScoring::score_query(std::string_view query,
   std::vector<Score> scores(documents.size());
   if (embeds()) {
     const TextPair text{query, {}};
-    const auto row = scorer_.run({&text, 1});
+    const auto row = run_finite({&text, 1});
     for (size_t i = 0; i < scores.size(); ++i) scores[i].score = product(row, 0, embeddings, i);
     return scores;
   }
   for_blocks(documents.size(), on_block, [&](size_t begin, size_t end) {
     std::vector<TextPair> block;
     for (size_t i = begin; i < end; ++i) block.push_back({query, documents[i]});
-    std::ranges::copy(scorer_.score(block), scores.begin() + static_cast<ptrdiff_t>(begin));
+    std::ranges::copy(score_finite(block), scores.begin() + static_cast<ptrdiff_t>(begin));
   });
   return scores;
 }
@@ -89,7 +112,7 @@ std::vector<float> PairScoring::embed(std::span<const std::string> texts, const 
   for_blocks(texts.size(), on_block, [&](size_t begin, size_t end) {
     std::vector<TextPair> block;
     for (size_t i = begin; i < end; ++i) block.push_back({texts[i], {}});
-    const auto part = scorer_.run(block);
+    const auto part = run_finite(block);
     rows.insert(rows.end(), part.begin(), part.end());
   });
   return rows;

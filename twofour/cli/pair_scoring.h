@@ -1,5 +1,5 @@
 // Relevance of pairs of texts by any head: a cross-encoder's score, or the product of two
-// embeddings.
+// embeddings. All are finite: NaN cannot be ranked, nor written as JSON.
 #pragma once
 
 #include <functional>
@@ -19,7 +19,8 @@ class PairScoring {
   // Called with the number of texts or pairs done and their total.
   using OnBlock = std::function<void(int64_t done, int64_t total)>;
 
-  // Throws Error if the model has no head to score with.
+  // Throws Error if the model has no head to score with. The others throw it if the model gives an
+  // infinity or NaN.
   PairScoring(std::shared_ptr<const Engine> engine, const ScorerOptions& options);
 
   bool embeds() const { return config_.head == HeadKind::kEmbedding; }
@@ -42,6 +43,9 @@ class PairScoring {
   std::vector<float> embed(std::span<const std::string> texts, const OnBlock& on_block);
 
  private:
+  // Scorer's, checked.
+  std::vector<Score> score_finite(std::span<const TextPair> pairs);
+  std::vector<float> run_finite(std::span<const TextPair> texts);
   float product(std::span<const float> a, int64_t row_a, std::span<const float> b,
                 int64_t row_b) const;
 

@@ -13,6 +13,7 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
+#include "twofour/cli/format.h"
 #include "twofour/cli/lexical_candidates.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/pair_scoring.h"
@@ -35,7 +36,7 @@ constexpr size_t kRowsPerBlock = 1024;
 
 constexpr const char* kExamples =
     R"(Input is TSV with a header (columns query and document, or text) or JSON Lines with these keys; empty lines are
-passed over, empty texts are not. Output has the same form and order: score and label of pairs, embeddings of texts. It
+passed over, empty texts are not: they have a score or an embedding too. Output has the same form and order: score and label of pairs, embeddings of texts. It
 comes in blocks of {} rows, the last one when the input ends. An embedding model scores a pair by the product of its
 embeddings. With --documents, queries are answered by the best documents of a corpus: a BEIR corpus.jsonl[.zst] or one
 document a line; without --query they are read from standard input, one a line.
@@ -131,6 +132,8 @@ void predict(TextInput& input, PairScoring& scoring, Console& console, std::ostr
     out.flush();
     console.progress("predict", done, 0, "rows", watch.seconds());
   }
+  // A header alone, as the input is.
+  if (done == 0) predict_block({}, input.pairs(), scoring, writer);
   console.end_progress();
 }
 
@@ -273,10 +276,14 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
     search.answer(options.query);
     return kOk;
   }
+  int64_t queries = 0;
   for (std::string line; std::getline(console.in(), line);) {
     if (line.ends_with('\r')) line.pop_back();
-    if (!line.empty()) search.answer(line);
+    if (is_blank(line)) continue;
+    ++queries;
+    search.answer(line);
   }
+  if (queries == 0) throw Error("stdin", "holds no query", "Give one a line, or --query");
   return kOk;
 }
 
@@ -300,16 +307,19 @@ Command add_predict(CLI::App& root, Console& console) {
   add_engine_options(*app, options->engine);
   auto* input = app->add_option("--input", options->input, "TSV or JSON Lines; - is standard input")
                     ->capture_default_str()
-                    ->type_name("FILE");
+                    ->type_name("FILE")
+                    ->check(path_name());
   auto* output = app->add_option("--output", options->output,
                                  "File to write, whole or not at all [standard output]")
                      ->type_name("FILE")
                      ->check(path_name());
   auto* documents =
       app->add_option("--documents", options->documents, "Corpus that answers queries")
-          ->type_name("FILE");
+          ->type_name("FILE")
+          ->check(path_name());
   documents->excludes(input)->excludes(output);
   app->add_option("--query", options->query, "A query [one a line from standard input]")
+      ->check(some_text())
       ->needs(documents);
   app->add_option("--top", options->top, "Documents to show")
       ->capture_default_str()

@@ -1,9 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "twofour/cli/testing/run_command.h"
+#include "twofour/io/model_directory.h"
 
 namespace twofour::cli {
 namespace {
@@ -63,6 +65,51 @@ TEST(Predict, EmbeddingsOfTextsAndProductOfPairs) {
   for (size_t i = 0; i < a.size(); ++i) product += a[i] * b[i];
   const Outcome pair = predict("minilm", R"({"query": "green lamp", "document": "red bag"})");
   EXPECT_NEAR(json::parse(pair.out)["score"], product, 1e-5);
+}
+
+TEST(Predict, EmptyTextsHaveScoresAndEmbeddings) {
+  const std::string pairs = "query\tdocument\n\tlamp\nlamp\t\n\t\n";
+  for (const char* layout : {"cross-encoder", "minilm"}) {
+    const Outcome outcome = predict(layout, pairs);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto rows = lines(outcome.out);
+    ASSERT_EQ(rows.size(), 4);
+    for (size_t i = 1; i < rows.size(); ++i) EXPECT_TRUE(std::isfinite(std::stof(rows[i])));
+  }
+  EXPECT_EQ(lines(predict("minilm", R"({"text": ""})").out).size(), 1);
+}
+
+TEST(Predict, AHeaderAloneGivesAHeaderAlone) {
+  EXPECT_EQ(predict("cross-encoder", "query\tdocument\n").out, "score\tlabel\n");
+  EXPECT_EQ(predict("minilm", "query\tdocument\n").out, "score\n");
+  EXPECT_THAT(predict("minilm", "text\n").out, ::testing::StartsWith("e0\te1\t"));
+  for (const char* nothing : {"", "\n\n", " \n\t\r\n"}) {
+    const Outcome outcome = predict("minilm", nothing);
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr("[stdin] is empty. Begin with a header line"));
+  }
+}
+
+// The golden cross-encoder with a head whose products exceed the largest float.
+std::filesystem::path overflowing_model() {
+  const ModelDirectory source = ModelDirectory::open(model("cross-encoder"));
+  const std::string name = "classifier.weight";
+  Tensor weight = to_f32(source.tensor(name), name);
+  for (float& value : weight.as<float>()) value = 3e38f;
+  ModelToSave save{source.path(), source.config(), {}, R"({"version": "test"})"};
+  for (const std::string& tensor : source.tensor_names())
+    save.tensors.push_back({tensor, tensor == name ? weight.view() : source.tensor(tensor)});
+  const auto path = scratch("overflow") / "model";
+  save_model_directory(path, save);
+  return path;
+}
+
+TEST(Predict, RefusesScoresThatAreNoNumbers) {
+  const Outcome outcome = run_command({"predict", overflowing_model()},
+                                      R"({"query": "lamp", "document": "a green lamp"})");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, HasSubstr("[score] the model gives "));
 }
 
 TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
@@ -148,6 +195,11 @@ TEST(Predict, RefusesWrongUsage) {
   const Outcome unnamed = predict("minilm", "", {"--output", ""});
   EXPECT_EQ(unnamed.code, 2);
   EXPECT_THAT(unnamed.err, HasSubstr("--output: expected a name, found nothing"));
+  const Outcome silent = predict("minilm", "", {"--documents", "c", "--query", ""});
+  EXPECT_EQ(silent.code, 2);
+  EXPECT_THAT(silent.err, HasSubstr("--query: expected a text, found nothing"));
+  EXPECT_EQ(predict("minilm", "", {"--input", ""}).code, 2);
+  EXPECT_EQ(predict("minilm", "", {"--documents", ""}).code, 2);
   EXPECT_EQ(predict("minilm", "", {"--query", "lamp"}).code, 2);
   EXPECT_EQ(predict("minilm", "", {"--documents", "c", "--input", "x"}).code, 2);
   EXPECT_EQ(predict("minilm", "", {"--input", "/nowhere.tsv"}).code, 1);
@@ -180,9 +232,23 @@ TEST_P(Search, AnswersAQueryWithTheBestDocuments) {
 TEST_P(Search, ReadsQueriesFromStandardInputAndDocumentsLineByLine) {
   spill(folder_ / "corpus.txt", "a green desk lamp\na red leather bag\n");
   const Outcome outcome =
-      predict(GetParam(), "lamp\n\nbag\n", {"--documents", folder_ / "corpus.txt"});
+      predict(GetParam(), "lamp\r\n\r\n \nbag\n", {"--documents", folder_ / "corpus.txt"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(lines(outcome.out).size(), 8);  // two tables of two rows, header and rule
+  const Outcome none = predict(GetParam(), " \n\n", {"--documents", folder_ / "corpus.txt"});
+  EXPECT_EQ(none.code, 1);
+  EXPECT_THAT(none.err, HasSubstr("[stdin] holds no query"));
+}
+
+TEST_P(Search, AnswersABlankQueryAndOneThatIsNotUtf8) {
+  spill(folder_ / "corpus.txt", "a green desk lamp\na red leather bag\n");
+  for (const auto& [query, shown] : {std::pair{" ", " "}, std::pair{"a\xff", "a\xEF\xBF\xBD"}}) {
+    const Outcome outcome = predict(
+        GetParam(), "", {"--documents", folder_ / "corpus.txt", "--query", query, "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(json::parse(outcome.out)["query"], shown);
+    EXPECT_EQ(json::parse(outcome.out)["documents"].size(), 2);
+  }
 }
 
 TEST_P(Search, ReadsQueriesWithWindowsLineEndsAndWhatIsNotUtf8) {

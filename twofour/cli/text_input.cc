@@ -15,6 +15,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr const char* kRemedy = "Begin with a header line, or give JSON Lines";
+
 std::vector<std::string> split_tabs(const std::string& line) {
   std::vector<std::string> fields;
   for (size_t begin = 0;;) {
@@ -34,8 +36,14 @@ std::string string_of(const Json& object, const char* key) {
 
 }  // namespace
 
+bool is_blank(std::string_view line) {
+  return line.find_first_not_of(" \t") == std::string_view::npos;
+}
+
 TextInput::TextInput(std::istream& in, std::string origin) : in_(in), origin_(std::move(origin)) {
-  if (!next_line(line_ahead_)) throw Error(origin_, "is empty");
+  do {
+    if (!next_line(line_ahead_)) throw Error(origin_, "is empty", kRemedy);
+  } while (is_blank(line_ahead_));
   if (line_ahead_.starts_with('{')) {
     format_ = Format::kJsonl;
     has_line_ahead_ = true;
@@ -81,7 +89,7 @@ void TextInput::read_header(const std::string& line) {
         fmt::format("{}:{}", origin_, line_),
         fmt::format("expected a header with the columns query and document, or text; found: {}",
                     fmt::join(names, ", ")),
-        "Begin with a header line, or give JSON Lines");
+        kRemedy);
   }
 }
 

@@ -3,12 +3,13 @@
 //   TSV    a header with the columns query and document, or text; other columns are ignored
 //   JSONL  objects with the same keys, when the first character is '{'
 //
-// UTF-8; a byte order mark, CRLF and empty lines are tolerated.
+// UTF-8; a byte order mark, CRLF, empty lines and blank ones before the header are tolerated.
 #pragma once
 
 #include <cstdint>
 #include <iosfwd>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace twofour::cli {
@@ -16,6 +17,8 @@ namespace twofour::cli {
 struct InputText {
   std::string first, second;  // second is unused when the input holds single texts
 };
+
+bool is_blank(std::string_view line);  // nothing, or blanks and tabs
 
 class TextInput {
  public:

@@ -32,8 +32,11 @@ std::string check_whole_number(const std::string& text) {
   return error == std::errc() && rest == end ? "" : refusal("a whole number from 0", text);
 }
 
-std::string check_path_name(const std::string& text) {
-  return text.empty() ? refusal("a name", text) : "";
+CLI::Validator not_empty(const std::string& expected) {
+  const auto check = [expected](const std::string& text) {
+    return text.empty() ? refusal(expected, text) : std::string();
+  };
+  return CLI::Validator(check, "");
 }
 
 }  // namespace
@@ -58,6 +61,7 @@ CLI::Validator finite_number() {
 
 CLI::Validator whole_number() { return CLI::Validator(check_whole_number, ""); }
 
-CLI::Validator path_name() { return CLI::Validator(check_path_name, ""); }
+CLI::Validator path_name() { return not_empty("a name"); }
+CLI::Validator some_text() { return not_empty("a text"); }
 
 }  // namespace twofour::cli

@@ -11,5 +11,6 @@ CLI::Validator number_between(double low, double high);  // both included; CLI::
 CLI::Validator finite_number();
 CLI::Validator whole_number();  // from 0: CLI11 reads -1 as the largest of an unsigned type
 CLI::Validator path_name();     // not empty, which an option that was not given is
+CLI::Validator some_text();     // the same of a text
 
 }  // namespace twofour::cli
