@@ -21,7 +21,8 @@ constexpr const char* kExamples = R"(Examples:
   twofour inspect runs/sparse/model
   twofour inspect runs/sparse/model --json | jq '.layers[] | select(.sparsity < 0.5).name'
 
-MB are 10^6 bytes. "after" is the layer as 2:4 int8: half the values, 2 bits of metadata for each, scales.)";
+MB are 10^6 bytes. "after" is the layer as 2:4 int8: half the values, 2 bits of metadata for each, scales. A file keeps
+the zeros in their places: as 2:4 int8 it has a byte for each weight, and the embeddings as f32.)";
 
 struct Options {
   std::filesystem::path model;
@@ -59,7 +60,7 @@ std::optional<uint64_t> memory_bytes(const ModelDirectory& model, const ModelRep
   }
 }
 
-void print_summary(const ModelConfig& config, const ModelReport& report,
+void print_summary(const ModelConfig& config, const Network& network, const ModelReport& report,
                    std::optional<uint64_t> memory, std::ostream& out) {
   const auto line = [&](std::string_view name, const std::string& value) {
     out << fmt::format("{:<14}{}\n", name, value);
@@ -70,7 +71,8 @@ void print_summary(const ModelConfig& config, const ModelReport& report,
                    config.num_attention_heads, config.intermediate_size, config.vocab_size));
   line("head", describe_head(config));
   line("weights", config.int8 ? "int8" : "float");
-  line("file", format_bytes(report.weight_file_bytes));
+  line("file", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.weight_file_bytes),
+                           format_bytes(int8_file_bytes(network))));
   if (memory) line("memory", format_bytes(*memory) + " packed for this machine");
   line("matrices", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.matrix_bytes_now),
                                format_bytes(report.matrix_bytes_after)));
@@ -100,13 +102,14 @@ void print_layers(const ModelReport& report, std::ostream& out) {
 
 int run_inspect(const Options& options, Console& console) {
   const ModelDirectory model = ModelDirectory::open(options.model);
-  const ModelReport report = inspect_model(build_network(model.config()), model);
+  const Network network = build_network(model.config());
+  const ModelReport report = inspect_model(network, model);
   const auto memory = memory_bytes(model, report, console);
   if (options.json) {
     console.out() << json_text(inspect_json(model, report, memory), 2) << '\n';
     return kOk;
   }
-  print_summary(model.config(), report, memory, console.out());
+  print_summary(model.config(), network, report, memory, console.out());
   console.out() << '\n';
   print_layers(report, console.out());
   return kOk;

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -9,6 +10,7 @@
 #include "twofour/graph/network.h"
 #include "twofour/io/safetensors.h"
 #include "twofour/metrics/scores_file.h"
+#include "twofour/runtime/test_models.h"
 #include "twofour/sparse/sparse24.h"
 
 namespace twofour::cli {
@@ -52,6 +54,22 @@ TEST(Inspect, ListsLayersAndSizes) {
   EXPECT_THAT(outcome.out, HasSubstr("classification, 3 labels"));
   EXPECT_THAT(outcome.out, HasSubstr("encoder.layer.1.output.dense"));
   EXPECT_THAT(outcome.out, HasSubstr("none: head: stays dense"));
+}
+
+TEST(Inspect, ForetellsTheFileOfTheInt8Model) {
+  for (const char* layout : {"bert-uncased", "bge", "minilm", "cross-encoder"}) {
+    const auto inspect = [](const std::string& path) {
+      return json::parse(run_command({"inspect", path, "--json"}).out);
+    };
+    const auto written = scratch("foretold") / "model";
+    write_int8_model(ModelDirectory::open(model(layout)), written, /*share_rows=*/1);
+    const std::string file = slurp(written / "model.safetensors");
+    uint64_t header = 0;
+    std::memcpy(&header, file.data(), sizeof header);
+    const uint64_t expected = file.size() - sizeof header - header;
+    EXPECT_EQ(inspect(model(layout))["weight_file_bytes_after"], expected) << layout;
+    EXPECT_EQ(inspect(written)["weight_file_bytes_after"], expected) << layout;
+  }
 }
 
 TEST(Inspect, EveryLayoutParsesAsJson) {

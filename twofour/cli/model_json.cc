@@ -57,6 +57,17 @@ std::string describe_head(const ModelConfig& config) {
   return "";
 }
 
+uint64_t int8_file_bytes(const Network& network) {
+  uint64_t bytes = 0;
+  for (const Parameter& parameter : network.parameters) bytes += 4 * parameter.shape.numel();
+  for (const Op& op : network.ops) {
+    if (!op.prunable) continue;
+    const Shape& weight = network.parameter(op, 0).shape;
+    bytes += 4 * (weight[0] + 1) - 3 * weight.numel();  // scales, a byte for each f32
+  }
+  return bytes;
+}
+
 Json inspect_json(const ModelDirectory& model, const ModelReport& report,
                   std::optional<uint64_t> memory_bytes) {
   const ModelConfig& config = model.config();
@@ -69,6 +80,7 @@ Json inspect_json(const ModelDirectory& model, const ModelReport& report,
                {"head", describe_head(config)},
                {"int8", config.int8},
                {"weight_file_bytes", report.weight_file_bytes},
+               {"weight_file_bytes_after", int8_file_bytes(build_network(config))},
                {"matrix_bytes_now", report.matrix_bytes_now},
                {"matrix_bytes_after", report.matrix_bytes_after},
                {"other_bytes", report.other_bytes},

@@ -13,6 +13,11 @@ namespace twofour::cli {
 // "classification, 3 labels", "embedding, mean pooling, normalized"
 std::string describe_head(const ModelConfig& config);
 
+// Of the tensors that prune and calibrate, or a recipe, write as sparse int8: the encoder's
+// matrices as int8 with zeros in their places, scales, and all else of the network as f32. The
+// file's header comes on top.
+uint64_t int8_file_bytes(const Network& network);
+
 nlohmann::ordered_json inspect_json(const ModelDirectory& model, const ModelReport& report,
                                     std::optional<uint64_t> memory_bytes);
 
