@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "twofour/cli/format.h"
 #include "twofour/cli/model_runner.h"
 #include "twofour/cli/table.h"
 
@@ -89,8 +90,8 @@ void print_results(const std::vector<ModelResult>& results, bool compared, std::
   table.print(out);
   for (const ModelResult& r : results) {
     if (r.graphs.failure.empty()) continue;
-    out << fmt::format("{} x {} tokens ran {} times without a graph: {}\n", r.shape.batch,
-                       r.shape.tokens, r.graphs.plain, r.graphs.failure);
+    out << fmt::format("{} x {} tokens ran {} without a graph: {}\n", r.shape.batch, r.shape.tokens,
+                       counted(static_cast<int64_t>(r.graphs.plain), "time"), r.graphs.failure);
   }
 }
 

@@ -44,6 +44,7 @@ TEST(Format, ReadsWell) {
   EXPECT_EQ(format_signed_percent(-0.0123), "-1.2 %");
   EXPECT_EQ(counted(1, "row"), "1 row");
   EXPECT_EQ(counted(0, "row"), "0 rows");
+  EXPECT_EQ(counted(2, "query"), "2 queries");
   EXPECT_EQ(format_signed_percent(INFINITY), "-");
 }
 

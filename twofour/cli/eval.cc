@@ -137,7 +137,7 @@ Evaluation pooled(const Options& options) {
   QueryScores scores = pool_scores_files(options.pool);
   Evaluation evaluation;
   evaluation.system = scores.system;
-  evaluation.origin = fmt::format("{} score files", options.pool.size());
+  evaluation.origin = counted(std::ssize(options.pool), "score file");
   evaluation.metric = scores.options;
   evaluation.collection = scores.collection;
   evaluation.queries = std::move(scores.queries);
@@ -202,14 +202,15 @@ void print_table(const Evaluation& evaluation, std::ostream& out) {
     table.add_row({name, count ? fmt::format("{:.0f}", value) : fmt::format("{:.4f}", value)});
   }
   table.print(out);
-  out << fmt::format("\n{} pairs of {} queries", num_pairs(evaluation), evaluation.queries.size());
+  out << fmt::format("\n{} of {}", counted(num_pairs(evaluation), "pair"),
+                     counted(std::ssize(evaluation.queries), "query"));
   if (std::isfinite(evaluation.metric.score_threshold))
     out << fmt::format(", score threshold {}", evaluation.metric.score_threshold);
   if (!evaluation.speed.empty()) {
     const double seconds = evaluation.speed["seconds"];
-    out << fmt::format(" in {:.1f} s: {:.1f} pairs/s, {} threads", seconds,
+    out << fmt::format(" in {:.1f} s: {:.1f} pairs/s, {}", seconds,
                        evaluation.speed["pairs_per_second"].get<double>(),
-                       evaluation.speed["threads"].get<int>());
+                       counted(evaluation.speed["threads"].get<int>(), "thread"));
   }
   out << '\n';
 }

@@ -48,12 +48,13 @@ void print_plugin(const ExportSummary& summary, Console& console) {
 }
 
 void print_summary(const ExportRequest& request, const ExportSummary& summary, Console& console) {
-  console.info(fmt::format("wrote {} ({}): {} nodes, {} linear layers, {} of them int8, {} 2:4",
-                           request.out.string(), format_bytes(summary.bytes), summary.nodes,
-                           summary.linear_layers, summary.int8_layers, summary.sparse_layers));
+  console.info(fmt::format("wrote {} ({}): {}, {}, {} of them int8, {} 2:4", request.out.string(),
+                           format_bytes(summary.bytes), counted(summary.nodes, "node"),
+                           counted(summary.linear_layers, "linear layer"), summary.int8_layers,
+                           summary.sparse_layers));
   if (summary.sparse_layers > 0) {
-    console.info(fmt::format("2:4 kernels of TensorRT can take {} layers, those of cuSPARSELt {}",
-                             count_eligible(summary, "tensorrt"),
+    console.info(fmt::format("2:4 kernels of TensorRT can take {}, those of cuSPARSELt {}",
+                             counted(count_eligible(summary, "tensorrt"), "layer"),
                              count_eligible(summary, "cusparselt")));
   }
   if (summary.convolutions > 0) {
@@ -81,13 +82,13 @@ int write_compressed_tensors(const ExportRequest& request, Console& console) {
   const auto count = [&](auto&& which) {
     return std::count_if(report.layers.begin(), report.layers.end(), which);
   };
-  console.info(
-      fmt::format("wrote {} ({}): {} linear layers, {} of them int8, {} 2:4", request.out.string(),
-                  format_bytes(report.weight_file_bytes), report.layers.size(),
-                  count([](const LayerReport& layer) { return layer.dtype == DType::kI8; }),
-                  count([](const LayerReport& layer) {
-                    return layer.not_prunable.empty() && layer.sparsity.groups_2_4 == 1;
-                  })));
+  console.info(fmt::format(
+      "wrote {} ({}): {}, {} of them int8, {} 2:4", request.out.string(),
+      format_bytes(report.weight_file_bytes), counted(std::ssize(report.layers), "linear layer"),
+      count([](const LayerReport& layer) { return layer.dtype == DType::kI8; }),
+      count([](const LayerReport& layer) {
+        return layer.not_prunable.empty() && layer.sparsity.groups_2_4 == 1;
+      })));
   return kOk;
 }
 

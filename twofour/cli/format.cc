@@ -28,7 +28,9 @@ std::string format_duration(double seconds) {
 std::string format_percent(double share) { return fmt::format("{:.1f} %", share * 100); }
 
 std::string counted(int64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+  if (count == 1) return fmt::format("1 {}", noun);
+  if (noun.ends_with('y')) return fmt::format("{} {}ies", count, noun.substr(0, noun.size() - 1));
+  return fmt::format("{} {}s", count, noun);
 }
 
 std::string format_signed_percent(double share) {

@@ -65,10 +65,10 @@ void print_summary(const ModelConfig& config, const Network& network, const Mode
   const auto line = [&](std::string_view name, const std::string& value) {
     out << fmt::format("{:<14}{}\n", name, value);
   };
-  line("architecture",
-       fmt::format("{}, {} layers, hidden {}, {} heads, intermediate {}, vocabulary {}",
-                   config.model_type, config.num_hidden_layers, config.hidden_size,
-                   config.num_attention_heads, config.intermediate_size, config.vocab_size));
+  line("architecture", fmt::format("{}, {}, hidden {}, {}, intermediate {}, vocabulary {}",
+                                   config.model_type, counted(config.num_hidden_layers, "layer"),
+                                   config.hidden_size, counted(config.num_attention_heads, "head"),
+                                   config.intermediate_size, config.vocab_size));
   line("head", describe_head(config));
   line("weights", config.int8 ? "int8" : "float");
   line("file", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.weight_file_bytes),

@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "twofour/cli/format.h"
+
 namespace twofour::cli {
 namespace {
 
@@ -49,7 +51,7 @@ std::string describe_head(const ModelConfig& config) {
       return config.num_labels == 1 ? "regression"
                                     : fmt::format("classification, {} labels", config.num_labels);
     case HeadKind::kTokenClassification:
-      return fmt::format("token classification, {} labels", config.num_labels);
+      return "token classification, " + counted(config.num_labels, "label");
     case HeadKind::kEmbedding:
       return fmt::format("embedding, {} pooling{}", pooling_name(config.pooling),
                          config.normalize ? ", normalized" : "");

@@ -122,7 +122,7 @@ TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
   };
   std::string many = "query\tdocument\n";
   for (int i = 0; i < 1500; ++i) many += "lamp\tbag\n";
-  EXPECT_THAT(fails(many + "lamp\n"), HasSubstr("[stdin:1502] has 1 fields, the header 2"));
+  EXPECT_THAT(fails(many + "lamp\n"), HasSubstr("[stdin:1502] has 1 field, the header 2"));
   EXPECT_THAT(fails("query\tdocument\nlamp\t\xff\n"), HasSubstr("[stdin:2] is not UTF-8"));
   EXPECT_THAT(fails("question\tanswer\n"),
               HasSubstr("columns query and document, or text; found: question, answer"));

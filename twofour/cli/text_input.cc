@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "twofour/base/error.h"
+#include "twofour/cli/format.h"
 #include "twofour/io/utf8.h"
 
 namespace twofour::cli {
@@ -96,7 +97,7 @@ void TextInput::read_header(const std::string& line) {
 InputText TextInput::parse_tsv(const std::string& line) const {
   auto fields = split_tabs(line);
   if (fields.size() != columns_)
-    fail(fmt::format("has {} fields, the header {}", fields.size(), columns_));
+    fail(fmt::format("has {}, the header {}", counted(std::ssize(fields), "field"), columns_));
   InputText text{std::move(fields[first_column_]), {}};
   if (second_column_ >= 0) text.second = std::move(fields[second_column_]);
   return text;
