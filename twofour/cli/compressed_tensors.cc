@@ -1,10 +1,8 @@
 #include "twofour/cli/compressed_tensors.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "twofour/base/error.h"
 #include "twofour/cli/output_path.h"
+#include "twofour/runtime/plan.h"
 
 namespace twofour::cli {
 namespace {
@@ -17,11 +15,7 @@ void check(const ModelDirectory& model, const Network& network, const fs::path& 
     throw Error(model.origin(), "is a float model; format compressed-tensors is for int8 ones",
                 "twofour calibrate makes it int8");
   }
-  const std::vector<std::string> absent = check_parameters(network, model);
-  if (absent.empty()) return;
-  throw Error(model.origin(),
-              fmt::format("the head's tensors are missing: {}", fmt::join(absent, ", ")),
-              "Train the model first; training initializes its head");
+  check_complete(network, model);
 }
 
 // A pooler that this network does not read is part of transformers' model all the same.
