@@ -2,7 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
 
 #include "twofour/cli/testing/run_command.h"
 
@@ -13,6 +16,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsSubsetOf;
 using ::testing::StartsWith;
 
 // What the command's own help lists.
@@ -42,6 +46,36 @@ TEST(CommandLine, HelpOfEachSubcommandHasExamples) {
     EXPECT_EQ(outcome.code, 0);
     EXPECT_THAT(outcome.out, HasSubstr("\n  twofour " + name)) << name;
   }
+}
+
+std::set<std::string> options_in(const std::string& text) {
+  static const std::regex option("[ ,](--[a-z][a-z0-9-]*)");
+  std::set<std::string> options;
+  for (std::sregex_iterator it(text.begin(), text.end(), option), end; it != end; ++it)
+    options.insert((*it)[1]);
+  return options;
+}
+
+TEST(CommandLine, ExamplesNameOptionsThatThereAre) {
+  std::map<std::string, std::set<std::string>> known;
+  std::string helps;
+  for (const std::string& name : commands()) {
+    const std::string help = run_command({name, "--help"}).out;
+    for (const std::string& line : lines(help)) {
+      if (line.starts_with("  -")) known[name].merge(options_in(line));
+    }
+    helps += std::regex_replace(help, std::regex("\\\\\n"), " ");
+  }
+  int examples = 0;
+  const std::regex example("(?:^  |\\| )twofour ([a-z-]+)( .*)?$");
+  for (const std::string& line : lines(helps)) {
+    std::smatch match;
+    if (!std::regex_search(line, match, example)) continue;
+    ++examples;
+    ASSERT_TRUE(known.contains(match[1])) << line;
+    EXPECT_THAT(options_in(match[2]), IsSubsetOf(known[match[1]])) << line;
+  }
+  EXPECT_GE(examples, 40);
 }
 
 TEST(CommandLine, AnOutputWithoutANameIsWrongUsage) {
