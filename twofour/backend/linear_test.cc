@@ -52,5 +52,55 @@ TEST(PackedLinear, AnyThreadCountGivesTheSame) {
   }
 }
 
+// A row's own scales are those that the row alone would have.
+TEST(PackedLinear, ScalesByRowAreEachRowsOwn) {
+  CaseMaker maker(6);
+  for (const MatmulDesc& desc :
+       {MatmulDesc{200, 64, MatmulType::kS8, true}, MatmulDesc{37, 20, MatmulType::kS8, false}}) {
+    for (int64_t m : {1, 23, 60, 131}) {
+      const MatmulCase c = maker.make(desc, m);
+      std::vector<float> input_scales(m);
+      for (int64_t i = 0; i < m; ++i) input_scales[i] = 0.01f * static_cast<float>(1 + i % 7);
+      const PackedLinear linear(select_kernel(desc), desc, c.source(), ActivationKind::kGelu, true);
+
+      Result want{std::vector<float>(m * desc.n), std::vector<int8_t>(m * desc.n)};
+      std::vector<float> want_scales(m);
+      const auto* x = static_cast<const int8_t*>(c.x());
+      for (int64_t i = 0; i < m; ++i) {
+        float* row = want.y.data() + i * desc.n;
+        for (int64_t j = 0; j < desc.n; ++j) {
+          int32_t sum = 0;
+          for (int64_t k = 0; k < desc.k; ++k)
+            sum += x[i * desc.k + k] * c.source().weight.as<int8_t>()[j * desc.k + k];
+          row[j] =
+              static_cast<float>(sum) * c.source().scales[j] * input_scales[i] + c.source().bias[j];
+        }
+        vector_ops().activate(ActivationKind::kGelu, row, desc.n);
+        want_scales[i] = vector_ops().quantize_row(row, desc.n, want.q.data() + i * desc.n);
+      }
+      for (int threads : {1, 2, 5}) {
+        for (bool keep_f32 : {true, false}) {
+          ThreadPool pool(threads);
+          AlignedBuffer scratch(linear.scratch_bytes(m, threads));
+          Result found{std::vector<float>(m * desc.n), std::vector<int8_t>(m * desc.n)};
+          std::vector<float> scales(m);
+          LinearArgs args;
+          args.m = m;
+          args.x = c.x();
+          args.input_scales = input_scales.data();
+          args.y = keep_f32 ? found.y.data() : nullptr;
+          args.quantized = found.q.data();
+          args.output_scales = scales.data();
+          args.scratch = scratch.data();
+          linear.run(pool, args);
+          if (!keep_f32) found.y = want.y;
+          EXPECT_EQ(found, want) << "m " << m << " threads " << threads;
+          EXPECT_EQ(scales, want_scales) << "m " << m << " threads " << threads;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace twofour

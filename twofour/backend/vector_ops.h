@@ -39,6 +39,13 @@ struct VectorOps {
   // round_half_even(x / scale), clamped to [-127, 127]: quantize() of quant/quantize.h.
   void (*quantize)(const float* x, int64_t count, float scale, int8_t* out);
 
+  // quantize() of a row to its own range: returns the scale, scale_from_amax() of its largest
+  // magnitude.
+  float (*quantize_row)(const float* x, int64_t count, int8_t* out);
+
+  // x = x * scale + bias in place; bias may be null.
+  void (*scale_row)(float* x, float scale, const float* bias, int64_t count);
+
   // out = (x - mean) / sqrt(variance + epsilon) * gamma + beta, where x = a + b; b may be null. out
   // may be a or b. `quantized` gets quantize() of it with output_scale, unless null.
   void (*layer_norm)(const float* a, const float* b, const float* gamma, const float* beta,

@@ -89,6 +89,35 @@ TEST_P(EveryTable, QuantizesAsTheSharedDefinition) {
   }
 }
 
+TEST_P(EveryTable, QuantizesARowToItsOwnRange) {
+  for (int64_t width : {1, 15, 16, 17, 384, 770}) {
+    std::vector<float> x = random_floats(width, 3.0f, 9);
+    x[width / 2] = -4.5f;  // the largest, wherever it stands
+    std::vector<int8_t> q(width), want(width);
+    const float scale = ops().quantize_row(x.data(), width, q.data());
+    EXPECT_EQ(scale, scale_from_amax(4.5f)) << width;
+    quantize(x, scale, want);
+    EXPECT_EQ(q, want) << width;
+    EXPECT_EQ(q[width / 2], -127) << width;
+  }
+  const std::vector<float> zeros(20);
+  std::vector<int8_t> q(20, 1);
+  EXPECT_EQ(ops().quantize_row(zeros.data(), 20, q.data()), scale_from_amax(0));
+  EXPECT_EQ(q, std::vector<int8_t>(20));
+}
+
+TEST_P(EveryTable, ScalesARow) {
+  const std::vector<float> before = random_floats(37, 1, 1), bias = random_floats(37, 1, 2);
+  std::vector<float> x = before, without = before;
+  ops().scale_row(x.data(), 0.3f, bias.data(), 37);
+  ops().scale_row(without.data(), 0.3f, nullptr, 37);
+  for (int i = 0; i < 37; ++i) {
+    const float scaled = before[i] * 0.3f;
+    EXPECT_EQ(x[i], scaled + bias[i]);
+    EXPECT_EQ(without[i], scaled);
+  }
+}
+
 TEST_P(EveryTable, LayerNormMatchesDoubles) {
   for (int64_t width : {1, 2, 15, 16, 17, 384, 770}) {
     const auto a = random_floats(width, 4, 1), b = random_floats(width, 4, 2);

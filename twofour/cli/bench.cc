@@ -320,7 +320,8 @@ Command add_bench(CLI::App& root, Console& console) {
           ->excludes(against)
           ->excludes(as_if);
   for (auto* option : {against, as_if, sessions, batch, threads, app->get_option("--precision"),
-                       app->get_option("--attention"), app->get_option("--device")})
+                       app->get_option("--attention"), app->get_option("--activation-scales"),
+                       app->get_option("--device")})
     gemm->excludes(option);
   app->add_option("--repeat", options->repeat, "Measured runs of each case")
       ->capture_default_str()

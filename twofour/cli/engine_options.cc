@@ -13,6 +13,10 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
                  "Precision of attention: f32 or bf16 [TWOFOUR_ATTENTION, or f32; on a GPU that of "
                  "--precision]")
       ->check(known);
+  app.add_option("--activation-scales", options.activation_scales,
+                 "Of int8 layers: static, those of the file, or per_token, found as they run; on a "
+                 "CPU [TWOFOUR_ACTIVATION_SCALES, or static]")
+      ->check(CLI::IsMember({"static", "per_token"}));
   app.add_option("--device", options.device,
                  "cpu, or an NVIDIA GPU: cuda:0 [TWOFOUR_DEVICE, or cpu]");
   app.add_option("--plans", options.plans,
@@ -24,7 +28,8 @@ nlohmann::ordered_json engine_options_json(const Engine& engine) {
   const EngineOptions& options = engine.options();
   return {{"device", options.device},
           {"precision", options.precision},
-          {"attention", options.attention}};
+          {"attention", options.attention},
+          {"activation_scales", options.activation_scales}};
 }
 
 }  // namespace twofour::cli

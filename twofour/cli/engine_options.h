@@ -1,4 +1,5 @@
-// --precision, --attention, --device and --plans of the commands that run a model.
+// --precision, --attention, --activation-scales, --device and --plans of the commands that run a
+// model.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -20,7 +21,8 @@ std::shared_ptr<const Engine> load_engine(const Model& model, const EngineOption
   return engine;
 }
 
-// {"device": "cpu", "precision": "f32", "attention": "f32"}: what took effect.
+// {"device": "cpu", "precision": "f32", "attention": "f32", "activation_scales": "static"}: what
+// took effect.
 nlohmann::ordered_json engine_options_json(const Engine& engine);
 
 }  // namespace twofour::cli

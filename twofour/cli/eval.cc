@@ -326,7 +326,8 @@ Command add_eval(CLI::App& root, Console& console) {
       ->check(finite_number())
       ->excludes(tune);
   // What was evaluated already is not measured anew.
-  for (const char* name : {"--threads", "--max-length", "--precision", "--attention", "--device"}) {
+  for (const char* name : {"--threads", "--max-length", "--precision", "--attention",
+                           "--activation-scales", "--device"}) {
     trec_run->excludes(name);
     pool->excludes(name);
   }

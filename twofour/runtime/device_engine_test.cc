@@ -630,6 +630,8 @@ TEST_F(DeviceEngine, OptionsThatTheDeviceLacks) {
   EXPECT_THAT(error({.attention = "bf16"}),
               HasSubstr("attention in 'bf16' beside precision 'f32'"));
   EXPECT_EQ(error({.attention = "fp16", .precision = "fp16"}), "no error");
+  EXPECT_THAT(error({.activation_scales = "per_token"}),
+              HasSubstr("activation scales 'per_token' on a GPU"));
   EXPECT_THAT(error({.force_kernel = "matmul_s8_avx2"}),
               HasSubstr("There are: matmul_s8_cublaslt"));
 }

@@ -49,6 +49,14 @@ void check_attention(const std::string& option, DType float_type) {
       "On a GPU attention has the precision of the other floats");
 }
 
+void check_activation_scales(const std::string& option) {
+  const Setting setting =
+      option_or_variable("activation_scales", option, "TWOFOUR_ACTIVATION_SCALES");
+  if (setting.value.empty() || setting.value == "static") return;
+  throw Error(setting.where, fmt::format("activation scales '{}' on a GPU", setting.value),
+              "On a GPU they are static");
+}
+
 // Dense ones can be forced: the names of DeviceLinear::kernel().
 constexpr std::array<std::string_view, 4> kDenseKernels{
     "matmul_s8_cublaslt", "matmul_f16_cublaslt", "matmul_bf16_cublaslt", "matmul_f32_cublaslt"};
@@ -80,8 +88,13 @@ class DevicePlanner {
                                   [](const DeviceStep& step) { return step.int8; });
     plan_.float_type = choose_float_type(options.precision, int8);
     check_attention(options.attention, plan_.float_type);
+    check_activation_scales(options.activation_scales);
     const std::string precision(name_of(plan_.float_type));
-    plan_.options = {forced_, precision, precision, device_.name()};
+    plan_.options = {.force_kernel = forced_,
+                     .attention = precision,
+                     .precision = precision,
+                     .activation_scales = "static",
+                     .device = device_.name()};
   }
 
   DevicePlan make() {

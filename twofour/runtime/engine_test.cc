@@ -84,32 +84,39 @@ class Int8 : public testing::TestWithParam<int> {
   ModelDirectory model_ = int8_model("cross-encoder", GetParam());
 };
 
-TEST_P(Int8, EveryKernelGivesTheSameBits) {
+class Int8Scales : public testing::TestWithParam<std::tuple<int, const char*>> {
+ protected:
+  std::string scales() const { return std::get<1>(GetParam()); }
+  std::shared_ptr<const Engine> load(const std::string& kernel = {}) const {
+    return Engine::load(model_, {.force_kernel = kernel, .activation_scales = scales()});
+  }
+  ModelDirectory model_ = int8_model("cross-encoder", std::get<0>(GetParam()));
+};
+
+TEST_P(Int8Scales, EveryKernelGivesTheSameBits) {
   const PackedTokens tokens = random_tokens(build_network(model_.config()), 9, 1, 60);
   Taps want_taps;
-  const auto reference = Engine::load(model_, {.force_kernel = "matmul_s8_reference"});
+  const auto reference = load("matmul_s8_reference");
   const std::vector<float> want = run(reference, tokens.batch(), 1, &want_taps);
   EXPECT_EQ(want_taps.size(), reference->network().quant_points.size());
   for (const KernelInfo& kernel : describe_kernels()) {
     if (!kernel.unavailable.empty() || kernel.type != "int8") continue;
     for (int threads : {1, 2, 5}) {
       Taps taps;
-      EXPECT_EQ(
-          run(Engine::load(model_, {.force_kernel = kernel.name}), tokens.batch(), threads, &taps),
-          want)
-          << kernel.name;
+      EXPECT_EQ(run(load(kernel.name), tokens.batch(), threads, &taps), want) << kernel.name;
       EXPECT_EQ(taps, want_taps) << kernel.name;
     }
   }
 }
 
-TEST_P(Int8, MatchesASimulationInDoubles) {
-  const auto engine = Engine::load(model_);
+TEST_P(Int8Scales, MatchesASimulationInDoubles) {
+  const auto engine = load();
+  EXPECT_EQ(engine->options().activation_scales, scales());
   const PackedTokens tokens = random_tokens(engine->network(), 12, 2, 40);
   Taps taps;
   const std::vector<float> output = run(engine, tokens.batch(), 2, &taps);
 
-  SlowNetwork slow(engine->network(), model_);
+  SlowNetwork slow(engine->network(), model_, scales() == "per_token");
   std::vector<float> want;
   for (size_t i = 0; i + 1 < tokens.offsets.size(); ++i) {
     const size_t begin = tokens.offsets[i], length = tokens.offsets[i + 1] - begin;
@@ -129,6 +136,32 @@ TEST_P(Int8, MatchesASimulationInDoubles) {
   }
   EXPECT_LE(different, count / 1000) << "of " << count;
   expect_close(output, want, 5e-3);
+}
+
+INSTANTIATE_TEST_SUITE_P(SharedRows, Int8Scales,
+                         testing::Combine(testing::Values(0, 1, 2, 4),
+                                          testing::Values("static", "per_token")));
+
+// Scales that were calibrated on other data cut values off; those found as they come do not.
+TEST(PerToken, NeedsNoCalibration) {
+  const ModelDirectory model = int8_model("cross-encoder", 0);
+  const PackedTokens tokens = random_tokens(build_network(model.config()), 9, 1, 60);
+  const auto distance = [&](const std::string& scales) {
+    const auto found = run(Engine::load(model, {.activation_scales = scales}), tokens.batch());
+    const auto want = run(Engine::load(golden_path("cross-encoder") / "model"), tokens.batch());
+    double sum = 0;
+    for (size_t i = 0; i < want.size(); ++i) sum += std::fabs(found[i] - want[i]);
+    return sum;
+  };
+  EXPECT_LT(distance("per_token"), distance("static"));
+}
+
+TEST(PerToken, AnotherNameIsAnError) {
+  EXPECT_THAT(error_of([] {
+                Engine::load(golden_path("cross-encoder") / "model",
+                             {.activation_scales = "per_channel"});
+              }),
+              HasSubstr("[activation_scales] no activation scales are named 'per_channel'"));
 }
 
 TEST_P(Int8, Bf16AttentionIsClose) {

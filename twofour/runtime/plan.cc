@@ -7,10 +7,20 @@
 
 #include "twofour/backend/backends.h"
 #include "twofour/base/error.h"
+#include "twofour/base/setting.h"
 #include "twofour/runtime/stacked_linear.h"
 
 namespace twofour {
 namespace {
+
+bool scales_per_token(const std::string& option) {
+  const Setting setting =
+      option_or_variable("activation_scales", option, "TWOFOUR_ACTIVATION_SCALES");
+  if (setting.value.empty() || setting.value == "static") return false;
+  if (setting.value == "per_token") return true;
+  throw Error(setting.where, fmt::format("no activation scales are named '{}'", setting.value),
+              "There are: static, per_token");
+}
 
 class Planner {
  public:
@@ -18,12 +28,17 @@ class Planner {
       : network_(network),
         model_(model),
         forced_(forced_kernel(options.force_kernel)),
-        float_type_(float_precision(options.precision)) {
+        float_type_(float_precision(options.precision)),
+        per_token_(scales_per_token(options.activation_scales)) {
     plan_.values.resize(network.values.size());
     plan_.attention = select_attention(options.attention);
-    plan_.options = {std::string(forced_ == nullptr ? "" : forced_->name()),
-                     plan_.attention == select_attention("f32") ? "f32" : "bf16",
-                     std::string(matmul_type_name(float_type_)), "cpu"};
+    plan_.options = {
+        .force_kernel = std::string(forced_ == nullptr ? "" : forced_->name()),
+        .attention = plan_.attention == select_attention("f32") ? "f32" : "bf16",
+        .precision = std::string(matmul_type_name(float_type_)),
+        .activation_scales = per_token_ ? "per_token" : "static",
+        .device = "cpu",
+    };
   }
 
   Plan make() {
@@ -52,8 +67,9 @@ class Planner {
   void pack_linear(Step& step) {
     const StackedLinear linear = load_linear(network_, model_, step.parts, float_type_);
     const Kernel& kernel = select_kernel(linear.desc, forced_);
-    step.linear =
-        std::make_unique<PackedLinear>(kernel, linear.desc, linear.source(), step.activation);
+    step.linear = std::make_unique<PackedLinear>(
+        kernel, linear.desc, linear.source(), step.activation,
+        per_token_ && (step.int8 || plan_.values[step.output].scale != 0));
     describe(step);
   }
 
@@ -78,13 +94,16 @@ class Planner {
       const Step& step = plan_.steps[i];
       PlannedValue& value = plan_.values[step.output];
       const Value& described = network_.values[step.output];
-      // Linear layers and attention can keep their floats to themselves; others write them first.
+      // Linear layers and attention can keep their floats to themselves; others write them first,
+      // and attention does where a row's scale is known after its last head.
       const bool keeps_floats =
-          step.op->kind == OpKind::kLinear || step.op->kind == OpKind::kAttention;
+          step.op->kind == OpKind::kLinear || (step.op->kind == OpKind::kAttention && !per_token_);
       if (!keeps_floats || read_as_float(network_, steps_, step.output))
         assign_floats(step, last[step.output]);
       if (value.scale != 0)
         value.s8_slot = slots_.take(described.rows, described.width, last[step.output]);
+      if (value.scale != 0 && per_token_)
+        value.scales_slot = slots_.take(described.rows, sizeof(float), last[step.output]);
       slots_.release(i);
     }
     plan_.slots = slots_.slots();
@@ -108,6 +127,7 @@ class Planner {
   const ModelDirectory& model_;
   const Kernel* forced_;
   MatmulType float_type_;
+  bool per_token_;
   Plan plan_;
   std::vector<const FusedStep*> steps_;  // of plan_
   SlotPool slots_;

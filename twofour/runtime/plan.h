@@ -15,11 +15,12 @@
 namespace twofour {
 
 struct PlannedValue {
-  int f32_slot = -1;   // -1: nobody reads it as floats
-  int64_t column = 0;  // of its first float in a row of the slot
-  int64_t stride = 0;  // floats from row to row
-  int s8_slot = -1;    // -1: nobody reads it quantized
-  float scale = 0;     // of the quantized form
+  int f32_slot = -1;     // -1: nobody reads it as floats
+  int64_t column = 0;    // of its first float in a row of the slot
+  int64_t stride = 0;    // floats from row to row
+  int s8_slot = -1;      // -1: nobody reads it quantized
+  float scale = 0;       // of the quantized form; by row if there are row scales
+  int scales_slot = -1;  // f32, one for each row; -1: `scale` for all
 };
 
 struct Step : FusedStep {

@@ -15,8 +15,8 @@ class SlowNetwork {
  public:
   using Rows2d = std::vector<std::vector<double>>;
 
-  SlowNetwork(const Network& network, const ModelDirectory& model)
-      : network_(network), model_(model) {}
+  SlowNetwork(const Network& network, const ModelDirectory& model, bool scales_per_token = false)
+      : network_(network), model_(model), scales_per_token_(scales_per_token) {}
 
   // Values of one sequence; quantized values are those of the points.
   std::map<std::string, std::vector<int8_t>> quantized;
@@ -28,9 +28,9 @@ class SlowNetwork {
       const Value& value = network_.values[op.output];
       if (value.quant_point >= 0 && scale_of(op.output) > 0) {
         for (const auto& row : values_[op.output]) {
+          const float scale = row_scale(row, scale_of(op.output));
           for (double x : row)
-            quantized[value.name].push_back(
-                quantize_value(static_cast<float>(x), scale_of(op.output)));
+            quantized[value.name].push_back(quantize_value(static_cast<float>(x), scale));
         }
       }
     }
@@ -109,13 +109,19 @@ class SlowNetwork {
     return 0;
   }
 
+  float row_scale(const Row& row, float file_scale) const {
+    if (!scales_per_token_) return file_scale;
+    double amax = 0;
+    for (double x : row) amax = std::max(amax, std::fabs(x));
+    return scale_from_amax(static_cast<float>(amax));
+  }
+
   // Dequantized weights times dequantized inputs: what fake quantization computes.
   Rows2d multiply(const Op& op) const {
     const Parameter& parameter = network_.parameter(op, 0);
     const TensorView weight = model_.tensor(parameter.name);
     const auto bias = floats(op, 1);
     const bool int8 = weight.dtype == DType::kI8;
-    const float scale = int8 ? scale_of(op.inputs[0]) : 0;
     const Tensor w =
         int8 ? dequantize_weight({Tensor(weight), Tensor(model_.tensor(parameter.name + "_scale"))})
              : to_f32(weight, parameter.name);
@@ -123,6 +129,7 @@ class SlowNetwork {
     Rows2d out;
     for (Row x : values_[op.inputs[0]]) {
       if (int8) {
+        const float scale = row_scale(x, scale_of(op.inputs[0]));
         for (double& v : x) v = double{quantize_value(static_cast<float>(v), scale) * scale};
       }
       Row row(bias.begin(), bias.end());
@@ -196,6 +203,7 @@ class SlowNetwork {
 
   const Network& network_;
   const ModelDirectory& model_;
+  bool scales_per_token_;
   std::vector<Rows2d> values_;
 };
 

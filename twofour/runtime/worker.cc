@@ -72,6 +72,11 @@ int8_t* Worker::s8(ValueId value) const {
   return slot < 0 ? nullptr : reinterpret_cast<int8_t*>(slots_[slot]);
 }
 
+float* Worker::row_scales(ValueId value) const {
+  const int slot = plan_.values[value].scales_slot;
+  return slot < 0 ? nullptr : reinterpret_cast<float*>(slots_[slot]);
+}
+
 int64_t Worker::rows(ValueId value) const {
   return network_.values[value].rows == Rows::kTokens ? begin(chunk_.count) : chunk_.count;
 }
@@ -144,9 +149,11 @@ void Worker::multiply(const Step& step) {
   args.m = rows(step.input);
   args.x = step.int8 ? static_cast<const void*>(s8(step.input)) : f32(step.input);
   args.input_scale = in.scale;
+  args.input_scales = row_scales(step.input);
   args.y = out.f32_slot < 0 ? nullptr : f32(step.output);
   args.quantized = s8(step.output);
   args.output_scale = out.scale;
+  args.output_scales = row_scales(step.output);
   args.scratch = scratch_;
   step.linear->run(pool_, args);
 }
@@ -171,17 +178,25 @@ void Worker::attend(const Step& step) {
     args.stride = in_stride;
     args.out_stride = width;
     if (out.f32_slot >= 0) args.out = f32(step.output) + at;
-    if (out.s8_slot >= 0) args.quantized = s8(step.output) + at;
+    if (out.s8_slot >= 0 && out.scales_slot < 0) args.quantized = s8(step.output) + at;
     args.output_scale = out.scale;
     args.scratch = reinterpret_cast<float*>(scratch_ + thread * stride);
     plan_.attention(args);
   });
+  if (out.scales_slot < 0) return;
+  for_rows(rows(step.output),
+           [&](int64_t begin, int64_t end) { quantize_rows(step.output, begin, end); });
 }
 
 void Worker::quantize_rows(ValueId value, int64_t begin, int64_t end) {
   int8_t* quantized = s8(value);
   if (quantized == nullptr) return;
   const int64_t width = this->width(value);
+  if (float* scales = row_scales(value)) {
+    for (int64_t i = begin; i < end; ++i)
+      scales[i] = ops_.quantize_row(f32(value) + i * width, width, quantized + i * width);
+    return;
+  }
   ops_.quantize(f32(value) + begin * width, (end - begin) * width, plan_.values[value].scale,
                 quantized + begin * width);
 }
@@ -191,15 +206,17 @@ void Worker::normalize_layer(const Step& step) {
   const float* gamma = step.parameters[0].as<float>().data();
   const float* beta = step.parameters[1].as<float>().data();
   const auto epsilon = static_cast<float>(step.op->epsilon);
-  int8_t* quantized = s8(step.output);
-  const float scale = plan_.values[step.output].scale;
+  const PlannedValue& planned = plan_.values[step.output];
+  const bool by_row = planned.scales_slot >= 0;
+  int8_t* quantized = by_row ? nullptr : s8(step.output);
   for_rows(rows(step.output), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* residual = step.residual == kNoValue ? nullptr : f32(step.residual) + i * width;
       ops_.layer_norm(f32(step.input) + i * width, residual, gamma, beta, width, epsilon,
                       f32(step.output) + i * width,
-                      quantized == nullptr ? nullptr : quantized + i * width, scale);
+                      quantized == nullptr ? nullptr : quantized + i * width, planned.scale);
     }
+    if (by_row) quantize_rows(step.output, begin, end);
   });
 }
 

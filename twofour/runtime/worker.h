@@ -54,6 +54,7 @@ class Worker {
   size_t scratch_bytes(const Extent& extent) const;
   float* f32(ValueId value) const;
   int8_t* s8(ValueId value) const;
+  float* row_scales(ValueId value) const;  // null: one scale for all rows
   int64_t width(ValueId value) const { return network_.values[value].width; }
   int64_t rows(ValueId value) const;
 

@@ -232,6 +232,15 @@ TWOFOUR_INLINE float sum_lanes(const F32x16& v) {
   return s[0];
 }
 
+TWOFOUR_INLINE float max_lanes(const F32x16& v) {
+  float m[kVector];
+  store(m, v);
+  for (int width = kVector / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) m[i] = m[i] > m[i + width] ? m[i] : m[i + width];
+  }
+  return m[0];
+}
+
 // body(0), ..., body(N - 1), each with its index constant: GCC 12 leaves loops of a single round,
 // and with them the registers that they index, in memory.
 template <int N, class Body>

@@ -1,6 +1,9 @@
 // Elementwise functions and LayerNorm; included once by each file that makes a table of VectorOps.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "twofour/backend/cpu/vector_math.h"
 #include "twofour/backend/cpu/vector_tables.h"
 
@@ -19,6 +22,29 @@ void quantize(const float* x, int64_t count, float scale, int8_t* out) {
   const Quantizer quantizer(scale);
   for_each_vector(count, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
     store_lanes(out + i, lanes, quantizer(load_lanes(x + i, lanes)));
+  });
+}
+
+float largest_magnitude(const float* x, int64_t count) {
+  F32x16 largest{};
+  for_each_vector(count, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    largest = larger(absolute(load_lanes(x + i, lanes)), largest);
+  });
+  return max_lanes(largest);
+}
+
+float quantize_row(const float* x, int64_t count, int8_t* out) {
+  const float scale =
+      std::max(largest_magnitude(x, count) / 127.0f, std::numeric_limits<float>::min());
+  quantize(x, count, scale, out);
+  return scale;
+}
+
+void scale_row(float* x, float scale, const float* bias, int64_t count) {
+  for_each_vector(count, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    F32x16 y = load_lanes(x + i, lanes) * scale;
+    if (bias != nullptr) y += load_lanes(bias + i, lanes);
+    store_lanes(x + i, lanes, y);
   });
 }
 
@@ -63,7 +89,7 @@ void layer_norm(const float* a, const float* b, const float* gamma, const float*
 
 constexpr VectorOps make_vector_ops(std::string_view name,
                                     void (*attention)(const AttentionArgs&)) {
-  return {name, activate, quantize, layer_norm, add, attention};
+  return {name, activate, quantize, quantize_row, scale_row, layer_norm, add, attention};
 }
 
 }  // namespace
