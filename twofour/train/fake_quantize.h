@@ -50,8 +50,6 @@ class FakeQuantizeHook : public TensorHook {
                         at::ScalarType type) override;
   at::Tensor weight(const std::string& name, const at::Tensor& w, at::ScalarType type) override;
 
-  const std::vector<float>& scales() const { return scales_; }
-
   // Called with int8 values of each point when set: for the parity test against the engine.
   std::function<void(int32_t quant_point, const at::Tensor& int8_values)> tap;
 

@@ -91,14 +91,6 @@ void AdamW::zero_moments(const std::map<std::string, at::Tensor>& newly_pruned) 
   }
 }
 
-void AdamW::reset() {
-  for (Slot& slot : slots_) {
-    slot.exp_avg.zero_();
-    slot.exp_avg_sq.zero_();
-    slot.step.zero_();
-  }
-}
-
 std::map<std::string, at::Tensor> AdamW::state() const {
   std::map<std::string, at::Tensor> result;
   for (const Slot& slot : slots_) {

@@ -38,9 +38,6 @@ class AdamW {
   // not start over.
   void zero_moments(const std::map<std::string, at::Tensor>& newly_pruned);
 
-  // As new: for stages that restart the optimizer.
-  void reset();
-
   // "exp_avg.<name>", "exp_avg_sq.<name>" f32 of the parameter's shape, "step.<name>" f32 scalar.
   // The tensors are the optimizer's own. load_state copies and throws Error if a tensor is missing,
   // left over or of another shape.

@@ -166,10 +166,6 @@ TEST(AdamW, ResumesBitForBit) {
   resumed.step(0.01);
   for (const auto& [name, parameter] : parameters)
     EXPECT_TRUE(at::equal(copies[name], parameter)) << name;
-
-  resumed.reset();
-  for (const auto& [name, tensor] : resumed.state())
-    EXPECT_EQ(tensor.abs().max().item<float>(), 0) << name;
 }
 
 std::string load_error(AdamW& optimizer, const std::map<std::string, at::Tensor>& state) {

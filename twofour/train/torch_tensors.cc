@@ -59,6 +59,4 @@ TensorView view_of(const at::Tensor& tensor) {
           static_cast<const std::byte*>(tensor.const_data_ptr())};
 }
 
-Tensor from_torch(const at::Tensor& tensor) { return Tensor(view_of(tensor.cpu().contiguous())); }
-
 }  // namespace twofour

@@ -3,8 +3,6 @@
 
 #include <torch/torch.h>
 
-#include <string_view>
-
 #include "twofour/base/tensor.h"
 
 namespace twofour {
@@ -18,8 +16,5 @@ at::Tensor to_torch(const TensorView& view);
 // A view of `tensor`, which must be contiguous, on the CPU, and outlive the view. No copy: for
 // writing files.
 TensorView view_of(const at::Tensor& tensor);
-
-// A copy.
-Tensor from_torch(const at::Tensor& tensor);
 
 }  // namespace twofour
