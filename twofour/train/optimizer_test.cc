@@ -40,11 +40,11 @@ double norm_of_gradients(const ParameterMap& parameters) {
 
 // One parameter in double, element by element.
 struct PlainAdamW {
-  AdamWOptions options;
+  OptimizerOptions options;
   at::Tensor w, m, v;
   int step = 0;
 
-  PlainAdamW(const AdamWOptions& options_in, const at::Tensor& parameter)
+  PlainAdamW(const OptimizerOptions& options_in, const at::Tensor& parameter)
       : options(options_in),
         w(parameter.detach().to(at::kDouble).clone()),
         m(at::zeros_like(w)),
@@ -65,9 +65,9 @@ TEST(AdamW, Golden) {
   const Golden golden("losses.safetensors");
   ParameterMap parameters;
   parameters["w"] = golden.leaf("adamw.initial");
-  AdamWOptions options;
+  OptimizerOptions options;
   options.weight_decay = 0.1;
-  AdamW optimizer(parameters, options);
+  Optimizer optimizer(parameters, options);
   for (int64_t i = 0; i < 5; ++i) {
     parameters["w"].mutable_grad() = golden("adamw.gradients")[i].clone();
     optimizer.step(0.01);
@@ -76,14 +76,14 @@ TEST(AdamW, Golden) {
 }
 
 TEST(AdamW, EqualsPlainLoopsWithClippingAndWithoutDecayOfVectors) {
-  AdamWOptions options;
+  OptimizerOptions options;
   options.weight_decay = 0.3;
   options.clip_norm = 5;
   ParameterMap parameters = random_parameters();
   std::map<std::string, PlainAdamW> expected;
   for (const auto& [name, parameter] : parameters)
     expected.emplace(name, PlainAdamW(options, parameter));
-  AdamW optimizer(parameters, options);
+  Optimizer optimizer(parameters, options);
   for (int i = 0; i < 6; ++i) {
     set_gradients(parameters, i % 2 == 0 ? 1 : 0.01);
     const double norm = norm_of_gradients(parameters),
@@ -95,9 +95,48 @@ TEST(AdamW, EqualsPlainLoopsWithClippingAndWithoutDecayOfVectors) {
   }
 }
 
+// Worked out by hand: a matrix of one weight, which decays, and a bias, which does not.
+TEST(Sgd, ThreeStepsByHand) {
+  ParameterMap parameters;
+  parameters["w"] = at::full({1, 1}, 2.0).requires_grad_(true);
+  parameters["b"] = at::full({1}, 2.0).requires_grad_(true);
+  const OptimizerOptions options{
+      .kind = OptimizerKind::kSgd, .beta1 = 0.5, .weight_decay = 0.25, .clip_norm = 0};
+  Optimizer optimizer(parameters, options);
+  const auto step = [&](double gradient) {
+    for (const auto& [name, parameter] : parameters) {
+      parameter.mutable_grad() = at::full_like(parameter.detach(), gradient);
+    }
+    EXPECT_NEAR(optimizer.step(0.1), std::abs(gradient) * std::sqrt(2), 1e-6);
+  };
+  const auto expect = [&](double w, double b, double momentum_of_w) {
+    EXPECT_NEAR(parameters["w"].item<float>(), w, 1e-6);
+    EXPECT_NEAR(parameters["b"].item<float>(), b, 1e-6);
+    EXPECT_NEAR(optimizer.state().at("exp_avg.w").item<float>(), momentum_of_w, 1e-6);
+  };
+  step(1);
+  expect(1.85, 1.9, 1.5);  // momentum 1 + 0.25 * 2
+  step(-1);
+  expect(1.82875, 1.95, 0.2125);  // 0.5 * 1.5 + (-1 + 0.25 * 1.85)
+  step(4);
+  expect(1.3724063, 1.575, 4.5634375);  // 0.5 * 0.2125 + (4 + 0.25 * 1.82875)
+}
+
+TEST(Sgd, ClipsAndGoesWithoutMomentum) {
+  ParameterMap parameters = random_parameters();
+  const at::Tensor before = parameters["a.weight"].detach().clone();
+  Optimizer optimizer(
+      parameters, {.kind = OptimizerKind::kSgd, .beta1 = 0, .weight_decay = 0, .clip_norm = 0.5});
+  set_gradients(parameters);
+  const at::Tensor gradient = parameters["a.weight"].grad().clone();
+  const double norm = optimizer.step(0.1);
+  ASSERT_GT(norm, 0.5);
+  EXPECT_TRUE(near(parameters["a.weight"], before - 0.1 * 0.5 / norm * gradient, 1e-6));
+}
+
 TEST(AdamW, LeavesParametersWithoutGradientAlone) {
   ParameterMap parameters = random_parameters();
-  AdamW optimizer(parameters, {});
+  Optimizer optimizer(parameters, {});
   set_gradients(parameters);
   optimizer.zero_gradients();
   EXPECT_FALSE(parameters["a.weight"].grad().defined());
@@ -113,7 +152,7 @@ TEST(AdamW, LeavesParametersWithoutGradientAlone) {
 
 TEST(AdamW, RefusesGradientsThatAreNotFinite) {
   ParameterMap parameters = random_parameters();
-  AdamW optimizer(parameters, {});
+  Optimizer optimizer(parameters, {});
   set_gradients(parameters);
   parameters["b.weight"].mutable_grad()[1][2] = std::numeric_limits<float>::infinity();
   const at::Tensor before = parameters["a.weight"].detach().clone();
@@ -129,7 +168,7 @@ TEST(AdamW, RefusesGradientsThatAreNotFinite) {
 
 TEST(AdamW, MomentsOfNewlyPrunedWeightsBecomeZeroAndOthersStay) {
   ParameterMap parameters = random_parameters();
-  AdamW optimizer(parameters, {});
+  Optimizer optimizer(parameters, {});
   set_gradients(parameters);
   optimizer.step(0.01);
   std::map<std::string, at::Tensor> before;
@@ -150,14 +189,14 @@ TEST(AdamW, MomentsOfNewlyPrunedWeightsBecomeZeroAndOthersStay) {
 
 TEST(AdamW, ResumesBitForBit) {
   ParameterMap parameters = random_parameters();
-  AdamW optimizer(parameters, {});
+  Optimizer optimizer(parameters, {});
   set_gradients(parameters);
   optimizer.step(0.01);
 
   ParameterMap copies;
   for (const auto& [name, parameter] : parameters)
     copies[name] = parameter.detach().clone().requires_grad_(true);
-  AdamW resumed(copies, {});
+  Optimizer resumed(copies, {});
   resumed.load_state(optimizer.state());
   set_gradients(parameters);
   for (const auto& [name, parameter] : parameters)
@@ -168,7 +207,7 @@ TEST(AdamW, ResumesBitForBit) {
     EXPECT_TRUE(at::equal(copies[name], parameter)) << name;
 }
 
-std::string load_error(AdamW& optimizer, const std::map<std::string, at::Tensor>& state) {
+std::string load_error(Optimizer& optimizer, const std::map<std::string, at::Tensor>& state) {
   try {
     optimizer.load_state(state);
   } catch (const Error& error) {
@@ -177,8 +216,36 @@ std::string load_error(AdamW& optimizer, const std::map<std::string, at::Tensor>
   return "";
 }
 
+TEST(Sgd, KeepsItsMomentumAloneAndNoneOfPrunedWeights) {
+  const OptimizerOptions options{.kind = OptimizerKind::kSgd};
+  ParameterMap parameters = random_parameters();
+  Optimizer optimizer(parameters, options);
+  set_gradients(parameters);
+  optimizer.step(0.01);
+  const at::Tensor before = optimizer.state().at("exp_avg.a.weight").clone();
+  const at::Tensor pruned = at::rand({37, 20}).lt(0.5);
+  optimizer.zero_moments({{"a.weight", pruned}});
+  EXPECT_TRUE(at::equal(optimizer.state().at("exp_avg.a.weight"), before * pruned.logical_not()));
+
+  ParameterMap copies;
+  for (const auto& [name, parameter] : parameters)
+    copies[name] = parameter.detach().clone().requires_grad_(true);
+  Optimizer resumed(copies, options);
+  resumed.load_state(optimizer.state());
+  EXPECT_EQ(resumed.state().size(), 3u);
+  set_gradients(parameters);
+  for (const auto& [name, parameter] : parameters)
+    copies[name].mutable_grad() = parameter.grad().clone();
+  optimizer.step(0.01);
+  resumed.step(0.01);
+  for (const auto& [name, parameter] : parameters)
+    EXPECT_TRUE(at::equal(copies[name], parameter)) << name;
+  Optimizer adamw(random_parameters(), {});
+  EXPECT_THAT(load_error(adamw, resumed.state()), HasSubstr("exp_avg_sq.a.weight is missing"));
+}
+
 TEST(AdamW, RefusesStateOfAnotherModel) {
-  AdamW optimizer(random_parameters(), {});
+  Optimizer optimizer(random_parameters(), {});
   std::map<std::string, at::Tensor> state = optimizer.state();
   state.erase("step.b.bias");
   EXPECT_THAT(load_error(optimizer, state), HasSubstr("step.b.bias is missing"));

@@ -90,6 +90,8 @@ struct Stage {
   std::vector<LossTerm> losses;
 };
 
+enum class OptimizerKind { kAdamW, kSgd };  // "adamw", "sgd"; see optimizer.h
+
 enum class MaskedSegment { kFirst, kSecond, kBoth };  // "first", "second", "both": of two texts
 enum class MaskedShare {
   kConstant,  // "constant"
@@ -123,7 +125,10 @@ struct Recipe {
   int64_t num_labels = 0;
   Masking masking;  // token classification heads
 
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01, clip_norm = 1.0;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  double beta1 = 0.9;                    // of SGD: the momentum
+  double beta2 = 0.999, epsilon = 1e-8;  // of AdamW alone
+  double weight_decay = 0.01, clip_norm = 1.0;
 
   std::string saliency = "energy";
   std::vector<std::string> keep_dense;  // globs over layer names

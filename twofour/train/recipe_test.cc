@@ -83,6 +83,16 @@ TEST(Recipe, MaskedTokensAndHeadsMustFit) {
               HasSubstr("select_metric is 'pnr', which a head of this kind"));
 }
 
+TEST(Recipe, TheOptimizerIsReadAndWritten) {
+  const std::string yaml = stages({"name: a, " + kTrained});
+  EXPECT_EQ(parse_recipe(yaml, "r").optimizer, OptimizerKind::kAdamW);
+  const Recipe sgd = parse_recipe(yaml + "optimizer: sgd\n", "r");
+  EXPECT_EQ(sgd.optimizer, OptimizerKind::kSgd);
+  EXPECT_EQ(to_yaml(parse_recipe(to_yaml(sgd), "again")), to_yaml(sgd));
+  EXPECT_THAT(message_of(yaml + "optimizer: sgd\nepsilon: 1e-6\n"),
+              HasSubstr("epsilon wants 'optimizer: adamw'"));
+}
+
 TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {
   ASSERT_GE(shipped_recipes().size(), 9u);
   for (const auto& path : shipped_recipes()) {

@@ -31,6 +31,8 @@ const YamlNames<RowPairing> kPairings = {{"adjacent", RowPairing::kAdjacent},
 const YamlNames<HeadKind> kHeads = {{"classification", HeadKind::kClassification},
                                     {"embedding", HeadKind::kEmbedding},
                                     {"token_classification", HeadKind::kTokenClassification}};
+const YamlNames<OptimizerKind> kOptimizers = {{"adamw", OptimizerKind::kAdamW},
+                                              {"sgd", OptimizerKind::kSgd}};
 const YamlNames<MaskedSegment> kSegments = {{"first", MaskedSegment::kFirst},
                                             {"second", MaskedSegment::kSecond},
                                             {"both", MaskedSegment::kBoth}};
@@ -303,9 +305,14 @@ void read_masking(YamlReader& reader, Recipe& recipe) {
 }
 
 void read_optimizer_options(YamlReader& reader, Recipe& recipe) {
+  reader.read("optimizer", recipe.optimizer, kOptimizers);
   reader.read("beta1", recipe.beta1);
-  reader.read("beta2", recipe.beta2);
-  reader.read("epsilon", recipe.epsilon);
+  for (const auto& [key, value] :
+       {std::pair{"beta2", &recipe.beta2}, {"epsilon", &recipe.epsilon}}) {
+    const bool given = reader.read(key, *value);
+    reader.require(!given || recipe.optimizer == OptimizerKind::kAdamW, key,
+                   "wants 'optimizer: adamw'");
+  }
   reader.read("weight_decay", recipe.weight_decay);
   reader.read("clip_norm", recipe.clip_norm);
   reader.require(recipe.beta1 >= 0 && recipe.beta1 < 1, "beta1", "must lie in [0, 1)");
@@ -449,9 +456,12 @@ void write_options(YAML::Emitter& out, const Recipe& recipe) {
   entry("head", std::string(name_of(kHeads, recipe.head)));
   entry("num_labels", recipe.num_labels);
   if (recipe.head == HeadKind::kTokenClassification) write_masking(out, recipe.masking);
+  entry("optimizer", std::string(name_of(kOptimizers, recipe.optimizer)));
   entry("beta1", number(recipe.beta1));
-  entry("beta2", number(recipe.beta2));
-  entry("epsilon", number(recipe.epsilon));
+  if (recipe.optimizer == OptimizerKind::kAdamW) {
+    entry("beta2", number(recipe.beta2));
+    entry("epsilon", number(recipe.epsilon));
+  }
   entry("weight_decay", number(recipe.weight_decay));
   entry("clip_norm", number(recipe.clip_norm));
   entry("saliency", recipe.saliency);

@@ -254,6 +254,17 @@ TEST(Resume, StopSavesAndGoesOnToTheSameBytes) {
   expect_resumed_equal(request);
 }
 
+TEST(Resume, SgdGoesOnToTheSameBytes) {
+  TrainRequest request = whole_chain("sgd");
+  request.overrides["optimizer"] = "sgd";
+  const auto whole = contents_of(run_afresh(request).model);
+  EXPECT_FALSE(stop_after(request, 9).finished);
+  request.resume = true;
+  const auto resumed = contents_of(run_training(request, {}).model);
+  EXPECT_TRUE(resumed == whole);
+  EXPECT_FALSE(resumed == uninterrupted());
+}
+
 TEST(Resume, FinishedRunsSayWhatTheyDid) {
   TrainRequest request = whole_chain("finished");
   const TrainSummary first = run_afresh(request);

@@ -50,7 +50,8 @@ void set_gradients(const ParameterMap& parameters) {
     parameter.mutable_grad() = at::randn(parameter.sizes());
 }
 
-void optimizer_step(SparsityContext& context, const ParameterMap& parameters, AdamW& optimizer) {
+void optimizer_step(SparsityContext& context, const ParameterMap& parameters,
+                    Optimizer& optimizer) {
   set_gradients(parameters);
   context.mask_gradients(parameters);
   optimizer.step(0.01);
@@ -95,7 +96,7 @@ TEST(SparsityContext, MasksNestAndHoldUnderOptimizerSteps) {
   const std::vector<Stage> stages = {stage(0.25), stage(0.5), stage(0.5)};
   const ParameterMap parameters = load();
   SparsityContext context(network(), recipe_of(stages));
-  AdamW optimizer(parameters, {});
+  Optimizer optimizer(parameters, {});
   at::Tensor pruned = at::zeros_like(parameters.at(kQuery)).to(at::kBool);
   for (const Stage& next : stages) {
     const auto newly_pruned = context.advance(next, parameters);
@@ -134,7 +135,7 @@ TEST(SparsityContext, AdoptedMasksHold) {
   EXPECT_EQ(context.sparse_weights(), context.weights());
   EXPECT_EQ(context.share_rows(), 2);
   EXPECT_GE(context.sparsity(), 0.5);
-  AdamW optimizer(parameters, {});
+  Optimizer optimizer(parameters, {});
   const at::Tensor zero = parameters.at(kQuery).eq(0);
   for (const Stage& next : {stage(0), stage(0.25, 2), stage(0.5, 2)}) {
     context.advance(next, parameters);
@@ -254,7 +255,7 @@ TEST(SparsityContext, ResumesFromItsState) {
   const std::vector<Stage> stages = {stage(0.25, 2), stage(0.5, 2, true), stage(0.5, 4)};
   const ParameterMap parameters = load();
   SparsityContext context(network(), recipe_of(stages)), resumed(network(), recipe_of(stages));
-  AdamW optimizer(parameters, {});
+  Optimizer optimizer(parameters, {});
   for (const Stage& next : stages) {
     context.advance(next, parameters);
     optimizer_step(context, parameters, optimizer);

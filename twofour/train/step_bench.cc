@@ -104,7 +104,7 @@ class Step {
   Network network_ = build_network(minilm_config());
   ParameterMap parameters_, teacher_parameters_;
   SparsityContext sparsity_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   FakeQuantizeHook quantizer_;
   TokenTensors tokens_ = random_tokens();
   at::Tensor labels_ = at::randint(0, kLabels, {kBatch});

@@ -129,7 +129,7 @@ INSTANTIATE_TEST_SUITE_P(All, Heads,
 TEST(TorchInterpreter, StepsAreThoseOfPyTorch) {
   const Golden golden("minilm/golden.safetensors");
   const Model model("minilm");
-  AdamW optimizer(model.parameters, {.clip_norm = 1});
+  Optimizer optimizer(model.parameters, {.clip_norm = 1});
   for (int step = 0; step < 3; ++step) {
     optimizer.zero_gradients();
     golden_loss(model, golden).backward();

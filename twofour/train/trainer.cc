@@ -51,8 +51,9 @@ void assign(const std::map<std::string, at::Tensor>& from, const ParameterMap& t
   }
 }
 
-AdamWOptions optimizer_options(const Recipe& recipe) {
-  return {recipe.beta1, recipe.beta2, recipe.epsilon, recipe.weight_decay, recipe.clip_norm};
+OptimizerOptions optimizer_options(const Recipe& recipe) {
+  return {recipe.optimizer, recipe.beta1,        recipe.beta2,
+          recipe.epsilon,   recipe.weight_decay, recipe.clip_norm};
 }
 
 // What one optimizer step tells.
@@ -470,7 +471,7 @@ class Trainer {
   ParameterMap parameters_;
   TorchInterpreter student_;
   SparsityContext sparsity_;
-  AdamW optimizer_;
+  Optimizer optimizer_;
   Batcher batcher_;
   bool bf16_;
   std::unique_ptr<Evaluator> evaluator_;
