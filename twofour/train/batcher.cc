@@ -174,7 +174,9 @@ std::vector<Batch> Batcher::plan(int64_t epoch) const {
   };
   const int64_t unit_pairs =
       options_.form == BatchForm::kQueryGroups ? std::min(kGroupPairs, options_.batch_pairs) : 1;
-  const int64_t window = std::max<int64_t>(1, kWindowBatches * options_.batch_pairs / unit_pairs);
+  // No more than the units there are: the product must not overflow.
+  const int64_t batch_pairs = std::min(options_.batch_pairs, unit_pairs * std::ssize(all));
+  const int64_t window = std::max<int64_t>(1, kWindowBatches * batch_pairs / unit_pairs);
   for (int64_t i = 0; i < std::ssize(all); i += window) {
     const auto end = all.begin() + std::min(i + window, std::ssize(all));
     std::stable_sort(all.begin() + i, end,

@@ -1,5 +1,7 @@
 #include "twofour/train/recipe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -104,12 +106,20 @@ int64_t total_steps(const Recipe& recipe) {
 
 void limit_steps(Recipe& recipe, int64_t max_steps, int64_t steps_per_epoch) {
   std::vector<Stage*> trained;
+  double sum = 0;
   for (Stage& stage : recipe.stages) {
-    if (stage.epochs > 0) {
-      const double steps = std::ceil(stage.epochs * static_cast<double>(steps_per_epoch));
-      stage.steps = std::max<int64_t>(1, static_cast<int64_t>(steps));
-      stage.epochs = 0;
+    const double steps = stage.epochs > 0
+                             ? std::ceil(stage.epochs * static_cast<double>(steps_per_epoch))
+                             : static_cast<double>(stage.steps);
+    sum += steps;
+    if (sum > static_cast<double>(kMostSteps)) {
+      throw Error(fmt::format("recipe {}", recipe.name),
+                  fmt::format("stage '{}' brings the run to {:.3g} steps, above {}", stage.name,
+                              sum, kMostSteps),
+                  "Lower the epochs of its stages.");
     }
+    if (stage.epochs > 0) stage.steps = std::max<int64_t>(1, static_cast<int64_t>(steps));
+    stage.epochs = 0;
     if (stage.steps > 0) trained.push_back(&stage);
   }
   if (max_steps <= 0 || total_steps(recipe) <= max_steps) return;

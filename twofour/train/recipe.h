@@ -140,6 +140,9 @@ struct Recipe {
   std::vector<Stage> stages;
 };
 
+// More than any run takes, and few enough that what is computed from them does not overflow.
+inline constexpr int64_t kMostSteps = 1'000'000'000;  // of a run, and of a stage
+
 // "stages.0.steps" -> "100": a path of keys and list indices ("*" means every element) and the YAML
 // that takes its place. A stage's steps take the place of its epochs too, and epochs that of steps.
 using RecipeOverrides = std::map<std::string, std::string>;
@@ -167,7 +170,8 @@ bool needs_teacher(const Recipe& recipe);
 int64_t total_steps(const Recipe& recipe);
 
 // Resolves epochs into steps, then shortens every stage in proportion so that the sum of steps is
-// at most `max_steps` (each trained stage keeps >= 1). 0: no limit.
+// at most `max_steps` (each trained stage keeps >= 1). 0: no limit. Throws Error naming the stage
+// where epochs bring the sum above kMostSteps.
 void limit_steps(Recipe& recipe, int64_t max_steps, int64_t steps_per_epoch);
 
 }  // namespace twofour

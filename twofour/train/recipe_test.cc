@@ -278,7 +278,21 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"saliency: luck\n" + stages({"name: a"}), "saliency"},
         Refusal{"select_metric: beauty\n" + stages({"name: a"}), "Use one of: pnr, accuracy"},
         Refusal{"beta1: 1\n" + stages({"name: a"}), "must lie in [0, 1)"},
-        Refusal{one_stage("learning_rate: {peak: 0}"), "learning_rate.peak must be above 0"}));
+        Refusal{one_stage("learning_rate: {peak: 0}"), "learning_rate.peak must be above 0"},
+        Refusal{one_stage("epochs: 1e300"),
+                "[r.yaml:4] stages.0.epochs is 1e+300: at most 1000000 is expected"},
+        Refusal{one_stage("steps: 4611686018427387904"),
+                "stages.0.steps is 4611686018427387904: at most 1000000000"},
+        Refusal{one_stage("steps: 99999999999999999999"), "a whole number is expected"},
+        Refusal{one_stage("mask_steps: 1001"), "mask_steps is 1001: at most 1000"},
+        Refusal{one_stage("calibration_batches: 4611686018427387904"), "at most 1000000"},
+        Refusal{"batch_pairs: 1000001\n" + stages({"name: a"}), "[r.yaml:1] batch_pairs is"},
+        Refusal{"accumulate: 1000001\n" + stages({"name: a"}), "accumulate is 1000001"},
+        Refusal{"max_length: 1000001\n" + stages({"name: a"}), "max_length is 1000001"},
+        Refusal{"hard_negatives: 1000001\n" + stages({"name: a"}), "hard_negatives is 1000001"},
+        Refusal{"num_labels: 4611686018427387904\n" + stages({"name: a"}), "num_labels is"},
+        Refusal{kMasked + "masking: {first_token: 4611686018427387904}\n" + kMaskedStage,
+                "masking.first_token is 4611686018427387904: at most"}));
 
 TEST(LimitSteps, ShortensInProportion) {
   Recipe recipe = parse_recipe(
@@ -304,6 +318,17 @@ TEST(LimitSteps, ResolvesEpochs) {
   limit_steps(recipe, 0, 101);
   EXPECT_EQ(recipe.stages[0].steps, 41);
   EXPECT_EQ(recipe.stages[1].steps, 162);
+}
+
+TEST(LimitSteps, RefusesMoreStepsThanAnyRunTakes) {
+  Recipe recipe = shipped("progressive");
+  try {
+    limit_steps(recipe, 24, int64_t{1} << 60);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr("[recipe progressive] stage 'sparse-25' brings the run to"));
+  }
 }
 
 TEST(LearningRate, WarmsUpThenFalls) {

@@ -47,7 +47,18 @@ const YamlNames<std::string> kMetrics = {
     {"f1@345", "f1@345"}, {"recall@345", "recall@345"}, {kMaskedAccuracy, "masked_accuracy"}};
 const YamlNames<std::string> kAutocasts = {{"auto", "auto"}, {"bf16", "bf16"}, {"none", "none"}};
 
+// Above what any run can use; their products stay far below what 64 bits hold.
+constexpr int64_t kMostPerStep = 1'000'000;        // pairs, micro-batches, batches, tokens
+constexpr int64_t kMostMasks = 1000;               // of a stage
+constexpr int64_t kMostTokens = int64_t{1} << 31;  // of a vocabulary
+constexpr double kMostEpochs = 1e6;
+
 // --- Reading -----------------------------------------------------------------------------------
+
+template <class T>
+void require_at_most(const YamlReader& reader, const std::string& key, T value, T most) {
+  reader.require(value <= most, key, fmt::format("is {}: at most {} is expected", value, most));
+}
 
 LearningRate read_learning_rate(YamlReader reader) {
   LearningRate rate;
@@ -99,6 +110,7 @@ void read_sparsity(YamlReader& reader, const Stage* before, StageInFile& in_file
   reader.require(kShares.contains(stage.share_rows), "share_rows",
                  fmt::format("is {}: 1, 2, 4, 8, 16 or 32 is expected", stage.share_rows));
   reader.require(in_file.mask_steps >= 1, "mask_steps", "must be at least 1");
+  require_at_most(reader, "mask_steps", in_file.mask_steps, kMostMasks);
   if (before && !stage.regrowth) {
     constexpr const char* kRemedy = "Let it rise from stage to stage, or set 'regrowth: true'.";
     reader.require(stage.sparsity >= before->sparsity, "sparsity",
@@ -124,6 +136,7 @@ void read_quantization(YamlReader& reader, bool calibrated, Stage& stage) {
   }
   reader.read("calibration_batches", stage.calibration_batches);
   reader.require(stage.calibration_batches > 0, "calibration_batches", "must be above 0");
+  require_at_most(reader, "calibration_batches", stage.calibration_batches, kMostPerStep);
   stage.write_int8 = stage.fake_quantize;
   reader.read("write_int8", stage.write_int8);
   calibrated = calibrated || stage.calibrate.has_value();
@@ -142,6 +155,8 @@ void read_length(YamlReader& reader, Stage& stage) {
   reader.read("epochs", stage.epochs);
   reader.require(stage.steps >= 0, "steps", "must not be negative");
   reader.require(stage.epochs >= 0, "epochs", "must not be negative");
+  require_at_most(reader, "steps", stage.steps, kMostSteps);
+  require_at_most(reader, "epochs", stage.epochs, kMostEpochs);
   if (stage.steps == 0 || stage.epochs == 0) return;
   const bool steps = reader.overridden("steps");
   if (steps == reader.overridden("epochs")) {
@@ -269,6 +284,10 @@ void read_data_options(YamlReader& reader, Recipe& recipe) {
   reader.require(recipe.accumulate > 0, "accumulate", "must be above 0");
   reader.require(recipe.max_length >= 8, "max_length", "must be at least 8");
   reader.require(recipe.hard_negatives >= 0, "hard_negatives", "must not be negative");
+  require_at_most(reader, "batch_pairs", recipe.batch_pairs, kMostPerStep);
+  require_at_most(reader, "accumulate", recipe.accumulate, kMostPerStep);
+  require_at_most(reader, "max_length", recipe.max_length, kMostPerStep);
+  require_at_most(reader, "hard_negatives", recipe.hard_negatives, kMostPerStep);
 }
 
 void read_model_options(YamlReader& reader, Recipe& recipe) {
@@ -280,6 +299,7 @@ void read_model_options(YamlReader& reader, Recipe& recipe) {
   reader.read("keep_dense", recipe.keep_dense);
   reader.require(recipe.dropout < 1, "dropout", "must lie below 1 (-1: the model's own)");
   reader.require(recipe.num_labels >= 0, "num_labels", "must not be negative");
+  require_at_most(reader, "num_labels", recipe.num_labels, kMostTokens);
   try {
     saliency_by_name(recipe.saliency);
   } catch (const Error& error) {
@@ -299,6 +319,7 @@ void read_masking(YamlReader& reader, Recipe& recipe) {
     masking.require(!constant || recipe.masking.share == MaskedShare::kConstant, "constant",
                     "wants 'share: constant'");
     masking.require(recipe.masking.first_token >= 0, "first_token", "must not be negative");
+    require_at_most(masking, "first_token", recipe.masking.first_token, kMostTokens);
     reader.require(recipe.head == HeadKind::kTokenClassification, "masking",
                    "wants 'head: token_classification'");
   }
