@@ -1,8 +1,11 @@
 #include "twofour/train/evaluator.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
+#include "twofour/base/error.h"
 #include "twofour/graph/head.h"
 
 namespace twofour {
@@ -32,6 +35,28 @@ MetricOptions metric_options(const Dataset& data) {
 }
 
 }  // namespace
+
+Metrics defined_metrics(const Dataset& data, const ModelConfig& config) {
+  std::vector<ScoredPair> scored;
+  const bool classes = config.head == HeadKind::kClassification && config.num_labels > 1;
+  for (const Pair& pair : data.pairs) {
+    scored.push_back({pair.query, pair.label, pair.label, classes ? 0 : -1});
+  }
+  const MetricOptions options = metric_options(data);
+  return aggregate(query_stats(scored, data.query_ids, options), options);
+}
+
+double selected_metric(const Metrics& metrics, const std::string& name, const std::string& origin) {
+  const auto found = metrics.find(name);
+  if (found != metrics.end()) return found->second;
+  std::string known;
+  for (const auto& [other, value] : metrics) {
+    if (other != "pnr_ties") known += (known.empty() ? "" : ", ") + other;  // a count, no goal
+  }
+  throw Error(origin,
+              fmt::format("leaves {} undefined for this model, and the recipe selects by it", name),
+              fmt::format("Set select_metric to one of these: {}.", known));
+}
 
 RankingEvaluator::RankingEvaluator(const Dataset& data, const TokenStore& tokens,
                                    const Network& network, const ModelConfig& config)

@@ -19,6 +19,14 @@ class Evaluator {
   virtual Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const = 0;
 };
 
+// What ranking metrics `data` define for a model with that head; the values are those of scores
+// that equal the labels.
+Metrics defined_metrics(const Dataset& data, const ModelConfig& config);
+
+// The metric by which a recipe selects. It may be undefined, like pnr on data without pairs of
+// different labels: then throws Error naming those that are defined.
+double selected_metric(const Metrics& metrics, const std::string& name, const std::string& origin);
+
 // Ranking metrics. References must outlive the object. `tokens` holds pairs, or texts for an
 // embedding head, whose score is the cosine of query and document.
 class RankingEvaluator : public Evaluator {

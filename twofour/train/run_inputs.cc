@@ -10,6 +10,7 @@
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/io/tokenizer.h"
+#include "twofour/train/evaluator.h"
 
 namespace twofour {
 namespace {
@@ -125,21 +126,66 @@ bool teaches_itself(const Recipe& recipe) {
   return false;
 }
 
+// The student's tokens are what the teacher reads; it may know more of them.
 void check_vocabulary(const ModelDirectory& student, const ModelDirectory& teacher) {
-  for (const char* name : {"vocab.txt", "tokenizer.json"}) {
-    const auto a = student.file(name), b = teacher.file(name);
-    if (a && b && *a == *b) return;
-    if (a && b) break;
+  const auto ours = Tokenizer::open(student), theirs = Tokenizer::open(teacher);
+  for (int32_t id = 0; id < ours->vocab_size(); ++id) {
+    const std::string_view token = ours->token(id);
+    const std::string_view other = id < theirs->vocab_size() ? theirs->token(id) : "";
+    if (token.empty() || token == other) continue;
+    throw Error(teacher.origin(),
+                fmt::format("has another vocabulary than the model that it teaches: token {} is "
+                            "'{}', expected '{}'",
+                            id, other, token),
+                "Teacher and student read the same tokens.");
   }
-  throw Error(teacher.path().string(), "has another vocabulary than the model that it teaches",
-              "Teacher and student read the same tokens.");
+}
+
+// Positions and token types that a network must have a row for to read what the student reads.
+void check_tables(const Recipe& recipe, const ModelConfig& student, const ModelDirectory& reader) {
+  const ModelConfig& config = reader.config();
+  const int64_t length = std::min(recipe.max_length, student.max_sequence_length);
+  if (config.max_position_embeddings < length) {
+    throw Error(reader.origin(),
+                fmt::format("reads {} tokens at most, but sequences may have {}",
+                            config.max_position_embeddings, length),
+                fmt::format("Set max_length to {} or less.", config.max_position_embeddings));
+  }
+  const int64_t types = recipe.head == HeadKind::kEmbedding ? 1 : 2;
+  if (config.type_vocab_size < types) {
+    throw Error(reader.origin(),
+                fmt::format("knows {} token types, but pairs of texts have {}",
+                            config.type_vocab_size, types),
+                "Take a model with two, as BERT has.");
+  }
+}
+
+// Also of a stage that teaches later ones, where nobody loads a teacher.
+void check_relation_heads(const Recipe& recipe, const ModelConfig& student,
+                          const ModelDirectory& model) {
+  for (const Stage& stage : recipe.stages) {
+    for (const LossTerm& term : stage.losses) {
+      if (term.kind != LossKind::kMiniLmV2) continue;
+      const int64_t heads =
+          term.relation_heads > 0 ? term.relation_heads : student.num_attention_heads;
+      const int64_t hidden = model.config().hidden_size;
+      if (hidden % heads == 0) continue;
+      throw Error(model.origin(),
+                  fmt::format("has a hidden size of {}, which the {} relation heads of stage '{}' "
+                              "do not divide",
+                              hidden, heads, stage.name),
+                  "Choose relation_heads that divide the hidden sizes of model and teacher.");
+    }
+  }
 }
 
 void check_teacher(const Recipe& recipe, const ModelDirectory& student,
                    const TeacherInputs& teacher) {
   const ModelConfig &s = student.config(), &t = teacher.model.config();
   const std::string where = teacher.model.path().string();
-  check_vocabulary(student, teacher.model);
+  if (teacher.model.path() != student.path()) check_vocabulary(student, teacher.model);
+  check_tables(recipe, s, teacher.model);
+  check_relation_heads(recipe, s, teacher.model);
   const bool shapes = s.hidden_size == t.hidden_size && s.num_hidden_layers == t.num_hidden_layers;
   if (uses_loss(recipe, LossKind::kHiddenStates) && !shapes) {
     throw Error(
@@ -236,6 +282,12 @@ void tokenize(RunInputs& inputs, int threads) {
   if (inputs.dev) inputs.masker->check(*inputs.dev, inputs.dev_tokens);
 }
 
+void check_selection(const RunInputs& inputs) {
+  if (!inputs.dev || inputs.recipe.head == HeadKind::kTokenClassification) return;
+  selected_metric(defined_metrics(*inputs.dev, inputs.model.config()), inputs.recipe.select_metric,
+                  inputs.dev->origin);
+}
+
 void plan_steps(const TrainRequest& request, RunInputs& inputs) {
   Recipe& recipe = inputs.recipe;
   inputs.batching = {batch_form(recipe), recipe.batch_pairs, recipe.hard_negatives, recipe.seed};
@@ -283,10 +335,13 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   }
   inputs.model = with_recipe_head(recipe, model);
   inputs.network = build_network(inputs.model.config());
+  check_tables(recipe, inputs.model.config(), inputs.model);
   if (check_parameters(inputs.network, inputs.model).empty()) {
     drop_stages_for_untrained_heads(recipe, request.recipe.string());
   }
+  check_relation_heads(recipe, inputs.model.config(), inputs.model);
   inputs.teacher = load_teacher(request, inputs, callbacks);
+  check_selection(inputs);
   tokenize(inputs, threads);
   plan_steps(request, inputs);
   warn_of_lost_int8(inputs, callbacks);

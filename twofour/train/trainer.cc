@@ -395,16 +395,8 @@ class Trainer {
     callbacks_.info(text);
   }
 
-  // A metric may be undefined, like pnr on data without pairs of different labels.
   double selected(const Metrics& metrics) const {
-    const auto found = metrics.find(recipe_.select_metric);
-    if (found != metrics.end()) return found->second;
-    std::string known;
-    for (const auto& [name, value] : metrics) known += (known.empty() ? "" : ", ") + name;
-    throw Error(
-        inputs_.dev->origin,
-        fmt::format("leaves {} undefined, by which the recipe selects", recipe_.select_metric),
-        fmt::format("Set select_metric to one of these: {}.", known));
+    return selected_metric(metrics, recipe_.select_metric, inputs_.dev->origin);
   }
 
   // Between states that both are infinitely good, like a pnr without discordant pairs, the later

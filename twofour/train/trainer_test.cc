@@ -230,15 +230,6 @@ fs::path data_without_order() {
   return path;
 }
 
-TEST(Trainer, SelectsOnlyByWhatDevDefines) {
-  TrainRequest request = small_run("dense", "cross-encoder", "undefined");
-  request.dev_data = data_without_order();
-  request.overrides["select_metric"] = "pnr";
-  const std::string message = message_of([&] { run_afresh(request); });
-  EXPECT_THAT(message, HasSubstr("without-order.tsv] leaves pnr undefined"));
-  EXPECT_THAT(message, HasSubstr("Set select_metric to one of these: accuracy"));
-}
-
 // The model as it comes has the one pair of labels in the right order: pnr is infinite.
 TEST(Trainer, TheLaterOfTwoInfinitelyGoodStatesIsBetter) {
   TrainRequest request = small_run("dense", "cross-encoder", "infinite");
@@ -472,6 +463,24 @@ TEST(TrainerRefuses, CrossEntropyOnARegressionHead) {
               HasSubstr("has one output"));
 }
 
+TEST(TrainerRefuses, ToSelectByWhatDevDoesNotDefine) {
+  TrainRequest request = small_run("dense", "cross-encoder", "refused");
+  request.dev_data = data_without_order();
+  request.overrides["select_metric"] = "pnr";
+  const std::string message = refusal(request);
+  EXPECT_THAT(message, HasSubstr("without-order.tsv] leaves pnr undefined for this model"));
+  EXPECT_THAT(message, HasSubstr("Set select_metric to one of these: accuracy, f1@345, ndcg@10"));
+}
+
+TEST(TrainerRefuses, ToSelectARegressionHeadByAccuracy) {
+  TrainRequest request = small_run("dense", "cross-encoder-regression", "refused");
+  request.overrides["stages.*.losses"] = "[{kind: mse}]";
+  request.overrides["select_metric"] = "accuracy";
+  const std::string message = refusal(request);
+  EXPECT_THAT(message, HasSubstr("leaves accuracy undefined for this model"));
+  EXPECT_THAT(message, HasSubstr("Set select_metric to one of these: f1@345, ndcg@10, pnr"));
+}
+
 TEST(TrainerRefuses, ATeacherWithoutHead) {
   EXPECT_THAT(refusal(small_run("one-shot-kd", "bert-uncased", "refused")),
               HasSubstr("has no trained classifier"));
@@ -481,6 +490,50 @@ TEST(TrainerRefuses, ATeacherWithOtherTokens) {
   TrainRequest request = small_run("one-shot-kd", "cross-encoder", "refused");
   request.teacher = golden_model("bert-chinese");
   EXPECT_THAT(refusal(request), HasSubstr("another vocabulary"));
+}
+
+// The model of golden/cross-encoder with another text in one of its files.
+fs::path changed_model(const std::string& file, const std::string& from, const std::string& to) {
+  const fs::path path = fs::path(testing::TempDir()) / "changed-model";
+  fs::remove_all(path);
+  fs::copy(golden_model("cross-encoder"), path, fs::copy_options::recursive);
+  std::string content = read_file(path / file);
+  const size_t place = content.find(from);
+  EXPECT_NE(place, std::string::npos) << from;
+  write_file_atomically(path / file, content.replace(place, from.size(), to));
+  return path;
+}
+
+TEST(TrainerRefuses, ATeacherWithoutRowsForWhatItReads) {
+  TrainRequest request = small_run("one-shot-kd", "cross-encoder", "refused");
+  request.teacher = changed_model("config.json", "\"max_position_embeddings\": 64",
+                                  "\"max_position_embeddings\": 48");
+  EXPECT_THAT(refusal(request), HasSubstr("changed-model] reads 48 tokens at most, but sequences "
+                                          "may have 64. Set max_length to 48 or less."));
+  request.teacher =
+      changed_model("config.json", "\"type_vocab_size\": 2", "\"type_vocab_size\": 1");
+  EXPECT_THAT(refusal(request), HasSubstr("knows 1 token types, but pairs of texts have 2"));
+  request.model = request.teacher;
+  request.teacher.clear();
+  EXPECT_THAT(refusal(request), HasSubstr("knows 1 token types, but pairs of texts have 2"));
+}
+
+TEST(TrainerRefuses, ATeacherWithTheSameNumberOfOtherTokens) {
+  TrainRequest request = small_run("one-shot-kd", "cross-encoder", "refused");
+  request.teacher = changed_model("vocab.txt", "!\n\"\n", "\"\n!\n");
+  EXPECT_THAT(refusal(request), HasSubstr("another vocabulary than the model that it teaches: "
+                                          "token 5 is '\"', expected '!'"));
+}
+
+TEST(TrainerRefuses, RelationHeadsThatDivideNoHiddenSize) {
+  TrainRequest request = small_run("one-shot-kd", "cross-encoder", "refused");
+  request.overrides["stages.*.losses"] = "[{kind: minilm_v2, relation_heads: 3}]";
+  EXPECT_THAT(refusal(request), HasSubstr("has a hidden size of 32, which the 3 relation heads of "
+                                          "stage 'sparse' do not divide"));
+  request.teacher = golden_model("bert-uncased");
+  request.overrides["stages.*.losses"] = "[{kind: minilm_v2, relation_heads: 32}]";
+  EXPECT_THAT(refusal(request), HasSubstr("bert-uncased/model] has a hidden size of 16, which the "
+                                          "32 relation heads"));
 }
 
 TEST(TrainerRefuses, ATeacherOfAnotherShape) {
