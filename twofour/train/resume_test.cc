@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "twofour/train/checkpoint.h"
+#include "twofour/train/run_folder.h"
 #include "twofour/train/trainer.h"
 #include "twofour/train/trainer_test_support.h"
 
@@ -263,6 +264,54 @@ TEST(Resume, SgdGoesOnToTheSameBytes) {
   const auto resumed = contents_of(run_training(request, {}).model);
   EXPECT_TRUE(resumed == whole);
   EXPECT_FALSE(resumed == uninterrupted());
+}
+
+// A lock belongs to an open file, so that one process serves as two.
+TEST(Resume, AFolderHasOneRunAtATime) {
+  TrainRequest request = whole_chain("locked");
+  std::vector<std::string> messages;
+  Callbacks callbacks;
+  callbacks.progress = [&, done = 0](const Progress&) mutable {
+    if (++done != 5) return;
+    for (const bool resume : {false, true}) {
+      TrainRequest second = request;
+      second.resume = resume;
+      messages.push_back(message_of([&] { run_training(second, {}); }));
+    }
+  };
+  EXPECT_TRUE(run_afresh(request, callbacks).finished);
+  const std::string expected = "[" + request.out.string() +
+                               "] is in use by another twofour train. Wait until that ends, or "
+                               "choose another folder.";
+  EXPECT_THAT(messages, testing::ElementsAre(expected, expected));
+  EXPECT_TRUE(contents_of(request.out / "model") == uninterrupted());
+}
+
+// Both start in an empty folder, and both read their inputs first.
+TEST(Resume, TheFirstOfTwoRunsThatStartTogetherGetsTheFolder) {
+  const fs::path log = fs::path(testing::TempDir()) / "run.together" / "log.jsonl";
+  fs::remove_all(log.parent_path());
+  {
+    RunLock first(log), second(log);
+    first.make();
+    EXPECT_THAT(message_of([&] { second.make(); }), HasSubstr("is in use by another"));
+    EXPECT_THAT(message_of([&] { RunLock third(log); }), HasSubstr("is in use by another"));
+  }
+  RunLock later(log);
+  later.make();
+}
+
+TEST(Resume, AFinishedRunWithoutItsModelIsNone) {
+  TrainRequest request = whole_chain("model-gone");
+  run_afresh(request);
+  fs::remove_all(request.out / "model");
+  request.resume = true;
+  EXPECT_THAT(
+      message_of([&] { run_training(request, {}); }),
+      HasSubstr("model] is missing, but summary.json says that the run has finished. Put it "
+                "back, or remove summary.json and resume to train it again."));
+  fs::remove(request.out / "summary.json");
+  EXPECT_TRUE(contents_of(run_training(request, {}).model) == uninterrupted());
 }
 
 TEST(Resume, FinishedRunsSayWhatTheyDid) {

@@ -1,6 +1,8 @@
 #include "twofour/train/run_folder.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,6 +10,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <utility>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -40,6 +43,33 @@ TrainSummary summary_from_json(const json& object) {
 }
 
 }  // namespace
+
+RunLock::RunLock(const fs::path& log) : log_(log) {
+  take(0);
+  absent_ = descriptor_ < 0 && errno == ENOENT;
+}
+
+RunLock::~RunLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void RunLock::make() {
+  if (!absent_) return;
+  std::error_code ignored;  // who writes the log says why it cannot be made
+  fs::create_directories(log_.parent_path(), ignored);
+  take(O_CREAT | O_EXCL);
+}
+
+void RunLock::take(int flags) {
+  descriptor_ = ::open(log_.c_str(), O_RDWR | O_CLOEXEC | flags, 0666);
+  const bool opened = descriptor_ >= 0;
+  const bool taken = opened ? ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
+                            : errno == EEXIST;
+  if (!taken) return;
+  if (opened) ::close(std::exchange(descriptor_, -1));
+  throw Error(log_.parent_path().string(), "is in use by another twofour train",
+              "Wait until that ends, or choose another folder.");
+}
 
 void RunFolder::recover() const {
   if (!is_there(path_)) return;
@@ -105,6 +135,14 @@ std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint) 
     check_same(object.at("fingerprint").get<Fingerprint>(), fingerprint, summary().string());
     TrainSummary result = summary_from_json(object);
     result.model = model();
+    if (!is_there(model())) {
+      if (is_there(checkpoint())) return std::nullopt;
+      throw Error(model().string(),
+                  fmt::format("is missing, but {} says that the run has finished",
+                              summary().filename().string()),
+                  fmt::format("Put it back, or remove {} and resume to train it again.",
+                              summary().filename().string()));
+    }
     return result;
   } catch (const json::exception& error) {
     throw Error(summary().string(), fmt::format("is damaged: {}", error.what()));

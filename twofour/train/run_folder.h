@@ -9,6 +9,27 @@
 
 namespace twofour {
 
+// Keeps other processes out of a run's folder, by a lock on its log: it goes with the process,
+// however that ends. File systems without locks have none.
+class RunLock {
+ public:
+  // Takes the lock of a log that is there. Throws Error if another process holds it.
+  explicit RunLock(const std::filesystem::path& log);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+  // Makes the log that was not there. Throws Error if another process was first.
+  void make();
+
+ private:
+  void take(int flags);
+
+  std::filesystem::path log_;
+  int descriptor_ = -1;
+  bool absent_ = false;
+};
+
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path path) : path_(std::move(path)) {}
@@ -25,7 +46,8 @@ class RunFolder {
   // run or anything else, and if nothing can be written there.
   void check(bool resume) const;
 
-  // The summary of a run that is done; nothing if it is not. Throws Error if it was another run.
+  // The summary of a run that is done; nothing if it is not, or if a checkpoint can write its model
+  // again. Throws Error if it was another run, or if its model has gone.
   std::optional<TrainSummary> finished(const Fingerprint& fingerprint) const;
 
   // Where to go on; nothing if no checkpoint was written yet. Throws Error if it is that of another

@@ -483,9 +483,10 @@ class Trainer {
 }  // namespace
 
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
+  const RunFolder folder(request.out);
+  RunLock lock(folder.log());
   const int threads = request.threads > 0 ? request.threads : available_cores();
   const TorchSession session(threads, request.deterministic);
-  const RunFolder folder(request.out);
   folder.recover();
   folder.check(request.resume);
   const RunInputs inputs = load_inputs(request, threads, callbacks);
@@ -497,6 +498,7 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   }
 
   Trainer trainer(request, callbacks, inputs);
+  lock.make();
   if (!trainer.run(checkpoint)) return trainer.summary(false);
   trainer.write_model();
   const TrainSummary summary = trainer.summary(true);

@@ -17,8 +17,8 @@ namespace twofour {
 // A run that was killed at any moment and is resumed writes the same bytes into model/ as one that
 // was not, on the same machine with the same number of threads. Throws Error, before anything is
 // written, for requests that cannot work: files that do not fit each other, a folder that holds
-// another run or anything else, a run to resume that is not there or whose recipe, model, data or
-// number of threads has changed.
+// another run or anything else or that another process works on, a run to resume that is not there
+// or whose recipe, model, data or number of threads has changed.
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks);
 
 }  // namespace twofour
