@@ -10,13 +10,10 @@
 #include <vector>
 
 #include "twofour/base/error.h"
+#include "twofour/io/json.h"
 
 namespace twofour {
 namespace {
-
-constexpr std::string_view kMaskToken = "[MASK]";
-constexpr std::array<std::string_view, 5> kSpecial = {"[PAD]", "[UNK]", "[CLS]", "[SEP]",
-                                                      kMaskToken};
 
 // std::uniform_real_distribution differs between standard libraries.
 double uniform(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
@@ -26,7 +23,31 @@ double draw_share(const Masking& masking, std::mt19937_64& random) {
   return std::cos(std::numbers::pi / 2 * uniform(random));
 }
 
+// Where the first of the files that the tokenizer itself asks names the token.
+void read_name(const ModelDirectory& model, const char* key, std::string& name) {
+  for (const char* file : {"special_tokens_map.json", "tokenizer_config.json"}) {
+    const auto text = model.file(file);
+    if (!text) continue;
+    const JsonObject json = JsonObject::parse(*text, model.origin() + "/" + file);
+    const nlohmann::json* value = json.find(key);
+    if (value == nullptr) continue;
+    name =
+        value->is_object() ? JsonObject(*value, json.where()).string("content") : json.string(key);
+    return;
+  }
+}
+
 }  // namespace
+
+SpecialTokens special_tokens(const ModelDirectory& model) {
+  SpecialTokens special;
+  read_name(model, "pad_token", special.pad);
+  read_name(model, "unk_token", special.unk);
+  read_name(model, "cls_token", special.cls);
+  read_name(model, "sep_token", special.sep);
+  read_name(model, "mask_token", special.mask);
+  return special;
+}
 
 std::vector<uint64_t> fixed_seeds(std::span<const int32_t> sequences) {
   std::vector<uint64_t> seeds;
@@ -36,7 +57,8 @@ std::vector<uint64_t> fixed_seeds(std::span<const int32_t> sequences) {
   return seeds;
 }
 
-TokenMasker::TokenMasker(const Masking& masking, int64_t num_labels, const Tokenizer& tokenizer)
+TokenMasker::TokenMasker(const Masking& masking, int64_t num_labels, const Tokenizer& tokenizer,
+                         const SpecialTokens& special)
     : masking_(masking), num_labels_(num_labels) {
   if (masking.first_token + num_labels > tokenizer.vocab_size()) {
     throw Error("masking",
@@ -45,12 +67,17 @@ TokenMasker::TokenMasker(const Masking& masking, int64_t num_labels, const Token
                             tokenizer.vocab_size()),
                 "Lower masking.first_token or num_labels.");
   }
+  const std::array<std::string_view, 5> names = {special.pad, special.unk, special.cls, special.sep,
+                                                 special.mask};
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     const std::string_view token = tokenizer.token(id);
-    if (std::ranges::find(kSpecial, token) != kSpecial.end()) special_.push_back(id);
-    if (token == kMaskToken) mask_token_ = id;
+    if (std::ranges::find(names, token) != names.end()) special_.push_back(id);
+    if (token == special.mask) mask_token_ = id;
   }
-  if (mask_token_ < 0) throw Error("masking", "the vocabulary has no token [MASK]");
+  if (mask_token_ < 0) {
+    throw Error("masking", fmt::format("the vocabulary has no token {}", special.mask),
+                "Name the token that hides others as mask_token in tokenizer_config.json.");
+  }
 }
 
 bool TokenMasker::can_mask(int64_t id, int64_t type_id) const {

@@ -16,6 +16,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+namespace fs = std::filesystem;
 
 // 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 [MASK], then nothing but words.
 class WordTokenizer : public Tokenizer {
@@ -133,6 +134,41 @@ TEST(TokenMasker, RefusesVocabulariesThatDoNotFit) {
               AllOf(HasSubstr("tokens 30 to 60"), HasSubstr("the vocabulary has 60")));
   EXPECT_THAT(message_of([] { TokenMasker({}, 10, WordTokenizer(60, false)); }),
               HasSubstr("has no token [MASK]"));
+}
+
+// Names as RoBERTa has them, in either file and either form.
+TEST(TokenMasker, TakesTheNamesOfSpecialTokensFromTheModel) {
+  const std::map<std::string, std::string> renamed = {
+      {"[PAD]", "<pad>"}, {"[CLS]", "<s>"}, {"[SEP]", "</s>"}, {"[MASK]", "<mask>"}};
+  const fs::path path = fs::path(testing::TempDir()) / "renamed-tokens";
+  fs::remove_all(path);
+  fs::copy(golden_model("bert-uncased"), path, fs::copy_options::recursive);
+  std::string vocabulary = read_file(path / "vocab.txt");
+  for (const auto& [from, to] : renamed) {
+    vocabulary.replace(vocabulary.find(from), from.size(), to);
+  }
+  write_file_atomically(path / "vocab.txt", vocabulary);
+  write_file_atomically(path / "special_tokens_map.json",
+                        R"({"cls_token": "<s>", "sep_token": {"content": "</s>"}})");
+  write_file_atomically(path / "tokenizer_config.json",
+                        R"({"pad_token": "<pad>", "mask_token": "<mask>", "cls_token": "other"})");
+  const ModelDirectory model = ModelDirectory::open(path);
+  const auto tokenizer = Tokenizer::open(model);
+  const TokenMasker masker({.constant = 1}, tokenizer->vocab_size(), *tokenizer,
+                           special_tokens(model));
+  const Dataset data = read_dataset(first_pairs(1));
+  ThreadPool pool(1);
+  const TokenStore store = TokenStore::of_pairs(data, *tokenizer, 64, pool);
+  TokenTensors tokens = store.collate({{0}});
+  const at::Tensor before = tokens.ids.clone();
+  masker.mask(fixed_seeds({{0}}), tokens);
+  for (int64_t i = 0; i < tokens.ids.numel(); ++i) {
+    const auto was = before[0][i].item<int32_t>(), is = tokens.ids[0][i].item<int32_t>();
+    const std::string_view word = tokenizer->token(was);
+    const bool special = word == "<s>" || word == "</s>" || word == "[UNK]";
+    EXPECT_EQ(tokenizer->token(is), special ? word : "<mask>");
+  }
+  EXPECT_THAT(message_of([&] { TokenMasker({}, 10, *tokenizer); }), HasSubstr("no token [MASK]"));
 }
 
 // --- Losses ------------------------------------------------------------------------------------

@@ -277,7 +277,8 @@ void tokenize(RunInputs& inputs, int threads) {
   inputs.train_tokens = store(inputs.train);
   if (inputs.dev) inputs.dev_tokens = store(*inputs.dev);
   if (recipe.head != HeadKind::kTokenClassification) return;
-  inputs.masker.emplace(recipe.masking, recipe.num_labels, *tokenizer);
+  inputs.masker.emplace(recipe.masking, recipe.num_labels, *tokenizer,
+                        special_tokens(inputs.model));
   inputs.masker->check(inputs.train, inputs.train_tokens);
   if (inputs.dev) inputs.masker->check(*inputs.dev, inputs.dev_tokens);
 }
