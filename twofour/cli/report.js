@@ -22,7 +22,8 @@ function share24(run) {
 function weightsOf(run) {
   if (!run.model) return null;
   const share = share24(run);
-  const kind = share === 0 ? "dense" : Math.abs(share - 0.5) < 0.02 ? "2:4" : `${(share * 100).toFixed(0)} % zeros`;
+  // Rounding to int8 makes some zeros of its own.
+  const kind = share < 0.05 ? "dense" : Math.abs(share - 0.5) < 0.02 ? "2:4" : `${(share * 100).toFixed(0)} % zeros`;
   return `${kind} ${run.model.int8 ? "int8" : "float"}`;
 }
 
@@ -51,8 +52,9 @@ function sizeOf(name) {
 // Columns of the table: value of a run, how to print it, whether more is better (for the sign of a difference).
 function runColumns() {
   const evaluated = (pick) => (run) => (run.eval ? pick(run.eval) : null);
+  const recipeDiffers = runs.some((run) => run.recipe && run.recipe !== run.name);
   const columns = [
-    { title: "recipe", left: true, value: (run) => (run.recipe && run.recipe !== run.name ? run.recipe : null) },
+    { title: "recipe", left: true, value: (run) => (recipeDiffers ? run.recipe : null) },
     { title: "weights", left: true, value: weightsOf },
     { title: "file MB", value: sizeOf("weight_file_bytes"), print: megabytes, better: -1 },
     { title: "matrices MB", value: sizeOf("matrix_bytes_now"), print: megabytes, better: -1 },
@@ -190,13 +192,15 @@ function curveCards() {
   return cards;
 }
 
-// Accuracy beside speed: one point for each run that has both.
+// Accuracy beside speed: one point for each run that has both. Speeds are the engine's where every model was timed, else
+// those of the evaluations: the two do not compare.
 function tradeoff() {
-  const at = (run) => (benchRow(run) ? benchRow(run).sequences_per_second : run.eval.pairs_per_second);
-  const measured = runs.filter((run) => run.eval && run.eval.metrics && at(run));
+  const evaluated = runs.filter((run) => run.eval && run.eval.metrics && run.eval.pairs_per_second);
+  const timed = evaluated.length > 0 && evaluated.every(benchRow);
+  const at = (run) => (timed ? benchRow(run).sequences_per_second : run.eval.pairs_per_second);
   const names = metricNames().sort((a, b) => b.startsWith("ndcg") - a.startsWith("ndcg"));
-  if (!measured.length || !names.length) return null;
-  const unit = measured.every(benchRow) ? "sequences/s" : "pairs/s, with tokenizing";
+  if (!evaluated.length || !names.length) return null;
+  const unit = timed ? "sequences/s" : "pairs/s, with tokenizing";
   return chartCard("Accuracy beside speed", names, (view) => {
     const options = chartOptions(unit, view);
     options.interaction = { mode: "nearest", intersect: true };
@@ -205,7 +209,7 @@ function tradeoff() {
     options.plugins.legend.display = true;
     options.plugins.tooltip.callbacks.label = (item) =>
       `${item.dataset.label}: ${significant(item.parsed.y)} at ${speed(item.parsed.x)}/s`;
-    const datasets = measured.filter((run) => run.eval.metrics[view] != null).map((run) => ({
+    const datasets = evaluated.filter((run) => run.eval.metrics[view] != null).map((run) => ({
       label: run.name, data: [{ x: at(run), y: run.eval.metrics[view] }], backgroundColor: run.color,
       borderColor: run.color, pointRadius: 7, pointHoverRadius: 9,
     }));

@@ -193,6 +193,7 @@ TEST(Recipe, BadOverridesNameThemselves) {
   EXPECT_THAT(message_of(yaml, {{"stages.0.steps", "0"}}),
               HasSubstr("[--set stages.0.steps] stages.0.steps is 0, but the stage has losses"));
   EXPECT_THAT(message_of(yaml, {{"seed", "[1"}}), HasSubstr("[--set seed] no YAML"));
+  EXPECT_THAT(message_of(yaml, {{"name", "caf\xE9"}}), HasSubstr("[--set name] is not UTF-8"));
 }
 
 TEST(Recipe, OverriddenStepsAndEpochsReplaceEachOther) {
@@ -279,6 +280,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"select_metric: beauty\n" + stages({"name: a"}), "Use one of: pnr, accuracy"},
         Refusal{"beta1: 1\n" + stages({"name: a"}), "must lie in [0, 1)"},
         Refusal{one_stage("learning_rate: {peak: 0}"), "learning_rate.peak must be above 0"},
+        Refusal{"name: a\ndescription: caf\xE9\nstages: [{name: s}]",
+                "[r.yaml:2] is not UTF-8 text. Convert it"},
         Refusal{one_stage("epochs: 1e300"),
                 "[r.yaml:4] stages.0.epochs is 1e+300: at most 1000000 is expected"},
         Refusal{one_stage("steps: 4611686018427387904"),

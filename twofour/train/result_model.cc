@@ -126,7 +126,7 @@ std::string describe_result(const ResultDescription& result, const std::string& 
                       {"activations", activations.to_string()},
                       {"calibration", result.calibration}};
   }
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace twofour

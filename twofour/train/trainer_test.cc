@@ -293,6 +293,13 @@ TEST(Trainer, AccumulatesMicroBatches) {
   EXPECT_NEAR(parts["grad_norm"].get<double>() / whole["grad_norm"].get<double>(), 1, 1e-5);
 }
 
+TEST(Trainer, WritesToFoldersWhoseNamesAreNoUtf8) {
+  const TrainRequest request = small_run("int8-ptq", "cross-encoder", "caf\xE9");
+  EXPECT_TRUE(run_afresh(request).finished);
+  EXPECT_THAT(log_rows(request.out, "result")[0].at("model").get<std::string>(),
+              testing::EndsWith("run.caf\xEF\xBF\xBD/model"));
+}
+
 // --- Models of other layouts -------------------------------------------------------------------
 
 class BareEncoder : public testing::TestWithParam<std::pair<const char*, const char*>> {};

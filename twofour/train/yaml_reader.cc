@@ -2,9 +2,11 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "twofour/base/nearest_name.h"
+#include "twofour/io/utf8.h"
 
 namespace twofour {
 namespace {
@@ -32,6 +34,12 @@ std::pair<size_t, size_t> index_range(const std::string& key, const std::string&
 }
 
 YAML::Node load(const std::string& yaml, const std::string& where, bool has_lines) {
+  if (const size_t bad = first_bad_byte(yaml); bad < yaml.size()) {
+    const auto line =
+        1 + std::count(yaml.begin(), yaml.begin() + static_cast<ptrdiff_t>(bad), '\n');
+    throw Error(has_lines ? fmt::format("{}:{}", where, line) : where, "is not UTF-8 text",
+                "Convert it to UTF-8, for example with iconv.");
+  }
   try {
     return YAML::Load(yaml);
   } catch (const YAML::Exception& error) {
