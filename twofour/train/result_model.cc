@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/base/error.h"
+#include "twofour/io/json.h"
 #include "twofour/quant/quantize.h"
 #include "twofour/sparse/sparse24.h"
 #include "twofour/train/torch_tensors.h"
