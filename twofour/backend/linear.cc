@@ -69,7 +69,7 @@ void PackedLinear::run(ThreadPool& pool, const LinearArgs& args) const {
 Epilogue PackedLinear::epilogue(const LinearArgs& args, int64_t first) const {
   if (!fused()) return {};
   return {activation_, args.quantized == nullptr ? nullptr : args.quantized + first * desc_.n,
-          args.output_scale};
+          args.output_scale, args.output_offset};
 }
 
 void PackedLinear::run_by_rows(ThreadPool& pool, const LinearArgs& args) const {
@@ -131,7 +131,8 @@ void PackedLinear::finish_rows(const LinearArgs& args, int64_t first, float* y,
   if (activation_) ops.activate(*activation_, y, count);
   if (args.quantized == nullptr) return;
   int8_t* quantized = args.quantized + first * desc_.n;
-  if (args.output_scales == nullptr) return ops.quantize(y, count, args.output_scale, quantized);
+  if (args.output_scales == nullptr)
+    return ops.quantize(y, count, args.output_scale, args.output_offset, quantized);
   for (int64_t i = 0; i < rows; ++i) {
     args.output_scales[first + i] =
         ops.quantize_row(y + i * desc_.n, desc_.n, quantized + i * desc_.n);

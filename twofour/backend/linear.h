@@ -22,6 +22,7 @@ struct LinearArgs {
   float* y = nullptr;  // [m, n]
   int8_t* quantized = nullptr;
   float output_scale = 1;
+  float output_offset = 0;         // as in Epilogue
   float* output_scales = nullptr;  // [m]: gets each row's own scale, where it is used instead
   std::byte* scratch = nullptr;    // scratch_bytes(m or more, threads), 64-byte aligned
 };

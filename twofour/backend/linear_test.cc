@@ -42,7 +42,7 @@ TEST(PackedLinear, AnyThreadCountGivesTheSame) {
       Result want{run_kernel(linear.kernel(), linear.weights(), c, m),
                   std::vector<int8_t>(m * desc.n)};
       vector_ops().activate(ActivationKind::kGelu, want.y.data(), m * desc.n);
-      vector_ops().quantize(want.y.data(), m * desc.n, 0.05f, want.q.data());
+      vector_ops().quantize(want.y.data(), m * desc.n, 0.05f, 0, want.q.data());
       for (int threads : {1, 2, 3, 8}) {
         EXPECT_EQ(run(linear, c, m, threads, true), want) << "m " << m << " threads " << threads;
         EXPECT_EQ(run(linear, c, m, threads, false).q, want.q)

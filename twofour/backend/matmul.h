@@ -82,8 +82,10 @@ struct WeightSource {
 // What becomes of the results before they are stored.
 struct Epilogue {
   std::optional<ActivationKind> activation;
-  int8_t* quantized = nullptr;  // [m, n], quantize() of the activated results with output_scale
+  // [m, n], quantize() of the activated results plus output_offset, with output_scale.
+  int8_t* quantized = nullptr;
   float output_scale = 1;
+  float output_offset = 0;  // zero point times scale
 };
 
 // One tile: all m rows by the panels [panel_begin, panel_end).

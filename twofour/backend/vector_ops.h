@@ -36,8 +36,8 @@ struct VectorOps {
   // In place. GELU within 1e-6 of the exact function.
   void (*activate)(ActivationKind kind, float* x, int64_t count);
 
-  // round_half_even(x / scale), clamped to [-127, 127]: quantize() of quant/quantize.h.
-  void (*quantize)(const float* x, int64_t count, float scale, int8_t* out);
+  // round_half_even((x + offset) / scale), clamped to [-127, 127]: quantize() of quant/quantize.h.
+  void (*quantize)(const float* x, int64_t count, float scale, float offset, int8_t* out);
 
   // quantize() of a row to its own range: returns the scale, scale_from_amax() of its largest
   // magnitude.

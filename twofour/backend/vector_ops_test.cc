@@ -83,10 +83,20 @@ TEST_P(EveryTable, QuantizesAsTheSharedDefinition) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     x.insert(x.end(), {1e30f, -1e30f, 0.0f, -0.0f, kInfinity, -kInfinity});
     std::vector<int8_t> q(x.size()), want(x.size());
-    ops().quantize(x.data(), static_cast<int64_t>(x.size()), scale, q.data());
+    ops().quantize(x.data(), static_cast<int64_t>(x.size()), scale, 0, q.data());
     quantize(x, scale, want);
     EXPECT_EQ(q, want) << scale;
   }
+}
+
+TEST_P(EveryTable, QuantizesWhatIsShifted) {
+  const std::vector<float> x = random_floats(1007, 3.0f);
+  std::vector<float> shifted;
+  for (float value : x) shifted.push_back(value + -1.7f);
+  std::vector<int8_t> q(x.size()), want(x.size());
+  ops().quantize(x.data(), 1007, 0.02f, -1.7f, q.data());
+  quantize(shifted, 0.02f, want);
+  EXPECT_EQ(q, want);
 }
 
 TEST_P(EveryTable, QuantizesARowToItsOwnRange) {
@@ -237,7 +247,7 @@ TEST_P(EveryTable, GivesTheSameBitsAsThePortableOne) {
                       0.03f);
   EXPECT_EQ(a, b);
   EXPECT_EQ(p, q);
-  portable.quantize(b.data(), 1001, 0.03f, q.data());
+  portable.quantize(b.data(), 1001, 0.03f, 0.1f, q.data());
   EXPECT_EQ(p, q);
 }
 

@@ -14,9 +14,10 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
                  "--precision]")
       ->check(known);
   app.add_option("--activation-scales", options.activation_scales,
-                 "Of int8 layers: static, those of the file, or per_token, found as they run; on a "
-                 "CPU [TWOFOUR_ACTIVATION_SCALES, or static]")
-      ->check(CLI::IsMember({"static", "per_token"}));
+                 "Of int8 layers: static, those of the file; asymmetric, with a zero point behind "
+                 "GELU; per_token, found as they run; on a CPU [TWOFOUR_ACTIVATION_SCALES, or "
+                 "static]")
+      ->check(CLI::IsMember({"static", "asymmetric", "per_token"}));
   app.add_option("--device", options.device,
                  "cpu, or an NVIDIA GPU: cuda:0 [TWOFOUR_DEVICE, or cpu]");
   app.add_option("--plans", options.plans,

@@ -32,10 +32,11 @@ struct EngineOptions {
   // there is "fp16" for int8 models. TWOFOUR_PRECISION has the same meaning and is read when this
   // is empty.
   std::string precision = {};
-  // Scales of the activations of int8 layers: "static", the default: those of the file; or
-  // "per_token": the largest magnitude of each token's row, found as the row is computed. The
-  // model's own scales say only what is quantized then. On a CPU. TWOFOUR_ACTIVATION_SCALES has the
-  // same meaning and is read when this is empty.
+  // Scales of the activations of int8 layers: "static", the default: those of the file;
+  // "asymmetric": the same, but what GELU and ReLU leave, which is never far below 0, gets a zero
+  // point and with it twice the steps; or "per_token": the largest magnitude of each token's row,
+  // found as the row is computed. On a CPU. TWOFOUR_ACTIVATION_SCALES has the same meaning and is
+  // read when this is empty.
   std::string activation_scales = {};
   // "cpu", the default, or an NVIDIA GPU: "cuda:0". TWOFOUR_DEVICE has the same meaning and is read
   // when this is empty. Throws Error where there is no such device, and for a GPU in a build

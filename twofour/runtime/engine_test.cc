@@ -116,7 +116,7 @@ TEST_P(Int8Scales, MatchesASimulationInDoubles) {
   Taps taps;
   const std::vector<float> output = run(engine, tokens.batch(), 2, &taps);
 
-  SlowNetwork slow(engine->network(), model_, scales() == "per_token");
+  SlowNetwork slow(engine->network(), model_, scales());
   std::vector<float> want;
   for (size_t i = 0; i + 1 < tokens.offsets.size(); ++i) {
     const size_t begin = tokens.offsets[i], length = tokens.offsets[i + 1] - begin;
@@ -140,7 +140,7 @@ TEST_P(Int8Scales, MatchesASimulationInDoubles) {
 
 INSTANTIATE_TEST_SUITE_P(SharedRows, Int8Scales,
                          testing::Combine(testing::Values(0, 1, 2, 4),
-                                          testing::Values("static", "per_token")));
+                                          testing::Values("static", "asymmetric", "per_token")));
 
 // Scales that were calibrated on other data cut values off; those found as they come do not.
 TEST(PerToken, NeedsNoCalibration) {

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "twofour/backend/backends.h"
 #include "twofour/base/error.h"
@@ -13,13 +14,34 @@
 namespace twofour {
 namespace {
 
-bool scales_per_token(const std::string& option) {
+constexpr std::string_view kActivationScales[] = {"static", "asymmetric", "per_token"};
+
+std::string_view choose_activation_scales(const std::string& option) {
   const Setting setting =
       option_or_variable("activation_scales", option, "TWOFOUR_ACTIVATION_SCALES");
-  if (setting.value.empty() || setting.value == "static") return false;
-  if (setting.value == "per_token") return true;
+  if (setting.value.empty()) return kActivationScales[0];
+  for (std::string_view known : kActivationScales) {
+    if (known == setting.value) return known;
+  }
   throw Error(setting.where, fmt::format("no activation scales are named '{}'", setting.value),
-              "There are: static, per_token");
+              fmt::format("There are: {}", fmt::join(kActivationScales, ", ")));
+}
+
+// The least value that an activation has; nothing where it reaches as far below 0 as above.
+std::optional<float> least_value(const Step& step) {
+  const std::optional<ActivationKind> kind =
+      step.op->kind == OpKind::kActivation ? step.op->activation : step.activation;
+  if (!kind) return std::nullopt;
+  switch (*kind) {
+    case ActivationKind::kGelu:
+    case ActivationKind::kGeluTanh:
+      return -0.17005f;  // exact -0.16997, by tanh -0.17004
+    case ActivationKind::kRelu:
+      return 0.0f;
+    case ActivationKind::kTanh:
+      break;
+  }
+  return std::nullopt;
 }
 
 class Planner {
@@ -29,14 +51,14 @@ class Planner {
         model_(model),
         forced_(forced_kernel(options.force_kernel)),
         float_type_(float_precision(options.precision)),
-        per_token_(scales_per_token(options.activation_scales)) {
+        activation_scales_(choose_activation_scales(options.activation_scales)) {
     plan_.values.resize(network.values.size());
     plan_.attention = select_attention(options.attention);
     plan_.options = {
         .force_kernel = std::string(forced_ == nullptr ? "" : forced_->name()),
         .attention = plan_.attention == select_attention("f32") ? "f32" : "bf16",
         .precision = std::string(matmul_type_name(float_type_)),
-        .activation_scales = per_token_ ? "per_token" : "static",
+        .activation_scales = std::string(activation_scales_),
         .device = "cpu",
     };
   }
@@ -46,12 +68,39 @@ class Planner {
     for (size_t i = 0; i < fused.scales.size(); ++i) plan_.values[i].scale = fused.scales[i];
     for (FusedStep& step : fused.steps) plan_.steps.push_back({std::move(step), nullptr, {}});
     for (const Step& step : plan_.steps) steps_.push_back(&step);
+    if (activation_scales_ == "asymmetric") use_zero_points();
     for (Step& step : plan_.steps) load_parameters(step);
     assign_slots();
     return std::move(plan_);
   }
 
  private:
+  bool per_token() const { return activation_scales_ == "per_token"; }
+
+  // From the least value to the file's largest magnitude, in 254 steps; the value 0 stays one.
+  void use_zero_points() {
+    for (const Step& step : plan_.steps) {
+      PlannedValue& value = plan_.values[step.output];
+      const std::optional<float> least = least_value(step);
+      if (!least || value.scale == 0) continue;
+      const float largest = 127 * value.scale;
+      if (largest <= -*least) continue;
+      value.scale = (largest - *least) / 254;
+      value.offset = std::nearbyint(-127 - *least / value.scale) * value.scale;
+    }
+  }
+
+  // Products of quantized values take the input's offset along: out of the bias with it.
+  static void take_offset_from_bias(StackedLinear& linear, float offset) {
+    const int64_t n = linear.desc.n, k = linear.desc.k;
+    const int8_t* weight = linear.weight.as<int8_t>().data();
+    for (int64_t i = 0; i < n; ++i) {
+      int64_t sum = 0;
+      for (int64_t j = 0; j < k; ++j) sum += weight[i * k + j];
+      linear.bias.as<float>()[i] -= static_cast<float>(sum) * linear.scales.as<float>()[i] * offset;
+    }
+  }
+
   void load_parameters(Step& step) {
     const Op& op = *step.op;
     if (op.kind == OpKind::kLinear) {
@@ -65,11 +114,13 @@ class Planner {
   }
 
   void pack_linear(Step& step) {
-    const StackedLinear linear = load_linear(network_, model_, step.parts, float_type_);
+    StackedLinear linear = load_linear(network_, model_, step.parts, float_type_);
+    if (step.int8 && plan_.values[step.input].offset != 0)
+      take_offset_from_bias(linear, plan_.values[step.input].offset);
     const Kernel& kernel = select_kernel(linear.desc, forced_);
     step.linear = std::make_unique<PackedLinear>(
         kernel, linear.desc, linear.source(), step.activation,
-        per_token_ && (step.int8 || plan_.values[step.output].scale != 0));
+        per_token() && (step.int8 || plan_.values[step.output].scale != 0));
     describe(step);
   }
 
@@ -97,12 +148,12 @@ class Planner {
       // Linear layers and attention can keep their floats to themselves; others write them first,
       // and attention does where a row's scale is known after its last head.
       const bool keeps_floats =
-          step.op->kind == OpKind::kLinear || (step.op->kind == OpKind::kAttention && !per_token_);
+          step.op->kind == OpKind::kLinear || (step.op->kind == OpKind::kAttention && !per_token());
       if (!keeps_floats || read_as_float(network_, steps_, step.output))
         assign_floats(step, last[step.output]);
       if (value.scale != 0)
         value.s8_slot = slots_.take(described.rows, described.width, last[step.output]);
-      if (value.scale != 0 && per_token_)
+      if (value.scale != 0 && per_token())
         value.scales_slot = slots_.take(described.rows, sizeof(float), last[step.output]);
       slots_.release(i);
     }
@@ -127,7 +178,7 @@ class Planner {
   const ModelDirectory& model_;
   const Kernel* forced_;
   MatmulType float_type_;
-  bool per_token_;
+  std::string_view activation_scales_;
   Plan plan_;
   std::vector<const FusedStep*> steps_;  // of plan_
   SlotPool slots_;

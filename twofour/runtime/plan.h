@@ -20,6 +20,7 @@ struct PlannedValue {
   int64_t stride = 0;    // floats from row to row
   int s8_slot = -1;      // -1: nobody reads it quantized
   float scale = 0;       // of the quantized form; by row if there are row scales
+  float offset = 0;      // added before it is quantized: zero point times scale
   int scales_slot = -1;  // f32, one for each row; -1: `scale` for all
 };
 

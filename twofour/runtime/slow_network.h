@@ -15,8 +15,10 @@ class SlowNetwork {
  public:
   using Rows2d = std::vector<std::vector<double>>;
 
-  SlowNetwork(const Network& network, const ModelDirectory& model, bool scales_per_token = false)
-      : network_(network), model_(model), scales_per_token_(scales_per_token) {}
+  // `activation_scales` as in EngineOptions.
+  SlowNetwork(const Network& network, const ModelDirectory& model,
+              const std::string& activation_scales = "static")
+      : network_(network), model_(model), activation_scales_(activation_scales) {}
 
   // Values of one sequence; quantized values are those of the points.
   std::map<std::string, std::vector<int8_t>> quantized;
@@ -28,9 +30,10 @@ class SlowNetwork {
       const Value& value = network_.values[op.output];
       if (value.quant_point >= 0 && scale_of(op.output) > 0) {
         for (const auto& row : values_[op.output]) {
-          const float scale = row_scale(row, scale_of(op.output));
+          const Grid grid = grid_of(row, op.output);
           for (double x : row)
-            quantized[value.name].push_back(quantize_value(static_cast<float>(x), scale));
+            quantized[value.name].push_back(
+                quantize_value(static_cast<float>(x + grid.offset), grid.scale));
         }
       }
     }
@@ -109,11 +112,29 @@ class SlowNetwork {
     return 0;
   }
 
-  float row_scale(const Row& row, float file_scale) const {
-    if (!scales_per_token_) return file_scale;
-    double amax = 0;
-    for (double x : row) amax = std::max(amax, std::fabs(x));
-    return scale_from_amax(static_cast<float>(amax));
+  struct Grid {
+    float scale = 0, offset = 0;
+  };
+
+  Grid grid_of(const Row& row, ValueId value) const {
+    const float file_scale = scale_of(value);
+    if (activation_scales_ == "per_token") {
+      double amax = 0;
+      for (double x : row) amax = std::max(amax, std::fabs(x));
+      return {scale_from_amax(static_cast<float>(amax)), 0};
+    }
+    if (activation_scales_ == "asymmetric" && behind_gelu(value)) {
+      const float scale = (127 * file_scale + 0.17005f) / 254;
+      return {scale, std::round(-127 + 0.17005f / scale) * scale};
+    }
+    return {file_scale, 0};
+  }
+
+  bool behind_gelu(ValueId value) const {
+    return std::any_of(network_.ops.begin(), network_.ops.end(), [&](const Op& op) {
+      return op.output == value && op.kind == OpKind::kActivation &&
+             op.activation == ActivationKind::kGelu;
+    });
   }
 
   // Dequantized weights times dequantized inputs: what fake quantization computes.
@@ -129,8 +150,11 @@ class SlowNetwork {
     Rows2d out;
     for (Row x : values_[op.inputs[0]]) {
       if (int8) {
-        const float scale = row_scale(x, scale_of(op.inputs[0]));
-        for (double& v : x) v = double{quantize_value(static_cast<float>(v), scale) * scale};
+        const Grid grid = grid_of(x, op.inputs[0]);
+        for (double& v : x) {
+          const double q = quantize_value(static_cast<float>(v + grid.offset), grid.scale);
+          v = q * grid.scale - grid.offset;
+        }
       }
       Row row(bias.begin(), bias.end());
       for (int64_t i = 0; i < n; ++i) {
@@ -203,7 +227,7 @@ class SlowNetwork {
 
   const Network& network_;
   const ModelDirectory& model_;
-  bool scales_per_token_;
+  std::string activation_scales_;
   std::vector<Rows2d> values_;
 };
 

@@ -153,6 +153,7 @@ void Worker::multiply(const Step& step) {
   args.y = out.f32_slot < 0 ? nullptr : f32(step.output);
   args.quantized = s8(step.output);
   args.output_scale = out.scale;
+  args.output_offset = out.offset;
   args.output_scales = row_scales(step.output);
   args.scratch = scratch_;
   step.linear->run(pool_, args);
@@ -198,7 +199,7 @@ void Worker::quantize_rows(ValueId value, int64_t begin, int64_t end) {
     return;
   }
   ops_.quantize(f32(value) + begin * width, (end - begin) * width, plan_.values[value].scale,
-                quantized + begin * width);
+                plan_.values[value].offset, quantized + begin * width);
 }
 
 void Worker::normalize_layer(const Step& step) {

@@ -30,7 +30,7 @@ template <int B>
 void store_ordered(const TileResults& tile) {
   const Epilogue& epilogue = tile.args.epilogue;
   const int32_t* store_map = tile.w.store_map.as<int32_t>() + tile.panel.rows;
-  const Quantizer quantizer(epilogue.output_scale);
+  const Quantizer quantizer(epilogue.output_scale, epilogue.output_offset);
   const float* values = tile.values;
   const bool as_they_are = tile.panel.in_order && B * kLanes % kVector == 0;
   for (int t = 0; t < tile.tokens; ++t, values += B * kLanes) {
@@ -50,7 +50,7 @@ template <int B>
 void store_scattered(const TileResults& tile) {
   const Epilogue& epilogue = tile.args.epilogue;
   const int32_t* rows = tile.w.row_map.data() + tile.panel.rows;
-  const Quantizer quantizer(epilogue.output_scale);
+  const Quantizer quantizer(epilogue.output_scale, epilogue.output_offset);
   const float* values = tile.values;
   for (int t = 0; t < tile.tokens; ++t, values += B * kLanes) {
     alignas(64) int8_t quantized[B * kLanes];

@@ -74,7 +74,7 @@ struct PendingSums {
 template <class Type, int B, class Activation>
 TWOFOUR_INLINE void finish_tokens(PendingSums<Type, B>& sums, int end, Activation activation) {
   const Epilogue& epilogue = sums.args.epilogue;
-  const Quantizer quantizer(epilogue.output_scale);
+  const Quantizer quantizer(epilogue.output_scale, epilogue.output_offset);
   const int64_t n = sums.w.n, rows = sums.panel->row_count;
   const int64_t first = (sums.first + sums.done) * n + sums.panel->first_row;
   for_each_index<B>([&](int b) TWOFOUR_LAMBDA {

@@ -83,17 +83,19 @@ inline void activate(ActivationKind kind, float* x, int64_t count) {
   with_activation(kind, [&](auto f) TWOFOUR_LAMBDA { map_in_place(x, count, f); });
 }
 
-// quantize() of quant/quantize.h. Made before a loop: a compiler must suppose that a store of bytes
-// changes what lies in memory.
+// quantize() of quant/quantize.h, of x + offset. Made before a loop: a compiler must suppose that a
+// store of bytes changes what lies in memory.
 class Quantizer {
  public:
-  TWOFOUR_INLINE explicit Quantizer(float scale)
+  TWOFOUR_INLINE explicit Quantizer(float scale, float offset = 0)
       : scale_(scale),
+        offset_(offset),
         by_reciprocal_(scale >= 0x1p-100f && scale <= 0x1p+119f),
         reciprocal_(by_reciprocal_ ? 1.0f / scale : 0.0f),
         largest_(127.0f * scale) {}
 
-  TWOFOUR_INLINE I8x16 operator()(const F32x16& x) const {
+  TWOFOUR_INLINE I8x16 operator()(const F32x16& value) const {
+    const F32x16 x = value + offset_;
 #if defined(__AVX512F__)
     // The same quotient without the division, which takes 16 cycles on Intel: with the reciprocal
     // correctly rounded, one correction rounds the quotient correctly (Markstein 1990), unless
@@ -113,7 +115,7 @@ class Quantizer {
     return to_bytes(as_int(quotient + kRound));  // whose low bytes are those of the integer
   }
 
-  float scale_;
+  float scale_, offset_;
   bool by_reciprocal_;
   float reciprocal_, largest_;
 };

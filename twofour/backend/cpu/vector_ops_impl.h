@@ -18,8 +18,8 @@ TWOFOUR_INLINE void for_each_vector(int64_t width, Body body) {
   if (i < width) body(i, width - i);
 }
 
-void quantize(const float* x, int64_t count, float scale, int8_t* out) {
-  const Quantizer quantizer(scale);
+void quantize(const float* x, int64_t count, float scale, float offset, int8_t* out) {
+  const Quantizer quantizer(scale, offset);
   for_each_vector(count, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
     store_lanes(out + i, lanes, quantizer(load_lanes(x + i, lanes)));
   });
@@ -36,7 +36,7 @@ float largest_magnitude(const float* x, int64_t count) {
 float quantize_row(const float* x, int64_t count, int8_t* out) {
   const float scale =
       std::max(largest_magnitude(x, count) / 127.0f, std::numeric_limits<float>::min());
-  quantize(x, count, scale, out);
+  quantize(x, count, scale, 0, out);
   return scale;
 }
 

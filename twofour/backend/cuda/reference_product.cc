@@ -57,7 +57,7 @@ void store_row(const ReferenceProduct& p, int64_t row, const float* values) {
       for (int64_t i = 0; i < p.n; ++i) store(p.y, begin + i, f32_to_bf16(values[i]));
       return;
     case DType::kI8:
-      vector_ops().quantize(values, p.n, p.output_scale, static_cast<int8_t*>(p.y) + begin);
+      vector_ops().quantize(values, p.n, p.output_scale, 0, static_cast<int8_t*>(p.y) + begin);
       return;
     default:
       throw Error("reference_product",
