@@ -247,7 +247,7 @@ TEST_P(EveryTable, GivesTheSameBitsAsThePortableOne) {
                       0.03f);
   EXPECT_EQ(a, b);
   EXPECT_EQ(p, q);
-  portable.quantize(b.data(), 1001, 0.03f, 0.1f, q.data());
+  portable.quantize(b.data(), 1001, 0.03f, 0, q.data());
   EXPECT_EQ(p, q);
 }
 

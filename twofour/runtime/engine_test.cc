@@ -84,7 +84,7 @@ class Int8 : public testing::TestWithParam<int> {
   ModelDirectory model_ = int8_model("cross-encoder", GetParam());
 };
 
-class Int8Scales : public testing::TestWithParam<std::tuple<int, const char*>> {
+class Int8Scales : public testing::TestWithParam<std::tuple<int, std::string>> {
  protected:
   std::string scales() const { return std::get<1>(GetParam()); }
   std::shared_ptr<const Engine> load(const std::string& kernel = {}) const {
@@ -134,7 +134,8 @@ TEST_P(Int8Scales, MatchesASimulationInDoubles) {
       ++count;
     }
   }
-  EXPECT_LE(different, count / 1000) << "of " << count;
+  // A row's own scale is a rounded number more.
+  EXPECT_LE(different, count / (scales() == "per_token" ? 400 : 1000)) << "of " << count;
   expect_close(output, want, 5e-3);
 }
 
