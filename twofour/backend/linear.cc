@@ -65,7 +65,7 @@ void PackedLinear::run(ThreadPool& pool, const LinearArgs& args) const {
   }
 }
 
-// Of the kernel.
+// Empty where results are finished behind the kernel.
 Epilogue PackedLinear::epilogue(const LinearArgs& args, int64_t first) const {
   if (!fused()) return {};
   return {activation_, args.quantized == nullptr ? nullptr : args.quantized + first * desc_.n,
@@ -124,9 +124,10 @@ void PackedLinear::finish_rows(const LinearArgs& args, int64_t first, float* y,
                                int64_t rows) const {
   const VectorOps& ops = vector_ops();
   const int64_t count = rows * desc_.n;
-  for (int64_t i = 0; scales_input_rows() && i < rows; ++i) {
-    ops.scale_row(y + i * desc_.n, args.input_scales[first + i],
-                  bias_.empty() ? nullptr : bias_.data(), desc_.n);
+  if (scales_input_rows()) {
+    const float* bias = bias_.empty() ? nullptr : bias_.data();
+    for (int64_t i = 0; i < rows; ++i)
+      ops.scale_row(y + i * desc_.n, args.input_scales[first + i], bias, desc_.n);
   }
   if (activation_) ops.activate(*activation_, y, count);
   if (args.quantized == nullptr) return;

@@ -56,7 +56,9 @@ TEST(PackedLinear, AnyThreadCountGivesTheSame) {
 TEST(PackedLinear, ScalesByRowAreEachRowsOwn) {
   CaseMaker maker(6);
   for (const MatmulDesc& desc :
-       {MatmulDesc{200, 64, MatmulType::kS8, true}, MatmulDesc{37, 20, MatmulType::kS8, false}}) {
+       {MatmulDesc{200, 64, MatmulType::kS8, true}, MatmulDesc{37, 20, MatmulType::kS8, false},
+        MatmulDesc{37, 20, MatmulType::kF32, false}}) {
+    const bool int8 = desc.type == MatmulType::kS8;  // the scales of f32 are of its results alone
     for (int64_t m : {1, 23, 60, 131}) {
       const MatmulCase c = maker.make(desc, m);
       std::vector<float> input_scales(m);
@@ -66,9 +68,10 @@ TEST(PackedLinear, ScalesByRowAreEachRowsOwn) {
       Result want{std::vector<float>(m * desc.n), std::vector<int8_t>(m * desc.n)};
       std::vector<float> want_scales(m);
       const auto* x = static_cast<const int8_t*>(c.x());
+      if (!int8) want.y = run_kernel(linear.kernel(), linear.weights(), c, m);
       for (int64_t i = 0; i < m; ++i) {
         float* row = want.y.data() + i * desc.n;
-        for (int64_t j = 0; j < desc.n; ++j) {
+        for (int64_t j = 0; int8 && j < desc.n; ++j) {
           int32_t sum = 0;
           for (int64_t k = 0; k < desc.k; ++k)
             sum += x[i * desc.k + k] * c.source().weight.as<int8_t>()[j * desc.k + k];
@@ -87,7 +90,7 @@ TEST(PackedLinear, ScalesByRowAreEachRowsOwn) {
           LinearArgs args;
           args.m = m;
           args.x = c.x();
-          args.input_scales = input_scales.data();
+          args.input_scales = int8 ? input_scales.data() : nullptr;
           args.y = keep_f32 ? found.y.data() : nullptr;
           args.quantized = found.q.data();
           args.output_scales = scales.data();

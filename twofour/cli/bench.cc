@@ -127,9 +127,10 @@ void print_machine(std::ostream& out) {
 
 void print_model(const Options& options, const Engine& engine, std::ostream& out) {
   print_machine(out);
-  out << fmt::format("device   {}\nkernels  {}\nfloats   products {}, attention {}\n",
-                     engine.options().device, fmt::join(kernels_of(engine), ", "),
-                     engine.options().precision, engine.options().attention);
+  out << fmt::format(
+      "device   {}\nkernels  {}\nfloats   products {}, attention {}\nint8     activations {}\n",
+      engine.options().device, fmt::join(kernels_of(engine), ", "), engine.options().precision,
+      engine.options().attention, engine.options().activation_scales);
   out << fmt::format("runs     {} each after {} to warm up\n", options.repeat, kWarmUps);
 }
 

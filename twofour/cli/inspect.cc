@@ -106,7 +106,7 @@ int run_inspect(const Options& options, Console& console) {
   const ModelReport report = inspect_model(network, model);
   const auto memory = memory_bytes(model, report, console);
   if (options.json) {
-    console.out() << json_text(inspect_json(model, report, memory), 2) << '\n';
+    console.out() << json_text(inspect_json(model, network, report, memory), 2) << '\n';
     return kOk;
   }
   print_summary(model.config(), network, report, memory, console.out());

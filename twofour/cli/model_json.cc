@@ -70,7 +70,7 @@ uint64_t int8_file_bytes(const Network& network) {
   return bytes;
 }
 
-Json inspect_json(const ModelDirectory& model, const ModelReport& report,
+Json inspect_json(const ModelDirectory& model, const Network& network, const ModelReport& report,
                   std::optional<uint64_t> memory_bytes) {
   const ModelConfig& config = model.config();
   Json layers = Json::array();
@@ -82,7 +82,7 @@ Json inspect_json(const ModelDirectory& model, const ModelReport& report,
                {"head", describe_head(config)},
                {"int8", config.int8},
                {"weight_file_bytes", report.weight_file_bytes},
-               {"weight_file_bytes_after", int8_file_bytes(build_network(config))},
+               {"weight_file_bytes_after", int8_file_bytes(network)},
                {"matrix_bytes_now", report.matrix_bytes_now},
                {"matrix_bytes_after", report.matrix_bytes_after},
                {"other_bytes", report.other_bytes},

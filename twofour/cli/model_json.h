@@ -18,7 +18,8 @@ std::string describe_head(const ModelConfig& config);
 // file's header comes on top.
 uint64_t int8_file_bytes(const Network& network);
 
-nlohmann::ordered_json inspect_json(const ModelDirectory& model, const ModelReport& report,
+nlohmann::ordered_json inspect_json(const ModelDirectory& model, const Network& network,
+                                    const ModelReport& report,
                                     std::optional<uint64_t> memory_bytes);
 
 }  // namespace twofour::cli

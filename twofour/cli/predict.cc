@@ -24,6 +24,7 @@
 #include "twofour/io/dataset.h"
 #include "twofour/io/file.h"
 #include "twofour/io/json.h"
+#include "twofour/io/utf8.h"
 
 namespace twofour::cli {
 namespace {
@@ -276,8 +277,9 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
     search.answer(options.query);
     return kOk;
   }
-  int64_t queries = 0;
+  int64_t lines = 0, queries = 0;
   for (std::string line; std::getline(console.in(), line);) {
+    if (++lines == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (line.ends_with('\r')) line.pop_back();
     if (is_blank(line)) continue;
     ++queries;

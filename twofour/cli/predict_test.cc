@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/io/model_directory.h"
+#include "twofour/runtime/test_models.h"
 
 namespace twofour::cli {
 namespace {
@@ -40,6 +42,26 @@ TEST(Predict, JsonLinesInJsonLinesOut) {
   ASSERT_EQ(rows.size(), 2);
   EXPECT_TRUE(json::parse(rows[0]).contains("score"));
   EXPECT_GE(json::parse(rows[1])["label"], 0);
+}
+
+TEST(Predict, ActivationScalesAreChosen) {
+  const std::string model = int8_model("cross-encoder", 0).path().string();
+  const auto scores = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"predict", model, "--input", data()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = run_command(arguments);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out;
+  };
+  const std::string by_file = scores({});
+  EXPECT_EQ(scores({"--activation-scales", "static"}), by_file);
+  for (const std::string name : {"asymmetric", "per_token"}) {
+    const std::string chosen = scores({"--activation-scales", name});
+    EXPECT_NE(chosen, by_file) << name;
+    ::setenv("TWOFOUR_ACTIVATION_SCALES", name.c_str(), 1);
+    EXPECT_EQ(scores({}), chosen) << name;
+    ::unsetenv("TWOFOUR_ACTIVATION_SCALES");
+  }
 }
 
 TEST(Predict, ToleratesByteOrderMarkAndEmptyLines) {
@@ -253,7 +275,7 @@ TEST_P(Search, AnswersABlankQueryAndOneThatIsNotUtf8) {
 
 TEST_P(Search, ReadsQueriesWithWindowsLineEndsAndWhatIsNotUtf8) {
   spill(folder_ / "corpus.txt", "a green desk lamp\r\na red leather bag\r\n");
-  const Outcome outcome = predict(GetParam(), "lamp\r\n\r\nbag \xff\r\n",
+  const Outcome outcome = predict(GetParam(), "\xEF\xBB\xBFlamp\r\n\r\nbag \xff\r\n",
                                   {"--documents", folder_ / "corpus.txt", "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const auto answers = lines(outcome.out);

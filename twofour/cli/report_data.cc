@@ -117,8 +117,8 @@ Curve thinned(const Curve& curve) {
 
 void add_model(const fs::path& path, Json& run) {
   const ModelDirectory model = ModelDirectory::open(path);
-  run["model"] =
-      inspect_json(model, inspect_model(build_network(model.config()), model), std::nullopt);
+  const Network network = build_network(model.config());
+  run["model"] = inspect_json(model, network, inspect_model(network, model), std::nullopt);
   if (model.twofour_json().empty()) return;
   const auto ours = JsonObject::parse(model.twofour_json(), (path / "twofour.json").string());
   const nlohmann::json* recipe = ours.find("recipe");

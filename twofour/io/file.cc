@@ -5,9 +5,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <charconv>
+#include <fstream>
 #include <optional>
 #include <random>
 #include <sstream>
@@ -36,14 +36,14 @@ fs::path normalized(const fs::path& path) {
   return full;
 }
 
-// Where a process id names one process: this machine, by its name, and container. A folder may be
-// shared with others, whose living writers must not be taken for dead.
+// Where a process id names one process: this machine since it was started, and its container. A
+// folder may be shared with others, whose living writers must not be taken for dead.
 std::string scope_of_ids() {
-  std::array<char, 256> machine = {};
-  ::gethostname(machine.data(), machine.size() - 1);
+  std::string machine;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> machine;
   std::error_code ignored;
   const fs::path container = fs::read_symlink("/proc/self/ns/pid", ignored);
-  const uint64_t sum = checksum64(container.native(), checksum64(machine.data()));
+  const uint64_t sum = checksum64(container.native(), checksum64(machine));
   return fmt::format("{:08x}", sum >> 32);
 }
 

@@ -48,7 +48,12 @@ class WordPieceTokenizer : public Tokenizer {
         raw_(raw_tokens(config.added)),
         normalized_(normalized_tokens(config.added, options_)),
         cls_(config.cls),
-        sep_(config.sep) {}
+        sep_(config.sep),
+        mask_(config.mask) {
+    for (const AddedToken& token : config.added) {
+      if (token.special) special_.push_back(token.id);
+    }
+  }
 
   Encoding encode(std::string_view text, int64_t max_length) const override {
     const size_t room = room_for_text(max_length, 2);
@@ -87,6 +92,9 @@ class WordPieceTokenizer : public Tokenizer {
     }
     return tokens_[id];
   }
+
+  std::span<const int32_t> special_ids() const override { return special_; }
+  int32_t mask_id() const override { return mask_; }
 
  private:
   static size_t room_for_text(int64_t max_length, int64_t special) {
@@ -174,7 +182,8 @@ class WordPieceTokenizer : public Tokenizer {
   NormalizerOptions options_;
   WordPieceVocabulary vocabulary_;
   AddedTokenMatcher raw_, normalized_;
-  int32_t cls_, sep_;
+  int32_t cls_, sep_, mask_;
+  std::vector<int32_t> special_;
 };
 
 }  // namespace

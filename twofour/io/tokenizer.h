@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,12 @@ class Tokenizer {
   // One more than the highest id. An id without a token has an empty one; others throw Error.
   virtual int64_t vocab_size() const = 0;
   virtual std::string_view token(int32_t id) const = 0;
+
+  // Tokens that mean something to the model rather than to the reader, as the model's files name
+  // them: padding, unknown words, [CLS], [SEP], [MASK] and what the files add to them.
+  virtual std::span<const int32_t> special_ids() const = 0;
+  // The one that hides another; -1: there is none.
+  virtual int32_t mask_id() const = 0;
 };
 
 }  // namespace twofour

@@ -20,6 +20,7 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::UnorderedElementsAre;
 
 const std::string kGolden = TWOFOUR_SOURCE_DIR "/tests/golden/";
 constexpr int64_t kNoLimit = 1 << 30;
@@ -220,6 +221,18 @@ TEST(Tokenizer, SpecialTokensByOtherNames) {
        {"tokenizer_config.json",
         R"({"cls_token": "[CLS]", "unk_token": "<unk>", "pad_token": "<pad>"})"}});
   EXPECT_THAT(tokenizer->encode("a x<s>", 64).ids, ElementsAre(0, 4, 2, 0, 1));
+  EXPECT_THAT(tokenizer->special_ids(), UnorderedElementsAre(0, 1, 2, 3));
+  EXPECT_EQ(tokenizer->mask_id(), -1);
+}
+
+TEST(Tokenizer, KnowsWhichTokensAreSpecial) {
+  const auto tokenizer =
+      from_files({{"vocab.txt", vocab("a\n[MASK]\n[Q]\nadded")},
+                  {"added_tokens.json", R"({"added": 8, "b": 9})"},
+                  {"special_tokens_map.json", R"({"additional_special_tokens": ["[Q]", "[D]"]})"}});
+  EXPECT_EQ(tokenizer->mask_id(), 6);
+  EXPECT_THAT(tokenizer->special_ids(), UnorderedElementsAre(0, 1, 2, 3, 6, 7, 10));
+  EXPECT_EQ(tokenizer->token(10), "[D]");
 }
 
 TEST(Tokenizer, AddedTokensAreNotPiecesOfWords) {

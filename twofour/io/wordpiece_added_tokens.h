@@ -15,6 +15,7 @@ struct AddedToken {
   std::string content;
   int32_t id = -1;
   bool single_word = false;  // only where no word character stands beside it
+  bool special = false;      // means something to the model rather than to the reader
   bool normalized = false;   // is looked for in normalized text, in its own normalized form
 };
 

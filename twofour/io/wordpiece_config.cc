@@ -189,7 +189,8 @@ class Reader {
     AddedToken token;
     token.content = json.string("content");
     token.single_word = json.boolean_or("single_word", false);
-    token.normalized = json.boolean_or("normalized", !json.boolean_or("special", special));
+    token.special = json.boolean_or("special", special);
+    token.normalized = json.boolean_or("normalized", !token.special);
     return token;
   }
 
@@ -202,7 +203,11 @@ class Reader {
     }
     token.id = ids_[token.content];
     const auto same = [&](const AddedToken& other) { return other.content == token.content; };
-    if (std::none_of(out_.added.begin(), out_.added.end(), same)) out_.added.push_back(token);
+    const auto first = std::find_if(out_.added.begin(), out_.added.end(), same);
+    if (first == out_.added.end())
+      out_.added.push_back(token);
+    else
+      first->special |= token.special;
   }
 
   void read_added_tokens() {
@@ -246,11 +251,11 @@ class Reader {
       const auto* value = *source ? (*source)->find(key) : nullptr;
       if (value == nullptr) continue;
       if (value->is_object()) return token_from(JsonObject(*value, (*source)->where()), true);
-      return {.content = (*source)->string(key)};
+      return {.content = (*source)->string(key), .special = true};
     }
     std::string name = key.substr(0, key.find('_'));
     std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c - 'a' + 'A'; });
-    return {.content = "[" + name + "]"};
+    return {.content = "[" + name + "]", .special = true};
   }
 
   void read_special_tokens() {
@@ -268,6 +273,7 @@ class Reader {
     read_additional_special_tokens();
     out_.cls = ids_[special_token("cls_token").content];
     out_.sep = ids_[special_token("sep_token").content];
+    if (ids_.contains(mask.content)) out_.mask = ids_[mask.content];
     out_.vocabulary.unknown = ids_[special_token("unk_token").content];
   }
 
@@ -278,8 +284,9 @@ class Reader {
       const std::string& where = (*source)->where();
       if (!list->is_array()) throw Error(where, "\"additional_special_tokens\" is no list");
       for (const auto& item : *list) {
-        const AddedToken token = item.is_string() ? AddedToken{.content = item.get<std::string>()}
-                                                  : token_from(JsonObject(item, where), true);
+        const AddedToken token =
+            item.is_string() ? AddedToken{.content = item.get<std::string>(), .special = true}
+                             : token_from(JsonObject(item, where), true);
         add(token, static_cast<int64_t>(out_.tokens.size()), where);
       }
     }

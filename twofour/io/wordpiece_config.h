@@ -24,6 +24,7 @@ struct WordPieceConfig {
   std::vector<AddedToken> added;
   int32_t cls = 0;
   int32_t sep = 0;
+  int32_t mask = -1;  // -1: none
 };
 
 struct TokenizerFiles {

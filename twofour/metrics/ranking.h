@@ -35,7 +35,7 @@ namespace twofour {
 struct ScoredPair {
   int32_t query = 0;
   float label = 0;
-  float score = 0;         // higher is better; f32 as models give it: what differs less ties
+  float score = 0;         // higher is better; f32 as models give it; equal as f32 is a tie
   int32_t predicted = -1;  // predicted label, -1 when the model has no classes
 };
 

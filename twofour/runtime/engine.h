@@ -141,7 +141,8 @@ struct SessionOptions {
 
 // Scratch and threads, or memory and stream of a GPU. Not thread-safe: one call at a time; sessions
 // of one engine run beside each other. Allocates only when a batch is larger than any before, on a
-// GPU also when its size is new. After an Error it can be used on.
+// GPU also when its size is new. After an Error about a batch it can be used on, after
+// a fault of a GPU not.
 class TWOFOUR_API Session {
  public:
   // `engine` is not null; the session keeps it. Throws Error: on a CPU threads below 1 or that the

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -123,18 +124,22 @@ class SlowNetwork {
       for (double x : row) amax = std::max(amax, std::fabs(x));
       return {scale_from_amax(static_cast<float>(amax)), 0};
     }
-    if (activation_scales_ == "asymmetric" && behind_gelu(value)) {
-      const float scale = (127 * file_scale + 0.17005f) / 254;
-      return {scale, std::round(-127 + 0.17005f / scale) * scale};
+    const float depth = depth_below_zero(value), amax = 127 * file_scale;
+    if (activation_scales_ == "asymmetric" && depth < amax) {
+      const float scale = (amax + depth) / 254;
+      return {scale, std::round(-127 + depth / scale) * scale};
     }
     return {file_scale, 0};
   }
 
-  bool behind_gelu(ValueId value) const {
-    return std::any_of(network_.ops.begin(), network_.ops.end(), [&](const Op& op) {
-      return op.output == value && op.kind == OpKind::kActivation &&
-             op.activation == ActivationKind::kGelu;
-    });
+  // How far a value reaches below 0; infinity: as far as above.
+  float depth_below_zero(ValueId value) const {
+    for (const Op& op : network_.ops) {
+      if (op.output != value || op.kind != OpKind::kActivation) continue;
+      if (op.activation == ActivationKind::kRelu) return 0;
+      if (op.activation != ActivationKind::kTanh) return 0.17005f;
+    }
+    return std::numeric_limits<float>::infinity();
   }
 
   // Dequantized weights times dequantized inputs: what fake quantization computes.

@@ -42,9 +42,10 @@ inline PackedTokens golden_tokens(const Safetensors& golden) {
 }
 
 // Quantizes the prunable layers of `model`, 2:4 first when `share_rows` > 0. Every quantization
-// point gets the scale 6 / 127 but for activations, which are smaller.
+// point gets the scale 4 / 127 but for activations, which are smaller.
 inline ModelDirectory write_int8_model(const ModelDirectory& model,
-                                       const std::filesystem::path& path, int share_rows) {
+                                       const std::filesystem::path& path, int share_rows,
+                                       float activation_amax = 1.5f) {
   const Network network = build_network(model.config());
   std::vector<Tensor> owned;
   std::map<std::string, TensorView> tensors;
@@ -68,7 +69,7 @@ inline ModelDirectory write_int8_model(const ModelDirectory& model,
     QuantizedWeight quantized = quantize_weight(weight);
     Tensor input_scale(DType::kF32, {1});
     const bool activation = network.values[op.inputs[0]].name.ends_with("activation");
-    input_scale.as<float>()[0] = (activation ? 1.5f : 4.0f) / 127;
+    input_scale.as<float>()[0] = (activation ? activation_amax : 4.0f) / 127;
     owned.push_back(std::move(quantized.values));
     tensors[name] = owned.back();
     owned.push_back(std::move(quantized.scales));

@@ -40,6 +40,8 @@ class LetterTokenizer : public Tokenizer {
   }
   int64_t vocab_size() const override { return 256; }
   std::string_view token(int32_t) const override { return ""; }
+  std::span<const int32_t> special_ids() const override { return {}; }
+  int32_t mask_id() const override { return -1; }
 };
 
 // `queries` queries with 10 documents each, of 1 to 50 letters; labels 0, 0, 0, 0, 1, 0, 0, 0,

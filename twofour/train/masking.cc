@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
 #include <random>
 #include <vector>
 
 #include "twofour/base/error.h"
-#include "twofour/io/json.h"
 
 namespace twofour {
 namespace {
@@ -23,31 +21,7 @@ double draw_share(const Masking& masking, std::mt19937_64& random) {
   return std::cos(std::numbers::pi / 2 * uniform(random));
 }
 
-// Where the first of the files that the tokenizer itself asks names the token.
-void read_name(const ModelDirectory& model, const char* key, std::string& name) {
-  for (const char* file : {"special_tokens_map.json", "tokenizer_config.json"}) {
-    const auto text = model.file(file);
-    if (!text) continue;
-    const JsonObject json = JsonObject::parse(*text, model.origin() + "/" + file);
-    const nlohmann::json* value = json.find(key);
-    if (value == nullptr) continue;
-    name =
-        value->is_object() ? JsonObject(*value, json.where()).string("content") : json.string(key);
-    return;
-  }
-}
-
 }  // namespace
-
-SpecialTokens special_tokens(const ModelDirectory& model) {
-  SpecialTokens special;
-  read_name(model, "pad_token", special.pad);
-  read_name(model, "unk_token", special.unk);
-  read_name(model, "cls_token", special.cls);
-  read_name(model, "sep_token", special.sep);
-  read_name(model, "mask_token", special.mask);
-  return special;
-}
 
 std::vector<uint64_t> fixed_seeds(std::span<const int32_t> sequences) {
   std::vector<uint64_t> seeds;
@@ -57,9 +31,11 @@ std::vector<uint64_t> fixed_seeds(std::span<const int32_t> sequences) {
   return seeds;
 }
 
-TokenMasker::TokenMasker(const Masking& masking, int64_t num_labels, const Tokenizer& tokenizer,
-                         const SpecialTokens& special)
-    : masking_(masking), num_labels_(num_labels) {
+TokenMasker::TokenMasker(const Masking& masking, int64_t num_labels, const Tokenizer& tokenizer)
+    : masking_(masking),
+      num_labels_(num_labels),
+      mask_token_(tokenizer.mask_id()),
+      special_(tokenizer.special_ids().begin(), tokenizer.special_ids().end()) {
   if (masking.first_token + num_labels > tokenizer.vocab_size()) {
     throw Error("masking",
                 fmt::format("the classes stand for tokens {} to {}, but the vocabulary has {}",
@@ -67,16 +43,9 @@ TokenMasker::TokenMasker(const Masking& masking, int64_t num_labels, const Token
                             tokenizer.vocab_size()),
                 "Lower masking.first_token or num_labels.");
   }
-  const std::array<std::string_view, 5> names = {special.pad, special.unk, special.cls, special.sep,
-                                                 special.mask};
-  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    const std::string_view token = tokenizer.token(id);
-    if (std::ranges::find(names, token) != names.end()) special_.push_back(id);
-    if (token == special.mask) mask_token_ = id;
-  }
   if (mask_token_ < 0) {
-    throw Error("masking", fmt::format("the vocabulary has no token {}", special.mask),
-                "Name the token that hides others as mask_token in tokenizer_config.json.");
+    throw Error("masking", "the vocabulary has no token that hides others, such as [MASK]",
+                "Name it as mask_token in tokenizer_config.json.");
   }
 }
 

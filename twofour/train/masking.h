@@ -23,20 +23,12 @@ inline constexpr int64_t kNotMasked = -100;  // as a target: what PyTorch ignore
 // One seed for each sequence, always the same: evaluations and calibrations that can be compared.
 std::vector<uint64_t> fixed_seeds(std::span<const int32_t> sequences);
 
-// The tokens that mean something to the model rather than to the reader; as BERT calls them, unless
-// the model's tokenizer files have other names.
-struct SpecialTokens {
-  std::string pad = "[PAD]", unk = "[UNK]", cls = "[CLS]", sep = "[SEP]", mask = "[MASK]";
-};
-SpecialTokens special_tokens(const ModelDirectory& model);
-
 class TokenMasker {
  public:
   // Classes [0, num_labels) of the head stand for tokens from masking.first_token on; special
   // tokens are never masked. Throws Error if the vocabulary lacks some of the classes' tokens, or
   // the one that hides.
-  TokenMasker(const Masking& masking, int64_t num_labels, const Tokenizer& tokenizer,
-              const SpecialTokens& special = {});
+  TokenMasker(const Masking& masking, int64_t num_labels, const Tokenizer& tokenizer);
 
   // Throws Error naming the pair for a sequence of `tokens` without anything to mask.
   void check(const Dataset& data, const TokenStore& tokens) const;

@@ -79,9 +79,9 @@ void Optimizer::update(bool decayed, double learning_rate,
   if (parameters.empty()) return;
   const double weight_decay = decayed ? options_.weight_decay : 0;
   if (options_.kind == OptimizerKind::kSgd) {
-    if (options_.beta1 == 0) exp_avgs.clear();  // what the kernel expects then
+    if (options_.momentum == 0) exp_avgs.clear();  // what the kernel expects then
     // A momentum of zeros makes the first step like any other.
-    at::_fused_sgd_(parameters, gradients, exp_avgs, weight_decay, options_.beta1, learning_rate,
+    at::_fused_sgd_(parameters, gradients, exp_avgs, weight_decay, options_.momentum, learning_rate,
                     /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
                     /*is_first_step=*/false, gradient_divisor, /*found_inf=*/std::nullopt);
     return;

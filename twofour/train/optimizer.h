@@ -16,14 +16,15 @@ namespace twofour {
 
 struct OptimizerOptions {
   OptimizerKind kind = OptimizerKind::kAdamW;
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // of AdamW
+  double momentum = 0.9;                              // of SGD
   double weight_decay =
       0.01;              // not on biases and LayerNorm, which are the parameters of one dimension
   double clip_norm = 0;  // 0: no clipping
 };
 
 // AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101, with decoupled decay. SGD as PyTorch has it,
-// m = beta1 m + (g + weight_decay w), w -= rate m: the decay is part of the gradient. The
+// m = momentum m + (g + weight_decay w), w -= rate m: the decay is part of the gradient. The
 // arithmetic is that of LibTorch's fused kernels.
 class Optimizer {
  public:

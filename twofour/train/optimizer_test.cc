@@ -101,7 +101,7 @@ TEST(Sgd, ThreeStepsByHand) {
   parameters["w"] = at::full({1, 1}, 2.0).requires_grad_(true);
   parameters["b"] = at::full({1}, 2.0).requires_grad_(true);
   const OptimizerOptions options{
-      .kind = OptimizerKind::kSgd, .beta1 = 0.5, .weight_decay = 0.25, .clip_norm = 0};
+      .kind = OptimizerKind::kSgd, .momentum = 0.5, .weight_decay = 0.25, .clip_norm = 0};
   Optimizer optimizer(parameters, options);
   const auto step = [&](double gradient) {
     for (const auto& [name, parameter] : parameters) {
@@ -126,7 +126,8 @@ TEST(Sgd, ClipsAndGoesWithoutMomentum) {
   ParameterMap parameters = random_parameters();
   const at::Tensor before = parameters["a.weight"].detach().clone();
   Optimizer optimizer(
-      parameters, {.kind = OptimizerKind::kSgd, .beta1 = 0, .weight_decay = 0, .clip_norm = 0.5});
+      parameters,
+      {.kind = OptimizerKind::kSgd, .momentum = 0, .weight_decay = 0, .clip_norm = 0.5});
   set_gradients(parameters);
   const at::Tensor gradient = parameters["a.weight"].grad().clone();
   const double norm = optimizer.step(0.1);

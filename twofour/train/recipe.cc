@@ -116,7 +116,7 @@ void limit_steps(Recipe& recipe, int64_t max_steps, int64_t steps_per_epoch) {
       throw Error(fmt::format("recipe {}", recipe.name),
                   fmt::format("stage '{}' brings the run to {:.3g} steps, above {}", stage.name,
                               sum, kMostSteps),
-                  "Lower the epochs of its stages.");
+                  "Lower the steps or epochs of its stages.");
     }
     if (stage.epochs > 0) stage.steps = std::max<int64_t>(1, static_cast<int64_t>(steps));
     stage.epochs = 0;

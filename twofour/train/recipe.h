@@ -126,8 +126,8 @@ struct Recipe {
   Masking masking;  // token classification heads
 
   OptimizerKind optimizer = OptimizerKind::kAdamW;
-  double beta1 = 0.9;                    // of SGD: the momentum
-  double beta2 = 0.999, epsilon = 1e-8;  // of AdamW alone
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // of AdamW
+  double momentum = 0.9;                              // of SGD
   double weight_decay = 0.01, clip_norm = 1.0;
 
   std::string saliency = "energy";
@@ -171,7 +171,7 @@ int64_t total_steps(const Recipe& recipe);
 
 // Resolves epochs into steps, then shortens every stage in proportion so that the sum of steps is
 // at most `max_steps` (each trained stage keeps >= 1). 0: no limit. Throws Error naming the stage
-// where epochs bring the sum above kMostSteps.
+// that brings the sum above kMostSteps, whatever `max_steps`.
 void limit_steps(Recipe& recipe, int64_t max_steps, int64_t steps_per_epoch);
 
 }  // namespace twofour

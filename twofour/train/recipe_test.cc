@@ -86,11 +86,13 @@ TEST(Recipe, MaskedTokensAndHeadsMustFit) {
 TEST(Recipe, TheOptimizerIsReadAndWritten) {
   const std::string yaml = stages({"name: a, " + kTrained});
   EXPECT_EQ(parse_recipe(yaml, "r").optimizer, OptimizerKind::kAdamW);
-  const Recipe sgd = parse_recipe(yaml + "optimizer: sgd\n", "r");
+  const Recipe sgd = parse_recipe(yaml + "optimizer: sgd\nmomentum: 0.5\n", "r");
   EXPECT_EQ(sgd.optimizer, OptimizerKind::kSgd);
+  EXPECT_EQ(sgd.momentum, 0.5);
   EXPECT_EQ(to_yaml(parse_recipe(to_yaml(sgd), "again")), to_yaml(sgd));
   EXPECT_THAT(message_of(yaml + "optimizer: sgd\nepsilon: 1e-6\n"),
               HasSubstr("epsilon wants 'optimizer: adamw'"));
+  EXPECT_THAT(message_of(yaml + "momentum: 0.5\n"), HasSubstr("momentum wants 'optimizer: sgd'"));
 }
 
 TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {

@@ -327,16 +327,16 @@ void read_masking(YamlReader& reader, Recipe& recipe) {
 
 void read_optimizer_options(YamlReader& reader, Recipe& recipe) {
   reader.read("optimizer", recipe.optimizer, kOptimizers);
-  reader.read("beta1", recipe.beta1);
+  const bool adamw = recipe.optimizer == OptimizerKind::kAdamW;
   for (const auto& [key, value] :
-       {std::pair{"beta2", &recipe.beta2}, {"epsilon", &recipe.epsilon}}) {
-    const bool given = reader.read(key, *value);
-    reader.require(!given || recipe.optimizer == OptimizerKind::kAdamW, key,
-                   "wants 'optimizer: adamw'");
-  }
+       {std::pair{"beta1", &recipe.beta1}, {"beta2", &recipe.beta2}, {"epsilon", &recipe.epsilon}})
+    reader.require(!reader.read(key, *value) || adamw, key, "wants 'optimizer: adamw'");
+  reader.require(!reader.read("momentum", recipe.momentum) || !adamw, "momentum",
+                 "wants 'optimizer: sgd'");
   reader.read("weight_decay", recipe.weight_decay);
   reader.read("clip_norm", recipe.clip_norm);
   reader.require(recipe.beta1 >= 0 && recipe.beta1 < 1, "beta1", "must lie in [0, 1)");
+  reader.require(recipe.momentum >= 0 && recipe.momentum < 1, "momentum", "must lie in [0, 1)");
   reader.require(recipe.beta2 >= 0 && recipe.beta2 < 1, "beta2", "must lie in [0, 1)");
   reader.require(recipe.epsilon > 0, "epsilon", "must be above 0");
   reader.require(recipe.weight_decay >= 0, "weight_decay", "must not be negative");
@@ -478,10 +478,12 @@ void write_options(YAML::Emitter& out, const Recipe& recipe) {
   entry("num_labels", recipe.num_labels);
   if (recipe.head == HeadKind::kTokenClassification) write_masking(out, recipe.masking);
   entry("optimizer", std::string(name_of(kOptimizers, recipe.optimizer)));
-  entry("beta1", number(recipe.beta1));
   if (recipe.optimizer == OptimizerKind::kAdamW) {
+    entry("beta1", number(recipe.beta1));
     entry("beta2", number(recipe.beta2));
     entry("epsilon", number(recipe.epsilon));
+  } else {
+    entry("momentum", number(recipe.momentum));
   }
   entry("weight_decay", number(recipe.weight_decay));
   entry("clip_norm", number(recipe.clip_norm));

@@ -63,9 +63,10 @@ void RunLock::make() {
 void RunLock::take(int flags) {
   descriptor_ = ::open(log_.c_str(), O_RDWR | O_CLOEXEC | flags, 0666);
   const bool opened = descriptor_ >= 0;
-  const bool taken = opened ? ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
-                            : errno == EEXIST;
-  if (!taken) return;
+  const bool held_by_other =
+      opened ? ::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
+             : errno == EEXIST;
+  if (!held_by_other) return;
   if (opened) ::close(std::exchange(descriptor_, -1));
   throw Error(log_.parent_path().string(), "is in use by another twofour train",
               "Wait until that ends, or choose another folder.");
@@ -78,7 +79,6 @@ void RunFolder::recover() const {
 }
 
 void RunFolder::check(bool resume) const {
-  if (path_.empty()) throw Error("--out", "is empty", "Name the folder of the run.");
   const std::array paths = {checkpoint(), model(), summary(), log()};
   const auto present = std::ranges::find_if(paths, is_there);
   if (resume && present != paths.end()) return;

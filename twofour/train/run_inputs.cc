@@ -154,7 +154,7 @@ void check_tables(const Recipe& recipe, const ModelConfig& student, const ModelD
   const int64_t types = recipe.head == HeadKind::kEmbedding ? 1 : 2;
   if (config.type_vocab_size < types) {
     throw Error(reader.origin(),
-                fmt::format("knows {} token types, but pairs of texts have {}",
+                fmt::format("knows {} token type(s), but pairs of texts have {}",
                             config.type_vocab_size, types),
                 "Take a model with two, as BERT has.");
   }
@@ -277,8 +277,7 @@ void tokenize(RunInputs& inputs, int threads) {
   inputs.train_tokens = store(inputs.train);
   if (inputs.dev) inputs.dev_tokens = store(*inputs.dev);
   if (recipe.head != HeadKind::kTokenClassification) return;
-  inputs.masker.emplace(recipe.masking, recipe.num_labels, *tokenizer,
-                        special_tokens(inputs.model));
+  inputs.masker.emplace(recipe.masking, recipe.num_labels, *tokenizer);
   inputs.masker->check(inputs.train, inputs.train_tokens);
   if (inputs.dev) inputs.masker->check(*inputs.dev, inputs.dev_tokens);
 }

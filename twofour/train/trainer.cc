@@ -52,8 +52,13 @@ void assign(const std::map<std::string, at::Tensor>& from, const ParameterMap& t
 }
 
 OptimizerOptions optimizer_options(const Recipe& recipe) {
-  return {recipe.optimizer, recipe.beta1,        recipe.beta2,
-          recipe.epsilon,   recipe.weight_decay, recipe.clip_norm};
+  return {.kind = recipe.optimizer,
+          .beta1 = recipe.beta1,
+          .beta2 = recipe.beta2,
+          .epsilon = recipe.epsilon,
+          .momentum = recipe.momentum,
+          .weight_decay = recipe.weight_decay,
+          .clip_norm = recipe.clip_norm};
 }
 
 // What one optimizer step tells.
@@ -483,6 +488,7 @@ class Trainer {
 }  // namespace
 
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
+  if (request.out.empty()) throw Error("--out", "is empty", "Name the folder of the run.");
   const RunFolder folder(request.out);
   RunLock lock(folder.log());
   const int threads = request.threads > 0 ? request.threads : available_cores();
