@@ -24,6 +24,10 @@ __attribute__((noinline)) void release(void* memory) { std::free(memory); }
 }  // namespace
 
 void* operator new(size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
+// std::stable_sort's; the sanitizers' own would not count, and would miss its delete.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  return counted(bytes, alignof(std::max_align_t));
+}
 void* operator new(size_t bytes, std::align_val_t alignment) {
   return counted(bytes, static_cast<size_t>(alignment));
 }

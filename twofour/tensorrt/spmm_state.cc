@@ -112,6 +112,7 @@ class Reader {
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}
 
   void read(void* to, size_t bytes) {
+    if (bytes == 0) return;  // of an empty tensor, whose data is null
     std::memcpy(to, bytes_.data(), bytes);
     bytes_.remove_prefix(bytes);
   }
