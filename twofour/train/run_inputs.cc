@@ -154,7 +154,7 @@ void check_tables(const Recipe& recipe, const ModelConfig& student, const ModelD
   const int64_t types = recipe.head == HeadKind::kEmbedding ? 1 : 2;
   if (config.type_vocab_size < types) {
     throw Error(reader.origin(),
-                fmt::format("knows {} token type(s), but pairs of texts have {}",
+                fmt::format("knows {} token types, but pairs of texts have {}",
                             config.type_vocab_size, types),
                 "Take a model with two, as BERT has.");
   }
