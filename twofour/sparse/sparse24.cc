@@ -103,7 +103,7 @@ void check_matrix(std::string_view name, const TensorView& matrix) {
 std::optional<NmViolation> find_violation(const TensorView& matrix, NmPattern pattern) {
   constexpr std::string_view kWhere = "find_violation";
   constexpr int kMaxGroup = 32;
-  const auto [n, m] = pattern;
+  const int n = pattern.n, m = pattern.m;  // Clang 14 does not capture structured bindings
   check_matrix(kWhere, matrix);
   if (n < 1 || n > m || m > kMaxGroup) {
     throw Error(kWhere,
