@@ -259,7 +259,7 @@ int run_models(const Options& options, Console& console) {
 }
 
 int run_bench(const Options& options, Console& console) {
-  for (const auto& path : {options.out, options.plot}) check_output_file(path);
+  check_output_files({options.out, options.plot}, {options.model, options.against});
   if (options.gemm) return run_gemm(options, console);
   return options.sessions.empty() ? run_models(options, console) : run_sessions(options, console);
 }

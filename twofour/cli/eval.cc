@@ -219,8 +219,14 @@ void check_outputs(const Options& options) {
   std::vector<std::filesystem::path> inputs = options.inputs;
   inputs.insert(inputs.end(), options.pool.begin(), options.pool.end());
   inputs.insert(inputs.end(), {options.trec_run, options.delivery.scores});
-  for (const auto& path : {options.run, options.scores, options.out})
-    check_output_file(path, inputs);
+  // What a file of BEIR's judgments is read with.
+  for (const auto& data : options.inputs) {
+    const auto folder = data.parent_path().parent_path();
+    for (const char* name :
+         {"corpus.jsonl", "corpus.jsonl.zst", "queries.jsonl", "queries.jsonl.zst"})
+      inputs.push_back(folder / name);
+  }
+  check_output_files({options.run, options.scores, options.out}, inputs);
 }
 
 int run_eval(const Options& options, Console& console) {

@@ -9,7 +9,7 @@ constexpr cli::OptionalLibrary kLibrary{
     "TWOFOUR_EXPORT_LIBRARY",
     "export library",
     kExportApiSymbol,
-    "Build the target twofour_export_shared",
+    "Run scripts/build, which builds all targets",
     "Install Debian's libprotobuf-lite32, or run scripts/setup"};
 
 }  // namespace

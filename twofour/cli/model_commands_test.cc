@@ -359,6 +359,28 @@ TEST(Eval, RefusesOutputsBeforeItWorks) {
   }
   EXPECT_EQ(slurp(folder / "data.tsv"), rows);
   EXPECT_FALSE(std::filesystem::exists(folder / "typo"));
+  // Files of the model, but for results that belong beside it, and what BEIR's judgments need.
+  const auto own = folder / "model";
+  std::filesystem::copy(model("minilm"), own, std::filesystem::copy_options::recursive);
+  const auto eval_own = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"eval", own, folder / "data.tsv"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_command(arguments);
+  };
+  for (const char* name : {"config.json", "model.safetensors", "1_Pooling/config.json"}) {
+    const std::string before = slurp(own / name);
+    EXPECT_THAT(eval_own({"--out", own / name}).err, HasSubstr("is an input of this command too"));
+    EXPECT_EQ(slurp(own / name), before);
+  }
+  for (int times = 0; times < 2; ++times) EXPECT_EQ(eval_own({"--out", own / "eval.json"}).code, 0);
+  EXPECT_THAT(eval_own({"--out", folder / "x", "--scores", folder / "x"}).err,
+              HasSubstr("is named for two outputs"));
+  std::filesystem::create_directories(folder / "beir/qrels");
+  spill(folder / "beir/corpus.jsonl", "");
+  EXPECT_THAT(run_command({"eval", model("minilm"), folder / "beir/qrels/test.tsv", "--scores",
+                           folder / "beir/corpus.jsonl"})
+                  .err,
+              HasSubstr("corpus.jsonl] is an input of this command too"));
   EXPECT_EQ(eval("--out", folder / "eval.json").code, 0);
 }
 

@@ -16,6 +16,27 @@ bool are_one(const fs::path& a, const fs::path& b) {
   return fs::equivalent(a, b, ignored);
 }
 
+// Whether a file that exists lies in a folder, at any depth.
+bool lies_in(const fs::path& path, const fs::path& folder) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored) || !fs::is_directory(folder, ignored)) return false;
+  fs::path parent = fs::weakly_canonical(path, ignored).parent_path();
+  for (; parent.has_relative_path(); parent = parent.parent_path()) {
+    if (are_one(parent, folder)) return true;
+  }
+  return false;
+}
+
+bool is_result(const fs::path& path) {
+  const std::string name = path.filename().string();
+  return name.starts_with("eval") || name.starts_with("bench") || name.starts_with("scores") ||
+         name.ends_with(".run.zst") || name.ends_with(".html");
+}
+
+[[noreturn]] void fail_as_input(const fs::path& path) {
+  throw Error(path.string(), "is an input of this command too", "Name another file");
+}
+
 void check_folder_of(const fs::path& path) {
   const fs::path folder = path.parent_path();
   if (folder.empty()) return;
@@ -41,8 +62,25 @@ void check_output_file(const fs::path& path, const std::vector<fs::path>& inputs
     throw Error(path.string(), "cannot be written: it is a folder");
   }
   for (const fs::path& input : inputs) {
-    if (!are_one(path, input)) continue;
-    throw Error(path.string(), "is an input of this command too", "Name another file");
+    if (are_one(path, input) || (lies_in(path, input) && !is_result(path))) fail_as_input(path);
+  }
+}
+
+void check_output_files(const std::vector<fs::path>& paths, const std::vector<fs::path>& inputs) {
+  for (size_t i = 0; i < paths.size(); ++i) {
+    check_output_file(paths[i], inputs);
+    for (size_t j = 0; j < i && !paths[i].empty(); ++j) {
+      if (paths[i].lexically_normal() == paths[j].lexically_normal())
+        throw Error(paths[i].string(), "is named for two outputs", "Name another file for one");
+    }
+  }
+}
+
+void check_output_page(const fs::path& path, const std::vector<fs::path>& folders,
+                       const std::vector<fs::path>& inputs) {
+  check_output_file(path, inputs);
+  for (const fs::path& folder : folders) {
+    if (lies_in(path, folder) && path.extension() != ".html") fail_as_input(path);
   }
 }
 

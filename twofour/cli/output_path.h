@@ -8,9 +8,19 @@ namespace twofour::cli {
 
 // A single file; an empty path stands for none. Throws Error: its folder does not exist, which is
 // most often a typing error (folders that a command fills make their parents themselves), it is a
-// folder, or it is one of `inputs`.
+// folder, or it is one of `inputs`: of a folder among them any file but results of commands
+// (eval*.json, bench*.json, scores*, *.run.zst, *.html), which belong beside a model.
 void check_output_file(const std::filesystem::path& path,
                        const std::vector<std::filesystem::path>& inputs = {});
+
+// Several of them: as above, and no two are one. Empty paths stand for none.
+void check_output_files(const std::vector<std::filesystem::path>& paths,
+                        const std::vector<std::filesystem::path>& inputs = {});
+
+// A page made from the files of `folders`. As above, and of those it replaces pages alone.
+void check_output_page(const std::filesystem::path& path,
+                       const std::vector<std::filesystem::path>& folders,
+                       const std::vector<std::filesystem::path>& inputs);
 
 // A model directory made from `model`. Throws Error: it is the model itself, or
 // check_model_destination refuses it.

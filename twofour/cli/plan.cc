@@ -131,7 +131,7 @@ std::unique_ptr<cuda::PlanMeter> make_meter(const cuda::FoundLibraries& librarie
 }
 
 int run_plan(const Options& options, Console& console) {
-  check_output_file(options.out);
+  check_output_file(options.out, {options.model});
   const std::vector<cuda::PlanTask> tasks = tasks_of(options);
   cuda::device_ordinal(options.device, "--device");  // throws where it is none
   const cuda::FoundLibraries libraries = cuda::find_libraries();

@@ -290,7 +290,8 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
 }
 
 int run_predict(const Options& options, Console& console) {
-  check_output_file(options.output, {options.input == "-" ? "" : options.input});
+  check_output_file(options.output,
+                    {options.model, options.input == "-" ? "" : options.input, options.documents});
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(load_engine(options.model, options.engine, console),
                       {.threads = threads, .max_length = options.max_length});
@@ -328,7 +329,8 @@ Command add_predict(CLI::App& root, Console& console) {
       ->check(positive_number())
       ->needs(documents);
   app->add_option("--candidates", options->candidates,
-                  "Documents found by BM25 that a cross-encoder scores; 0: all documents")
+                  "Documents found by BM25 that a cross-encoder scores; 0, and where none shares a "
+                  "word with the query: all")
       ->capture_default_str()
       ->check(non_negative_number())
       ->needs(documents);

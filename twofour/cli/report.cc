@@ -62,9 +62,30 @@ nlohmann::ordered_json read_picture(const std::filesystem::path& path, const std
   return {{"source", "data:image/png;base64," + base64(bytes)}, {"caption", caption}};
 }
 
+// Tables and page set the metrics of runs beside each other, whatever they were evaluated on.
+void warn_of_other_data(const nlohmann::ordered_json& report, Console& console) {
+  const nlohmann::ordered_json* first = nullptr;
+  for (const auto& run : report["runs"]) {
+    if (!run.contains("eval")) continue;
+    if (first == nullptr) first = &run;
+    for (const char* key : {"queries", "pairs"}) {
+      const auto of = [&](const nlohmann::ordered_json& one) {
+        return one["eval"].value(key, 0.0);
+      };
+      if (of(run) == of(*first)) continue;
+      console.log(LogLevel::kWarning,
+                  fmt::format("{} was evaluated on other data than {}: {} {} and {}",
+                              run["name"].get<std::string>(), (*first)["name"].get<std::string>(),
+                              of(run), key, of(*first)));
+      break;
+    }
+  }
+}
+
 int run_report(const Options& options, Console& console) {
-  check_output_file(options.out, {options.queries, options.picture});
+  check_output_page(options.out, options.runs, {options.queries, options.picture});
   auto report = collect_report(options.runs);
+  warn_of_other_data(report, console);
   report["version"] = TWOFOUR_VERSION;
   report["title"] = options.title;
   if (!options.queries.empty()) {

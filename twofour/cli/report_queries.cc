@@ -102,6 +102,12 @@ Json collect_queries(const std::vector<fs::path>& runs, const std::vector<std::s
   std::vector<std::pair<double, std::string>> order;  // what b wins
   for (const auto& [id, ndcg] : a.ndcg) order.emplace_back(b.ndcg.at(id) - ndcg, id);
   if (order.empty()) throw Error(data.string(), "no query has a label above 0");
+  if (std::ranges::none_of(order, [&, &a = a, &b = b](const auto& query) {
+        return a.rows.contains(query.second) || b.rows.contains(query.second);
+      })) {
+    throw Error(data.string(), "none of its queries stands in the rankings of the runs",
+                "Name the data that they were evaluated on");
+  }
   std::ranges::sort(order);
   const size_t count = std::min(options.queries, order.size() / 2 + order.size() % 2);
   Json json = {{"runs", {names[first], names[last]}},

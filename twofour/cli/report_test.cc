@@ -218,6 +218,42 @@ TEST_F(Report, SetsRankingsSideBySide) {
       ThrowsMessage<Error>(HasSubstr("two runs with a ranking are needed")));
 }
 
+TEST_F(Report, NamesDataThatIsNotTheRuns) {
+  const auto a = run("a", 1), b = run("b", 1);
+  write_file_atomically(a / "test.run.zst", "q1 Q0 d1 1 2 t\n");
+  write_file_atomically(b / "test.run.zst", "q1 Q0 d1 1 2 t\n");
+  spill(folder_ / "other.tsv",
+        "query_id\tquery\tdocument_id\tdocument\tlabel\nz\tone\td1\tgood\t2\n");
+  EXPECT_THAT(
+      [&] {
+        collect_queries({a, b}, {"a", "b"}, folder_ / "other.tsv");
+      },
+      ThrowsMessage<Error>(HasSubstr("none of its queries stands in the rankings")));
+
+  const auto evaluate = [&](const std::filesystem::path& run, int pairs) {
+    spill(run / "eval.json",
+          json{{"queries", 2}, {"pairs", pairs}, {"metrics", {{"pnr", 1.5}}}}.dump());
+    return run_command({"report", a, b, "--out", folder_ / "page.html"}).err;
+  };
+  evaluate(a, 5);
+  EXPECT_THAT(evaluate(b, 5), Not(HasSubstr("other data")));
+  EXPECT_THAT(evaluate(b, 6), HasSubstr("b was evaluated on other data than a: 6 pairs and 5"));
+}
+
+TEST_F(Report, ReplacesOfItsRunsNothingButPages) {
+  const auto a = run("a", 1);
+  const std::string metrics = json{{"metrics", {{"pnr", 1.5}}}}.dump();
+  spill(a / "eval.json", metrics);
+  spill(a / "page.html", "an older page");
+  for (const auto& path : {a / "eval.json", a / "model/config.json", a / "log.jsonl"}) {
+    const Outcome outcome = run_command({"report", a, "--out", path});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr("is an input of this command too"));
+  }
+  EXPECT_EQ(slurp(a / "eval.json"), metrics);
+  EXPECT_EQ(run_command({"report", a, "--out", a / "page.html"}).code, 0);
+}
+
 TEST_F(Report, ModelDirectoryAloneIsARun) {
   const auto report = collect_report({golden("minilm/model")});
   EXPECT_TRUE(report["runs"][0].contains("model"));
