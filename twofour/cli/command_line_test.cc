@@ -164,6 +164,18 @@ TEST(Doctor, TellsWhatVariablesGotWrongAfterTheRest) {
   EXPECT_THAT(limit.out, HasSubstr("memory"));
 }
 
+TEST(Doctor, TellsWhichVariablesNoEngineTakes) {
+  for (const char* name :
+       {"TWOFOUR_PRECISION", "TWOFOUR_ATTENTION", "TWOFOUR_ACTIVATION_SCALES", "TWOFOUR_DEVICE"}) {
+    setenv(name, "foo", 1);
+    const Outcome outcome = run_command({"doctor"});
+    unsetenv(name);
+    EXPECT_EQ(outcome.code, 1) << name;
+    EXPECT_THAT(outcome.err, HasSubstr("foo")) << name;
+    EXPECT_THAT(outcome.out, HasSubstr("matmul_s8_reference"));
+  }
+}
+
 TEST(CommandLine, GlobalFlagsMayFollowTheSubcommand) {
   EXPECT_EQ(run_command({"doctor", "-q"}).code, 0);
   EXPECT_EQ(run_command({"-v", "doctor"}).code, 0);

@@ -20,6 +20,7 @@
 #include "twofour/cli/table.h"
 #include "twofour/io/json.h"
 #include "twofour/runtime/device_plan.h"
+#include "twofour/runtime/plan.h"
 #include "twofour/train/api.h"
 
 namespace twofour::cli {
@@ -94,6 +95,18 @@ void add_part(Json& problems, Part&& part) {
   }
 }
 
+// Variables that stand in for options of every engine.
+void check_engine_variables(Json& problems) {
+  const Setting device = option_or_variable("", "", "TWOFOUR_DEVICE");
+  if (!device.value.empty() && device.value != "cpu") {
+    add_part(problems, [&] { cuda::device_ordinal(device.value, device.where); });
+    return;  // the others are about a GPU then
+  }
+  add_part(problems, [] { float_precision({}); });
+  add_part(problems, [] { select_attention({}); });
+  add_part(problems, [] { choose_activation_scales({}); });
+}
+
 Json training_json() {
   try {
     return {{"available", true}, {"libtorch", train_api().version()}};
@@ -123,6 +136,7 @@ Json diagnose() {
     const Kernel* forced = nullptr;
     add_part(problems, [&] { forced = forced_on_cpu(gpu); });
     kernels = kernels_json(forced);
+    check_engine_variables(problems);
   });
   const Setting forced = option_or_variable("", "", "TWOFOUR_FORCE_KERNEL");
   return {

@@ -16,17 +16,6 @@ namespace {
 
 constexpr std::string_view kActivationScales[] = {"static", "asymmetric", "per_token"};
 
-std::string_view choose_activation_scales(const std::string& option) {
-  const Setting setting =
-      option_or_variable("activation_scales", option, "TWOFOUR_ACTIVATION_SCALES");
-  if (setting.value.empty()) return kActivationScales[0];
-  for (std::string_view known : kActivationScales) {
-    if (known == setting.value) return known;
-  }
-  throw Error(setting.where, fmt::format("no activation scales are named '{}'", setting.value),
-              fmt::format("There are: {}", fmt::join(kActivationScales, ", ")));
-}
-
 // The least value that an activation has; nothing where it reaches as far below 0 as above.
 std::optional<float> least_value(const Step& step) {
   const std::optional<ActivationKind> kind =
@@ -185,6 +174,17 @@ class Planner {
 };
 
 }  // namespace
+
+std::string_view choose_activation_scales(const std::string& option) {
+  const Setting setting =
+      option_or_variable("activation_scales", option, "TWOFOUR_ACTIVATION_SCALES");
+  if (setting.value.empty()) return kActivationScales[0];
+  for (std::string_view known : kActivationScales) {
+    if (known == setting.value) return known;
+  }
+  throw Error(setting.where, fmt::format("no activation scales are named '{}'", setting.value),
+              fmt::format("There are: {}", fmt::join(kActivationScales, ", ")));
+}
 
 void check_complete(const Network& network, const ModelDirectory& model) {
   const std::vector<std::string> absent = check_parameters(network, model);

@@ -39,6 +39,9 @@ struct Plan {
   uint64_t packed_bytes = 0;
 };
 
+// EngineOptions::activation_scales as it takes effect. Throws Error for another name.
+std::string_view choose_activation_scales(const std::string& option);
+
 // Throws Error: a parameter that is missing, wrong or not finite, a head that the file lacks.
 void check_complete(const Network& network, const ModelDirectory& model);
 

@@ -174,15 +174,18 @@ class FakeRuntime final : public Runtime {
 
   Status create_stream(StreamHandle& stream) override { return create(stream, streams, "stream"); }
   Status destroy_stream(StreamHandle) override {
+    const std::lock_guard lock(mutex_);
     --streams;
     return Status::kSuccess;
   }
   Status synchronize(StreamHandle) override {
     not_in_capture("cudaStreamSynchronize");
+    const std::lock_guard lock(mutex_);
     return failures.take("synchronize");
   }
   Status create_event(EventHandle& event) override { return create(event, events, "event"); }
   Status destroy_event(EventHandle) override {
+    const std::lock_guard lock(mutex_);
     --events;
     return Status::kSuccess;
   }
@@ -223,6 +226,7 @@ class FakeRuntime final : public Runtime {
     });
   }
   Status destroy_graph(GraphHandle graph) override {
+    const std::lock_guard lock(mutex_);
     --graphs;
     delete static_cast<Work*>(graph);
     return Status::kSuccess;
