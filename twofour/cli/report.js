@@ -195,9 +195,10 @@ function curveCards() {
 // Accuracy beside speed: one point for each run that has both. Speeds are the engine's where every model was timed, else
 // those of the evaluations: the two do not compare.
 function tradeoff() {
-  const evaluated = runs.filter((run) => run.eval && run.eval.metrics && (benchRow(run) || run.eval.pairs_per_second));
-  const timed = evaluated.length > 0 && evaluated.every(benchRow);
+  const withMetrics = runs.filter((run) => run.eval && run.eval.metrics && (benchRow(run) || run.eval.pairs_per_second));
+  const timed = withMetrics.every(benchRow);
   const at = (run) => (timed ? benchRow(run).sequences_per_second : run.eval.pairs_per_second);
+  const evaluated = withMetrics.filter(at);
   const names = metricNames().sort((a, b) => b.startsWith("ndcg") - a.startsWith("ndcg"));
   if (!evaluated.length || !names.length) return null;
   const unit = timed ? "sequences/s" : "pairs/s, with tokenizing";

@@ -188,6 +188,18 @@ TEST(AdamW, MomentsOfNewlyPrunedWeightsBecomeZeroAndOthersStay) {
   }
 }
 
+// A step of each with the same gradients, which leaves the same parameters.
+void expect_same_step(Optimizer& optimizer, ParameterMap& parameters, Optimizer& resumed,
+                      ParameterMap& copies) {
+  set_gradients(parameters);
+  for (const auto& [name, parameter] : parameters)
+    copies[name].mutable_grad() = parameter.grad().clone();
+  optimizer.step(0.01);
+  resumed.step(0.01);
+  for (const auto& [name, parameter] : parameters)
+    EXPECT_TRUE(at::equal(copies[name], parameter)) << name;
+}
+
 TEST(AdamW, ResumesBitForBit) {
   ParameterMap parameters = random_parameters();
   Optimizer optimizer(parameters, {});
@@ -199,13 +211,7 @@ TEST(AdamW, ResumesBitForBit) {
     copies[name] = parameter.detach().clone().requires_grad_(true);
   Optimizer resumed(copies, {});
   resumed.load_state(optimizer.state());
-  set_gradients(parameters);
-  for (const auto& [name, parameter] : parameters)
-    copies[name].mutable_grad() = parameter.grad().clone();
-  optimizer.step(0.01);
-  resumed.step(0.01);
-  for (const auto& [name, parameter] : parameters)
-    EXPECT_TRUE(at::equal(copies[name], parameter)) << name;
+  expect_same_step(optimizer, parameters, resumed, copies);
 }
 
 std::string load_error(Optimizer& optimizer, const std::map<std::string, at::Tensor>& state) {
@@ -234,13 +240,7 @@ TEST(Sgd, KeepsItsMomentumAloneAndNoneOfPrunedWeights) {
   Optimizer resumed(copies, options);
   resumed.load_state(optimizer.state());
   EXPECT_EQ(resumed.state().size(), 3u);
-  set_gradients(parameters);
-  for (const auto& [name, parameter] : parameters)
-    copies[name].mutable_grad() = parameter.grad().clone();
-  optimizer.step(0.01);
-  resumed.step(0.01);
-  for (const auto& [name, parameter] : parameters)
-    EXPECT_TRUE(at::equal(copies[name], parameter)) << name;
+  expect_same_step(optimizer, parameters, resumed, copies);
   Optimizer adamw(random_parameters(), {});
   EXPECT_THAT(load_error(adamw, resumed.state()), HasSubstr("exp_avg_sq.a.weight is missing"));
 }
