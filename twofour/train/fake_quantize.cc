@@ -160,8 +160,8 @@ at::Tensor CalibrationHook::weight(const std::string&, const at::Tensor& w, at::
   return w.to(type);
 }
 
-FakeQuantizeHook::FakeQuantizeHook(std::vector<float> activation_scales)
-    : scales_(std::move(activation_scales)) {}
+FakeQuantizeHook::FakeQuantizeHook(std::vector<float> activation_scales, int weight_bits)
+    : scales_(std::move(activation_scales)), weight_bits_(weight_bits) {}
 
 at::Tensor FakeQuantizeHook::activation(int32_t quant_point, const at::Tensor& x, const at::Tensor&,
                                         at::ScalarType type) {
@@ -171,7 +171,7 @@ at::Tensor FakeQuantizeHook::activation(int32_t quant_point, const at::Tensor& x
 }
 
 at::Tensor FakeQuantizeHook::weight(const std::string&, const at::Tensor& w, at::ScalarType type) {
-  return fake_quantize_weight(w, 8, type);
+  return fake_quantize_weight(w, weight_bits_, type);
 }
 
 }  // namespace twofour

@@ -41,11 +41,11 @@ class CalibrationHook : public TensorHook {
   std::vector<Histogram> histograms_;
 };
 
-// Static scales for activations, per-channel scales from the current weights.
+// Static scales for int8 activations, per-channel scales from the current weights.
 class FakeQuantizeHook : public TensorHook {
  public:
   // By quantization point; as scale_from_amax has them.
-  explicit FakeQuantizeHook(std::vector<float> activation_scales);
+  explicit FakeQuantizeHook(std::vector<float> activation_scales, int weight_bits = 8);
   at::Tensor activation(int32_t quant_point, const at::Tensor& x, const at::Tensor& valid,
                         at::ScalarType type) override;
   at::Tensor weight(const std::string& name, const at::Tensor& w, at::ScalarType type) override;
@@ -55,6 +55,7 @@ class FakeQuantizeHook : public TensorHook {
 
  private:
   std::vector<float> scales_;
+  int weight_bits_;
 };
 
 }  // namespace twofour

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "twofour/base/error.h"
 #include "twofour/quant/quantize.h"
@@ -176,6 +177,21 @@ TEST(FakeQuantizeHook, TapSeesWhatTheProductsRead) {
   EXPECT_EQ(point, 1);
   EXPECT_EQ(seen.scalar_type(), at::kChar);
   EXPECT_TRUE(at::equal(seen.to(at::kFloat) * 0.02f, y));
+}
+
+TEST(FakeQuantizeHook, FewerBitsAreThoseOfWeightsAlone) {
+  at::manual_seed(7);
+  FakeQuantizeHook hook({0.02f}, /*weight_bits=*/4);
+  const at::Tensor w = at::randn({9, 256});
+  const at::Tensor y = hook.weight("w", w, at::kFloat);
+  EXPECT_TRUE(same_bits(y, to_torch(dequantize_weight(quantize_weight(view_of(w), 4)))));
+  for (int64_t row = 0; row < y.size(0); ++row) {
+    const float* values = y.const_data_ptr<float>() + row * y.size(1);
+    EXPECT_LE(std::set(values, values + y.size(1)).size(), 15u);
+  }
+  const at::Tensor x = at::randn({2, 3, 4});
+  EXPECT_TRUE(at::equal(hook.activation(0, x, at::ones({2, 3}, at::kBool), at::kFloat),
+                        fake_quantize(x, 0.02f, 8)));
 }
 
 }  // namespace

@@ -133,6 +133,10 @@ struct Recipe {
   std::string saliency = "energy";
   std::vector<std::string> keep_dense;  // globs over layer names
 
+  // 2 to 8: int8 weights, simulated and written, stay within +-(2^(weight_bits - 1) - 1). They are
+  // stored as int8 all the same.
+  int weight_bits = 8;
+
   int64_t evaluate_every = 0;             // steps; 0: at the end of a stage
   std::string select_metric = "ndcg@10";  // "masked_accuracy" for token classification heads
   int64_t patience = 0;  // evaluations without a better dev metric before a stage ends; 0: never

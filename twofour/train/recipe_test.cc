@@ -95,6 +95,16 @@ TEST(Recipe, TheOptimizerIsReadAndWritten) {
   EXPECT_THAT(message_of(yaml + "momentum: 0.5\n"), HasSubstr("momentum wants 'optimizer: sgd'"));
 }
 
+TEST(Recipe, WeightBitsAreReadAndWritten) {
+  const std::string yaml = stages({"name: a, " + kTrained});
+  EXPECT_EQ(parse_recipe(yaml, "r").weight_bits, 8);
+  const Recipe recipe = parse_recipe(yaml + "weight_bits: 4\n", "r");
+  EXPECT_EQ(recipe.weight_bits, 4);
+  EXPECT_EQ(parse_recipe(to_yaml(recipe), "again").weight_bits, 4);
+  EXPECT_THAT(message_of(yaml, {{"weight_bits", "0"}}),
+              HasSubstr("[--set weight_bits] weight_bits is 0: 2 to 8 is expected"));
+}
+
 TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {
   ASSERT_GE(shipped_recipes().size(), 9u);
   for (const auto& path : shipped_recipes()) {
@@ -278,6 +288,10 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{stages({"name: a, steps: 1, losses: [{kind: mse}, {kind: mse}]"}), "'mse' twice"},
         Refusal{stages({"name: a, steps: 1, losses: [{kind: mes}]"}), "Use one of: cross_entropy"},
         Refusal{stages({"name: a, sparsity: 0.5, teach: true"}), "wants a dense stage"},
+        Refusal{"weight_bits: 1\n" + stages({"name: a"}),
+                "[r.yaml:1] weight_bits is 1: 2 to 8 is expected"},
+        Refusal{"weight_bits: 9\n" + stages({"name: a"}), "weight_bits is 9: 2 to 8 is expected"},
+        Refusal{"weight_bits: 4.5\n" + stages({"name: a"}), "is '4.5': a whole number"},
         Refusal{"saliency: luck\n" + stages({"name: a"}), "saliency"},
         Refusal{"select_metric: beauty\n" + stages({"name: a"}), "Use one of: pnr, accuracy"},
         Refusal{"beta1: 1\n" + stages({"name: a"}), "must lie in [0, 1)"},

@@ -297,9 +297,12 @@ void read_model_options(YamlReader& reader, Recipe& recipe) {
   reader.read("num_labels", recipe.num_labels);
   reader.read("saliency", recipe.saliency);
   reader.read("keep_dense", recipe.keep_dense);
+  reader.read("weight_bits", recipe.weight_bits);
   reader.require(recipe.dropout < 1, "dropout", "must lie below 1 (-1: the model's own)");
   reader.require(recipe.num_labels >= 0, "num_labels", "must not be negative");
   require_at_most(reader, "num_labels", recipe.num_labels, kMostTokens);
+  reader.require(recipe.weight_bits >= 2 && recipe.weight_bits <= 8, "weight_bits",
+                 fmt::format("is {}: 2 to 8 is expected", recipe.weight_bits));
   try {
     saliency_by_name(recipe.saliency);
   } catch (const Error& error) {
@@ -491,6 +494,7 @@ void write_options(YAML::Emitter& out, const Recipe& recipe) {
   out << YAML::Key << "keep_dense" << YAML::Value << YAML::Flow << YAML::BeginSeq;
   for (const std::string& glob : recipe.keep_dense) out << YAML::DoubleQuoted << glob;
   out << YAML::EndSeq;
+  entry("weight_bits", recipe.weight_bits);
   entry("evaluate_every", recipe.evaluate_every);
   entry("select_metric", recipe.select_metric);
   entry("patience", recipe.patience);

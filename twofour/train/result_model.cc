@@ -61,7 +61,7 @@ class Writer {
 
   void add_int8(const Op& op, const std::string& name, float input_scale) {
     const at::Tensor dense = weight(name);
-    QuantizedWeight quantized = quantize_weight(view_of(dense));
+    QuantizedWeight quantized = quantize_weight(view_of(dense), model_.weight_bits);
     Tensor scale(DType::kF32, {1});
     scale.as<float>()[0] = input_scale;
     add_owned(name, std::move(quantized.values));
@@ -122,6 +122,7 @@ std::string describe_result(const ResultDescription& result, const std::string& 
   json["scheme"] = {{"weights", "f32"}, {"activations", "f32"}};
   if (result.int8) {
     QuantScheme weights, activations;
+    weights.bits = result.weight_bits;
     weights.granularity = QuantScheme::Granularity::kPerChannel;
     json["scheme"] = {{"weights", weights.to_string()},
                       {"activations", activations.to_string()},

@@ -19,6 +19,7 @@ struct ResultModel {
   const ParameterMap& parameters;
   std::vector<float> scales =
       {};  // by quantization point: prunable layers become int8; empty: everything stays f32
+  int weight_bits = 8;                           // of the layers that become int8
   std::vector<std::string> sparse_weights = {};  // must be 2:4 in what is written, else Error
   std::string twofour_json = {};
 };
@@ -30,6 +31,7 @@ struct ResultDescription {
   std::string recipe = {};       // its name; empty: no recipe
   std::string recipe_yaml = {};  // resolved
   bool int8 = false;
+  int weight_bits = 8;           // of int8 weights
   std::string calibration = {};  // method; empty: none
   double sparsity = 0;           // share of zeros over the prunable weights
   int share_rows = 1;

@@ -346,6 +346,9 @@ TEST(Resume, RefusesAnotherRecipe) {
                             }),
               HasSubstr("another recipe: 'learning_rate: {peak: 0.0003, warmup: 0.1, schedule: "
                         "linear}' then, 'learning_rate: {peak: 1e-05"));
+  EXPECT_THAT(
+      refusal_after("bits", [](TrainRequest& request) { request.overrides["weight_bits"] = "4"; }),
+      HasSubstr("another recipe: 'weight_bits: 8' then, 'weight_bits: 4' now"));
 }
 
 TEST(Resume, RefusesAnotherModel) {

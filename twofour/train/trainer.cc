@@ -132,6 +132,7 @@ class Trainer {
     ResultDescription description{.recipe = recipe_.name,
                                   .recipe_yaml = to_yaml(recipe_),
                                   .int8 = last.write_int8,
+                                  .weight_bits = recipe_.weight_bits,
                                   .calibration = calibration_method(),
                                   .sparsity = sparsity_.sparsity(),
                                   .share_rows = sparsity_.share_rows(),
@@ -139,6 +140,7 @@ class Trainer {
                                   .dev = state_.best};
     ResultModel result{inputs_.model, inputs_.network, parameters_};
     if (last.write_int8) result.scales = state_.scales;
+    result.weight_bits = recipe_.weight_bits;
     result.sparse_weights = last.sparsity >= 0.5 ? sparsity_.weights() : sparsity_.sparse_weights();
     result.twofour_json = describe_result(description, inputs_.model.twofour_json());
     write_result_model(folder_.model(), result);
@@ -241,7 +243,7 @@ class Trainer {
     if (state_.scales.empty()) {
       throw Error("stage " + stage().name, "is int8, but no stage before it has calibrated");
     }
-    quantizer_ = std::make_unique<FakeQuantizeHook>(state_.scales);
+    quantizer_ = std::make_unique<FakeQuantizeHook>(state_.scales, recipe_.weight_bits);
   }
 
   void calibrate() {

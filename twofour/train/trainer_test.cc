@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -14,6 +15,7 @@
 #include <span>
 
 #include "twofour/graph/network.h"
+#include "twofour/quant/quantize.h"
 #include "twofour/sparse/sparse24.h"
 #include "twofour/train/calibration.h"
 #include "twofour/train/evaluator.h"
@@ -274,6 +276,57 @@ TEST(Trainer, SharesRows) {
   for (const std::string& name : prunable_weights(build_network(model.config()))) {
     EXPECT_GE(sparsity_report(model.tensor(name)).share_rows, 2) << name;
   }
+}
+
+int largest_magnitude(const TensorView& weight) {
+  int largest = 0;
+  for (const int8_t value : weight.as<int8_t>()) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
+TEST(Trainer, WritesWeightsOfFourBits) {
+  for (const std::string recipe : {"int8-ptq", "int8-qat"}) {
+    TrainRequest request = small_run(recipe, "cross-encoder", "four-bits." + recipe);
+    request.overrides["weight_bits"] = "4";
+    const ModelDirectory model = ModelDirectory::open(run_afresh(request).model);
+    ASSERT_TRUE(model.config().int8);
+    for (const std::string& name : prunable_weights(build_network(model.config()))) {
+      EXPECT_EQ(largest_magnitude(model.tensor(name)), 7) << recipe << " " << name;
+    }
+    const auto scheme = nlohmann::json::parse(model.twofour_json())["scheme"];
+    EXPECT_EQ(scheme["weights"], "int4 symmetric static per-channel");
+    EXPECT_EQ(scheme["activations"], "int8 symmetric static per-tensor");
+  }
+}
+
+TEST(Trainer, PtqQuantizesToTheBitsOfTheRecipe) {
+  TrainRequest request = small_run("int8-ptq", "cross-encoder", "three-bits");
+  request.overrides["weight_bits"] = "3";
+  const ModelDirectory source = ModelDirectory::open(request.model);
+  const ModelDirectory model = ModelDirectory::open(run_afresh(request).model);
+  for (const std::string& name : prunable_weights(build_network(model.config()))) {
+    const QuantizedWeight expected = quantize_weight(source.tensor(name), 3);
+    EXPECT_TRUE(std::ranges::equal(model.tensor(name).as<int8_t>(), expected.values.as<int8_t>()))
+        << name;
+  }
+}
+
+// Runs that differ in nothing before the stage that simulates int8.
+TEST(Trainer, QatSimulatesTheBitsOfTheRecipe) {
+  const auto losses = [](const std::string& bits) {
+    TrainRequest request = small_run("int8-qat", "cross-encoder", "bits" + bits);
+    request.max_steps = 3;
+    request.overrides["weight_bits"] = bits;
+    run_afresh(request);
+    std::map<std::string, double> last_of_stage;
+    for (const auto& row : log_rows(request.out, "step")) {
+      last_of_stage[row.at("stage").get<std::string>()] = row.at("loss").get<double>();
+    }
+    return last_of_stage;
+  };
+  const auto four = losses("4"), eight = losses("8");
+  EXPECT_EQ(four.at("dense"), eight.at("dense"));
+  EXPECT_NE(four.at("int8"), eight.at("int8"));
 }
 
 // 40 pairs as one batch, or as 16, 16 and 8.
