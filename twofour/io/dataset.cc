@@ -64,7 +64,9 @@ Columns parse_header(std::string_view line, const std::string& where) {
 
 void check_field_count(size_t found, size_t expected, const std::string& where) {
   if (found != expected) {
-    throw Error(where, fmt::format("{} fields, but the header has {}", found, expected),
+    throw Error(where,
+                fmt::format("has another number of fields than the header: {}, expected {}", found,
+                            expected),
                 "Fields are separated by single tabs and hold none");
   }
 }

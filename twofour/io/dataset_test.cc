@@ -83,8 +83,9 @@ TEST(DatasetTest, Columns) {
   EXPECT_THAT(parse_error("query\tdocument\tlabel\tquery\nq\td\t1\tq\n"),
               HasSubstr("\"query\" stands twice"));
   EXPECT_THAT(parse_error(rows({"q\td\t1", "q\td"})),
-              AllOf(HasSubstr("x.tsv:3]"), HasSubstr("2 fields, but the header has 3")));
-  EXPECT_THAT(parse_error(rows({"q\td\t1\t"})), HasSubstr("4 fields"));
+              AllOf(HasSubstr("x.tsv:3]"),
+                    HasSubstr("has another number of fields than the header: 2, expected 3")));
+  EXPECT_THAT(parse_error(rows({"q\td\t1\t"})), HasSubstr("header: 4, expected 3"));
 }
 
 TEST(DatasetTest, Labels) {

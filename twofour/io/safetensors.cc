@@ -50,8 +50,12 @@ std::string place(std::string_view origin, std::string_view tensor) {
 // The JSON text between the length and the data.
 std::string_view header_text(std::span<const std::byte> bytes, const std::string& origin) {
   if (bytes.size() < kLengthBytes) {
-    throw Error(origin, fmt::format("{} bytes are too few for a safetensors file", bytes.size()),
-                kRemedy);
+    throw Error(
+        origin,
+        fmt::format(
+            "is too short for a safetensors file: its size is {}, expected {} bytes or more",
+            bytes.size(), kLengthBytes),
+        kRemedy);
   }
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kLengthBytes);
@@ -63,7 +67,7 @@ std::string_view header_text(std::span<const std::byte> bytes, const std::string
   }
   if (length > bytes.size() - kLengthBytes) {
     throw Error(origin,
-                fmt::format("a header of {} bytes is claimed, but only {} follow", length,
+                fmt::format("a header of {} bytes is claimed, but the file has room for {}", length,
                             bytes.size() - kLengthBytes),
                 kRemedy);
   }
@@ -139,15 +143,17 @@ void check_layout(std::vector<Extent> extents, uint64_t data_bytes, const std::s
                   kRemedy);
     }
     if (extent.end > data_bytes) {
-      throw Error(
-          place(origin, extent.name),
-          fmt::format("data ends at {}, but the file holds {} bytes", extent.end, data_bytes),
-          kRemedy);
+      throw Error(place(origin, extent.name),
+                  fmt::format("data ends at {}, but what the file holds ends at {}", extent.end,
+                              data_bytes),
+                  kRemedy);
     }
     position = extent.end;
   }
   if (position != data_bytes) {
-    throw Error(origin, fmt::format("{} bytes follow the last tensor", data_bytes - position),
+    throw Error(origin,
+                fmt::format("the last tensor ends at {}, but what the file holds ends at {}",
+                            position, data_bytes),
                 kRemedy);
   }
 }
@@ -166,11 +172,11 @@ Entry parse_entry(const std::string& name, const json& value, const std::string&
   entry.extent = parse_extent(member(value, "data_offsets", where), name, where);
   const uint64_t claimed = entry.extent.end - entry.extent.begin;
   if (claimed != entry.view.bytes()) {
-    throw Error(
-        where,
-        fmt::format("{} {} takes {} bytes, but data_offsets span {}", dtype_name(entry.view.dtype),
-                    entry.view.shape.to_string(), entry.view.bytes(), claimed),
-        kRemedy);
+    throw Error(where,
+                fmt::format("the size of {} {} in bytes is {}, but data_offsets span {}",
+                            dtype_name(entry.view.dtype), entry.view.shape.to_string(),
+                            entry.view.bytes(), claimed),
+                kRemedy);
   }
   return entry;
 }
@@ -224,7 +230,7 @@ std::shared_ptr<Safetensors::State> Safetensors::parse(std::span<const std::byte
                                                        std::string origin) {
   const std::string_view text = header_text(bytes, origin);
   const auto data = bytes.subspan(kLengthBytes + text.size());
-  const std::string fault = fmt::format("the header of {} bytes is no JSON", text.size());
+  const std::string fault = fmt::format("the header of size {} is no JSON", text.size());
   const json header = parse_json(text, origin, {fault, kRemedy});
   if (!header.is_object()) throw Error(origin, "the header is no JSON object", kRemedy);
   auto state = std::make_shared<State>();

@@ -152,7 +152,9 @@ TEST_F(SafetensorsTest, EveryTruncationIsRefused) {
         << size;
   }
   write_file_atomically(path, "");
-  EXPECT_THAT(error_of([&] { Safetensors::open(path); }), HasSubstr("too few"));
+  EXPECT_THAT(
+      error_of([&] { Safetensors::open(path); }),
+      HasSubstr("is too short for a safetensors file: its size is 0, expected 8 bytes or more"));
   EXPECT_THAT(error_of([&] { Safetensors::open(folder_); }), HasSubstr("not a regular file"));
   EXPECT_THAT(error_of([&] { Safetensors::open(folder_ / "no"); }), HasSubstr("No such file"));
 }
@@ -164,10 +166,10 @@ TEST_F(SafetensorsTest, LyingHeaderLengths) {
   };
   EXPECT_THAT(error(100'000'001), HasSubstr("at most 100000000"));
   EXPECT_THAT(error(std::numeric_limits<int64_t>::max()), HasSubstr("at most 100000000"));
-  EXPECT_THAT(error(13), HasSubstr("13 bytes is claimed, but only 12 follow"));
-  EXPECT_THAT(error(12), AllOf(HasSubstr("[x] the header of 12 bytes is no JSON: parse error at"),
+  EXPECT_THAT(error(13), HasSubstr("13 bytes is claimed, but the file has room for 12"));
+  EXPECT_THAT(error(12), AllOf(HasSubstr("[x] the header of size 12 is no JSON: parse error at"),
                                EndsWith("The file is damaged or incomplete: fetch it again")));
-  EXPECT_THAT(error(0), HasSubstr("the header of 0 bytes is no JSON"));
+  EXPECT_THAT(error(0), HasSubstr("the header of size 0 is no JSON"));
 }
 
 TEST_F(SafetensorsTest, HeadersThatAreNoTensors) {
@@ -209,7 +211,7 @@ TEST_F(SafetensorsTest, TypesAndShapes) {
   EXPECT_THAT(error("I8", "[4294967296,4294967296]", "[0,0]"), HasSubstr("more elements than"));
   EXPECT_THAT(error("I8", "[4294967296,4294967296,0]", "[0,0]"), HasSubstr("more elements than"));
   EXPECT_THAT(error("F32", "[2]", "[0,4]"),
-              HasSubstr("F32 [2] takes 8 bytes, but data_offsets span 4"));
+              HasSubstr("the size of F32 [2] in bytes is 8, but data_offsets span 4"));
   EXPECT_THAT(error("F32", "[1]", "[0]"), HasSubstr("no two numbers"));
   EXPECT_THAT(error("F32", "[1]", "[4,0]"), HasSubstr("data_offsets[1]"));
   EXPECT_THAT(error("F32", "[1]", "[-4,0]"), HasSubstr("data_offsets[0]"));
@@ -224,8 +226,10 @@ TEST_F(SafetensorsTest, Layouts) {
   EXPECT_THAT(two("[0,4]", "[0,4]", 4), HasSubstr("overlap"));
   EXPECT_THAT(two("[0,4]", "[5,9]", 9), HasSubstr("leave a gap"));
   EXPECT_THAT(two("[4,8]", "[8,12]", 12), HasSubstr("leave a gap"));
-  EXPECT_THAT(two("[0,4]", "[4,8]", 7), HasSubstr("data ends at 8, but the file holds 7 bytes"));
-  EXPECT_THAT(two("[0,4]", "[4,8]", 9), HasSubstr("1 bytes follow the last tensor"));
+  EXPECT_THAT(two("[0,4]", "[4,8]", 7),
+              HasSubstr("data ends at 8, but what the file holds ends at 7"));
+  EXPECT_THAT(two("[0,4]", "[4,8]", 9),
+              HasSubstr("the last tensor ends at 8, but what the file holds ends at 9"));
 }
 
 TEST_F(SafetensorsTest, Shards) {

@@ -308,7 +308,7 @@ TEST(BadTokenizer, VocabularyOfTokenizerJson) {
       HasSubstr("id of \"forest\": expected a whole number from 0 to 2147483647, found -1"));
   own["model"]["vocab"]["forest"] = 1 << 30;
   EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}, 100'000),
-              HasSubstr("has a token with id 1073741824, but the model's embedding has 100000"));
+              HasSubstr("has a token with id 1073741824, but the model's vocab_size is 100000"));
   own["model"]["vocab"]["forest"] = 0;
   EXPECT_THAT(message_of({{"tokenizer.json", own.dump()}}), HasSubstr("have the same id 0"));
   own["model"].erase("vocab");
@@ -324,7 +324,7 @@ TEST(BadTokenizer, MissingSpecialToken) {
 TEST(BadTokenizer, MoreTokensThanTheEmbeddingHasRows) {
   EXPECT_EQ(message_of({{"vocab.txt", vocab("a\nb")}}, 7), "no error");
   EXPECT_THAT(message_of({{"vocab.txt", vocab("a\nb")}}, 6),
-              AllOf(HasSubstr("id 6"), HasSubstr("embedding has 6 rows")));
+              AllOf(HasSubstr("id 6"), HasSubstr("vocab_size is 6")));
 }
 
 }  // namespace

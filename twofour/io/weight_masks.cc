@@ -57,7 +57,9 @@ void check_mask(const TensorView& mask, const TensorView& weight, const std::str
     kept += is_zero(mask, i) && !is_zero(weight, i);
   }
   if (kept == 0) return;
-  throw Error(where, fmt::format("{} values of the weight are not zero where its mask is", kept),
+  throw Error(where,
+              fmt::format("the weight is not zero where its mask is: {} of {} values", kept,
+                          weight.shape.numel()),
               kRemedy);
 }
 

@@ -149,10 +149,9 @@ class Reader {
 
   void check_id(int64_t id, const std::string& where) const {
     if (id < rows_) return;
-    throw Error(
-        where,
-        fmt::format("has a token with id {}, but the model's embedding has {} rows", id, rows_),
-        "The tokenizer is not that of this model");
+    throw Error(where,
+                fmt::format("has a token with id {}, but the model's vocab_size is {}", id, rows_),
+                "The tokenizer is not that of this model");
   }
 
   void place(const std::string& token, int64_t id, const std::string& where) {

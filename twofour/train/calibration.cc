@@ -97,7 +97,7 @@ void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks
         "calibrating on texts without [MASK]: a recipe with 'calibrate' sees the masked tokens of "
         "its training");
   }
-  callbacks.info(fmt::format("calibrating {} quantization points on {} batches",
+  callbacks.info(fmt::format("calibrating (quantization points: {}, batches: {})",
                              network.quant_points.size(), batches.size()));
   ResultModel result{model, network, parameters,
                      calibrate_scales(network, parameters, tokens, batches, request.method,

@@ -136,9 +136,8 @@ at::Tensor fake_quantize(const at::Tensor& x, float scale, int bits, at::ScalarT
 at::Tensor fake_quantize_weight(const at::Tensor& w, int bits, at::ScalarType type) {
   check_type(type);
   if (w.scalar_type() != at::kFloat || w.dim() != 2) {
-    throw Error("fake_quantize_weight",
-                fmt::format("expected an f32 matrix, found {} of {} dimensions",
-                            at::toString(w.scalar_type()), w.dim()));
+    throw Error("fake_quantize_weight", fmt::format("expected an f32 matrix, found {} of rank {}",
+                                                    at::toString(w.scalar_type()), w.dim()));
   }
   return QuantizeDequantizeRows::apply(w, static_cast<int64_t>(bits), type);
 }

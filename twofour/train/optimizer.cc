@@ -16,10 +16,10 @@ void copy_state(const std::map<std::string, at::Tensor>& state, const std::strin
   if (found == state.end())
     throw Error("optimizer", fmt::format("{} is missing from the optimizer's state", key));
   if (found->second.sizes() != target.sizes()) {
-    throw Error(
-        "optimizer",
-        fmt::format("{} has {} elements, expected {}", key, found->second.numel(), target.numel()),
-        "Resume with the model that the checkpoint was made from");
+    throw Error("optimizer",
+                fmt::format("{} is of another size: {}, expected {}", key, found->second.numel(),
+                            target.numel()),
+                "Resume with the model that the checkpoint was made from");
   }
   target.copy_(found->second);
 }

@@ -253,7 +253,7 @@ TEST(AdamW, RefusesStateOfAnotherModel) {
   state = optimizer.state();
   state["exp_avg.a.weight"] = at::zeros({2, 2});
   EXPECT_THAT(load_error(optimizer, state),
-              HasSubstr("exp_avg.a.weight has 4 elements, expected 740"));
+              HasSubstr("exp_avg.a.weight is of another size: 4, expected 740"));
   state = optimizer.state();
   state["step.c"] = at::zeros({});
   EXPECT_THAT(load_error(optimizer, state), HasSubstr("has 10 tensors, expected 9"));

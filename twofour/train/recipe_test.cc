@@ -193,7 +193,7 @@ TEST(Recipe, BadOverridesNameThemselves) {
   EXPECT_THAT(message_of(yaml, {{"stages.0.stepz", "1"}}),
               HasSubstr("[--set stages.0.stepz] unknown key"));
   EXPECT_THAT(message_of(yaml, {{"stages.7.steps", "1"}}),
-              HasSubstr("[--set stages.7.steps] '7' is no index of stages, which has 1 elements"));
+              HasSubstr("[--set stages.7.steps] '7' is no index of stages, whose length is 1"));
   EXPECT_THAT(message_of(yaml, {{"name.x", "1"}}),
               HasSubstr("[--set name.x] name is a single value"));
   EXPECT_THAT(message_of(yaml, {{"seed", "many"}}),

@@ -75,7 +75,7 @@ ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& mode
   if (own > 0 && model.contains("classifier.weight")) {
     throw Error(
         model.path().string(),
-        fmt::format("has a classifier of {} labels, the recipe asks for {}", own,
+        fmt::format("has a classifier with num_labels {}, the recipe asks for {}", own,
                     recipe.num_labels),
         fmt::format("Set num_labels to {}, or start from an encoder without classifier.", own));
   }
@@ -154,7 +154,7 @@ void check_tables(const Recipe& recipe, const ModelConfig& student, const ModelD
   const int64_t types = recipe.head == HeadKind::kEmbedding ? 1 : 2;
   if (config.type_vocab_size < types) {
     throw Error(reader.origin(),
-                fmt::format("knows {} token types, but pairs of texts have {}",
+                fmt::format("has type_vocab_size {}, but pairs of texts want {}",
                             config.type_vocab_size, types),
                 "Take a model with two, as BERT has.");
   }
@@ -189,13 +189,13 @@ void check_teacher(const Recipe& recipe, const ModelDirectory& student,
   const bool shapes = s.hidden_size == t.hidden_size && s.num_hidden_layers == t.num_hidden_layers;
   if (uses_loss(recipe, LossKind::kHiddenStates) && !shapes) {
     throw Error(
-        where, fmt::format("has {} layers of width {}, the model {} of width {}: 'hidden_states' "
-                           "compares them one by one",
+        where, fmt::format("has num_hidden_layers {} and hidden_size {}, the model {} and {}: "
+                           "'hidden_states' compares them one by one",
                            t.num_hidden_layers, t.hidden_size, s.num_hidden_layers, s.hidden_size));
   }
   if (uses_loss(recipe, LossKind::kMiniLmV1) && s.num_attention_heads != t.num_attention_heads) {
     throw Error(where,
-                fmt::format("has {} attention heads, the model {}", t.num_attention_heads,
+                fmt::format("has num_attention_heads {}, the model {}", t.num_attention_heads,
                             s.num_attention_heads),
                 "Use 'minilm_v2' with relation_heads.");
   }
@@ -251,8 +251,8 @@ void warn_of_shared_queries(const TrainRequest& request, const RunInputs& inputs
       queries, [&](const std::string& query) { return trained.contains(query); });
   if (shared == 0) return;
   callbacks.warn(
-      fmt::format("{} of {} queries of {} stand in {} too: dev's metrics will flatter the model",
-                  shared, queries.size(), request.dev_data.string(), request.train_data.string()));
+      fmt::format("{} shares queries with {}, {} of {}: dev's metrics will flatter the model",
+                  request.dev_data.string(), request.train_data.string(), shared, queries.size()));
 }
 
 // What is done with an int8 model instead of what its owner may expect.

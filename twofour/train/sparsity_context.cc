@@ -136,10 +136,10 @@ class StateReader {
 
   void finish() const {
     if (taken_ == state_.size()) return;
-    throw Error("SparsityContext",
-                fmt::format("{} of {} masks are of no prunable layer", state_.size() - taken_,
-                            state_.size()),
-                "Resume with the model and recipe that the checkpoint was made from");
+    throw Error(
+        "SparsityContext",
+        fmt::format("masks of no prunable layer: {} of {}", state_.size() - taken_, state_.size()),
+        "Resume with the model and recipe that the checkpoint was made from");
   }
 
  private:

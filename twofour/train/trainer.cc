@@ -229,7 +229,7 @@ class Trainer {
                  {"steps", stage().steps},
                  {"sparsity", sparsity_.sparsity()},
                  {"int8", stage().fake_quantize || stage().write_int8}});
-    callbacks_.info(fmt::format("stage {}/{} {}: {} steps, sparsity {:.3f}", state_.stage + 1,
+    callbacks_.info(fmt::format("stage {}/{} {}: steps {}, sparsity {:.3f}", state_.stage + 1,
                                 recipe_.stages.size(), stage().name, stage().steps,
                                 sparsity_.sparsity()));
   }
@@ -247,7 +247,7 @@ class Trainer {
   }
 
   void calibrate() {
-    callbacks_.info(fmt::format("calibrating on {} batches", stage().calibration_batches));
+    callbacks_.info(fmt::format("calibrating (batches: {})", stage().calibration_batches));
     std::vector<Batch> batches;
     for (int64_t epoch = kCalibrationEpoch + state_.stage;
          std::ssize(batches) < stage().calibration_batches; epoch += 1000) {

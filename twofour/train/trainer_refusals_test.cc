@@ -33,7 +33,8 @@ std::string refusal(const TrainRequest& request) {
 TEST(TrainerRefuses, AHeadOfAnotherWidth) {
   TrainRequest request = small_run("dense", "cross-encoder", "refused");
   request.overrides["num_labels"] = "5";
-  EXPECT_THAT(refusal(request), HasSubstr("has a classifier of 3 labels, the recipe asks for 5"));
+  EXPECT_THAT(refusal(request),
+              HasSubstr("has a classifier with num_labels 3, the recipe asks for 5"));
 }
 
 TEST(TrainerRefuses, LabelsThatTheHeadLacks) {
@@ -103,10 +104,10 @@ TEST(TrainerRefuses, ATeacherWithoutRowsForWhatItReads) {
                                           "may have 64. Set max_length to 48 or less."));
   request.teacher =
       changed_model("config.json", "\"type_vocab_size\": 2", "\"type_vocab_size\": 1");
-  EXPECT_THAT(refusal(request), HasSubstr("knows 1 token types, but pairs of texts have 2"));
+  EXPECT_THAT(refusal(request), HasSubstr("has type_vocab_size 1, but pairs of texts want 2"));
   request.model = request.teacher;
   request.teacher.clear();
-  EXPECT_THAT(refusal(request), HasSubstr("knows 1 token types, but pairs of texts have 2"));
+  EXPECT_THAT(refusal(request), HasSubstr("has type_vocab_size 1, but pairs of texts want 2"));
 }
 
 TEST(TrainerRefuses, ATeacherWithTheSameNumberOfOtherTokens) {
@@ -130,7 +131,8 @@ TEST(TrainerRefuses, RelationHeadsThatDivideNoHiddenSize) {
 TEST(TrainerRefuses, ATeacherOfAnotherShape) {
   TrainRequest request = small_run("one-shot-kd", "cross-encoder", "refused");
   request.teacher = golden_model("bert-uncased");
-  EXPECT_THAT(refusal(request), HasSubstr("'hidden_states' compares them one by one"));
+  EXPECT_THAT(refusal(request), HasSubstr("has num_hidden_layers 2 and hidden_size 16, the model 2 "
+                                          "and 32: 'hidden_states' compares them one by one"));
 }
 
 TEST(TrainerRefuses, ScalesThatOnlyASkippedStageWouldFind) {

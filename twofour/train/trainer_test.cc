@@ -203,10 +203,9 @@ TEST(Trainer, WarnsOfQueriesThatTrainingAndEvaluationShare) {
   write_file_atomically(request.dev_data, dev);
   EXPECT_EQ(warnings_of(request), "");
   write_file_atomically(request.dev_data, dev + "red cup\ta red lamp\t1\n");
-  EXPECT_EQ(
-      warnings_of(request),
-      fmt::format("1 of 2 queries of {} stand in {} too: dev's metrics will flatter the model",
-                  request.dev_data.string(), request.train_data.string()));
+  EXPECT_EQ(warnings_of(request),
+            fmt::format("{} shares queries with {}, 1 of 2: dev's metrics will flatter the model",
+                        request.dev_data.string(), request.train_data.string()));
 }
 
 TEST(Trainer, WarnsOfATeacherThatNobodyNeeds) {

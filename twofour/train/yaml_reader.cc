@@ -26,8 +26,7 @@ std::pair<size_t, size_t> index_range(const std::string& key, const std::string&
   const char* end = key.data() + key.size();
   const auto [stopped, error] = std::from_chars(key.data(), end, index);
   if (error != std::errc{} || stopped != end || index >= size) {
-    throw Error(where,
-                fmt::format("'{}' is no index of {}, which has {} elements", key, path, size),
+    throw Error(where, fmt::format("'{}' is no index of {}, whose length is {}", key, path, size),
                 "The first has index 0; * means all.");
   }
   return {index, index + 1};
