@@ -8,8 +8,10 @@
 
 #include <csignal>
 #include <cstdio>
+#include <functional>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "twofour/train/checkpoint.h"
 #include "twofour/train/run_folder.h"
@@ -18,6 +20,7 @@
 
 namespace {
 std::string_view killed_at_rename_to;  // end of a path; empty: never
+std::function<void()> before_flock;    // once
 }  // namespace
 
 // Stands before the C library's: no callback tells of what a run writes last.
@@ -27,6 +30,12 @@ extern "C" __attribute__((visibility("default"))) int rename(const char* from,
     std::raise(SIGKILL);
   }
   return static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+}
+
+// The same, for what another process does between the making of a log and its lock.
+extern "C" __attribute__((visibility("default"))) int flock(int descriptor, int mode) noexcept {
+  if (const auto action = std::exchange(before_flock, nullptr)) action();
+  return static_cast<int>(syscall(SYS_flock, descriptor, mode));
 }
 
 namespace twofour {
@@ -299,6 +308,35 @@ TEST(Resume, TheFirstOfTwoRunsThatStartTogetherGetsTheFolder) {
   }
   RunLock later(log);
   later.make();
+}
+
+TEST(Resume, WhoLocksTheLogFirstHasTheFolder) {
+  const fs::path out = fs::path(testing::TempDir()) / "run.overtaken";
+  fs::remove_all(out);
+  const RunFolder folder(out);
+  RunLock maker(folder.log());
+  std::optional<RunLock> other;
+  std::string message_of_other;
+  before_flock = [&] {
+    message_of_other = message_of([&] {
+      other.emplace(folder.log());
+      folder.check(/*resume=*/false);
+      other->make();
+    });
+  };
+  EXPECT_THAT(message_of([&] { maker.make(); }), HasSubstr("is in use by another"));
+  EXPECT_EQ(message_of_other, "no error");
+}
+
+TEST(Resume, AnEmptyLogIsNoRun) {
+  const TrainRequest request = small_run("int8-ptq", "cross-encoder", "empty-log");
+  fs::remove_all(request.out);
+  write_file_atomically(request.out / "log.jsonl", "");
+  std::string messages;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel, const std::string& message) { messages += message + "\n"; };
+  EXPECT_TRUE(run_training(request, callbacks).finished);
+  EXPECT_THAT(messages, testing::Not(HasSubstr("log.jsonl")));
 }
 
 TEST(Resume, AFinishedRunWithoutItsModelIsNone) {

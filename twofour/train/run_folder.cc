@@ -42,6 +42,12 @@ TrainSummary summary_from_json(const json& object) {
   return summary;
 }
 
+// By a start that another one overtook, or that ended before its first line.
+bool is_made_only(const fs::path& log) {
+  std::error_code ignored;
+  return fs::file_size(log, ignored) == 0;
+}
+
 }  // namespace
 
 RunLock::RunLock(const fs::path& log) : log_(log) {
@@ -60,6 +66,7 @@ void RunLock::make() {
   take(O_CREAT | O_EXCL);
 }
 
+// Between the making of a log and its lock another process may lock it: the folder is that one's.
 void RunLock::take(int flags) {
   descriptor_ = ::open(log_.c_str(), O_RDWR | O_CLOEXEC | flags, 0666);
   const bool opened = descriptor_ >= 0;
@@ -87,12 +94,13 @@ void RunFolder::check(bool resume) const {
                 "Start it without --resume, or correct --out.");
   }
   check_writable();
-  if (present != paths.end() && *present == log()) {
+  const bool has_log_only = present != paths.end() && *present == log();
+  if (has_log_only && !is_made_only(log())) {
     throw Error(log().string(),
                 "is of a run that has left no checkpoint: there is nothing to resume",
                 "Remove it to start again (so does --resume), or choose another folder.");
   }
-  if (present != paths.end()) {
+  if (present != paths.end() && !has_log_only) {
     throw Error(path_.string(),
                 fmt::format("holds a run already: {} is there", present->filename().string()),
                 "Resume it (--resume), or choose another folder.");
@@ -123,6 +131,7 @@ std::string RunFolder::foreign_name() const {
   if (!is_there(path_)) return first;
   for (const fs::directory_entry& entry : fs::directory_iterator(path_)) {
     const std::string name = entry.path().filename().string();
+    if (entry.path() == log()) continue;
     if (first.empty() || name < first) first = name;
   }
   return first;

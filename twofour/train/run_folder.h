@@ -43,7 +43,8 @@ class RunFolder {
   void recover() const;
 
   // Throws Error if there is no run to resume or, where `resume` is false, if the folder holds a
-  // run or anything else, and if nothing can be written there.
+  // run or anything else, and if nothing can be written there. An empty log is no run: a process
+  // that starts at the same moment may have made it.
   void check(bool resume) const;
 
   // The summary of a run that is done; nothing if it is not, or if a checkpoint can write its model
@@ -59,7 +60,7 @@ class RunFolder {
 
  private:
   void check_writable() const;
-  // What the folder holds beside a run: the first name in order; empty: nothing.
+  // What the folder holds beside a log: the first name in order; empty: nothing.
   std::string foreign_name() const;
 
   std::filesystem::path path_;

@@ -500,7 +500,7 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   const RunInputs inputs = load_inputs(request, threads, callbacks);
   if (const auto finished = folder.finished(inputs.fingerprint)) return *finished;
   const std::optional<Checkpoint> checkpoint = folder.checkpoint_of(inputs.fingerprint);
-  if (!checkpoint && std::filesystem::exists(folder.log())) {
+  if (request.resume && !checkpoint && std::filesystem::exists(folder.log())) {
     callbacks.warn(folder.log().string() +
                    " is there without a checkpoint: the run starts again, with a new log");
   }
