@@ -220,12 +220,9 @@ void pack_lanes(const T* weight, PackedWeights& packed, int lanes) {
 }
 
 constexpr int kTileLanes = 16, kTileRows = 16, kTileBlocks = 2;
-constexpr int kTileValueBytes = kTileRows * 64 / 2;
 
 template <class Packed>
 constexpr int kRowsPerMask = 8 * sizeof(Packed);  // rows of a tile whose masks a vector holds
-template <class Packed>
-constexpr int64_t kPackedTileBytes = kTileValueBytes + kTileRows / kRowsPerMask<Packed> * 64;
 
 // One tile: step `step` of the 16 rows from `rows` on.
 template <class Packed, class T>
@@ -258,13 +255,13 @@ void pack_tiles(const T* weight, PackedWeights& packed) {
   int64_t bytes = 0;
   for (auto& panel : packed.panels) {
     panel.weights = bytes;
-    bytes += steps * panel.blocks * kPackedTileBytes<Packed>;
+    bytes += steps * panel.blocks * kPackedTileBytes<sizeof(Packed)>;
   }
   packed.weights = zeroed(bytes);
   for (const auto& panel : packed.panels) {
     std::byte* out = packed.weights.data() + panel.weights;
     for (int64_t step = 0; step < steps; ++step) {
-      for (int block = 0; block < panel.blocks; ++block, out += kPackedTileBytes<Packed>) {
+      for (int block = 0; block < panel.blocks; ++block, out += kPackedTileBytes<sizeof(Packed)>) {
         pack_tile<Packed>(weight, packed.k, &packed.row_map[panel.rows + block * kTileLanes], step,
                           out);
       }

@@ -35,4 +35,10 @@ PackedWeights pack_sparse24(const MatmulDesc& desc, const WeightSource& source, 
 // `Panel::weights` counts bytes.
 PackedWeights pack_sparse24_tiles(const MatmulDesc& desc, const WeightSource& source);
 
+// Bytes of such a tile: the values, and all of it. A mask has a bit for each of 16 x 64 bytes of
+// elements.
+constexpr int64_t kTileValueBytes = 512;
+template <int ElementBytes>
+constexpr int64_t kPackedTileBytes = kTileValueBytes + 16 * 64 / ElementBytes / 8;
+
 }  // namespace twofour
