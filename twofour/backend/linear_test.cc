@@ -4,6 +4,7 @@
 
 #include "twofour/backend/backends.h"
 #include "twofour/backend/matmul_cases.h"
+#include "twofour/backend/poison.h"
 #include "twofour/backend/vector_ops.h"
 
 namespace twofour {
@@ -17,8 +18,9 @@ struct Result {
 
 Result run(const PackedLinear& linear, const MatmulCase& c, int64_t m, int threads, bool keep_f32) {
   ThreadPool pool(threads);
-  AlignedBuffer scratch(linear.scratch_bytes(m, threads));
-  Result result{std::vector<float>(keep_f32 ? m * c.desc.n : 0), std::vector<int8_t>(m * c.desc.n)};
+  AlignedBuffer scratch = poisoned(linear.scratch_bytes(m, threads));
+  Result result{std::vector<float>(keep_f32 ? m * c.desc.n : 0, kPoison),
+                std::vector<int8_t>(m * c.desc.n, kPoisonByte)};
   LinearArgs args;
   args.m = m;
   args.x = c.x();
@@ -84,9 +86,10 @@ TEST(PackedLinear, ScalesByRowAreEachRowsOwn) {
       for (int threads : {1, 2, 5}) {
         for (bool keep_f32 : {true, false}) {
           ThreadPool pool(threads);
-          AlignedBuffer scratch(linear.scratch_bytes(m, threads));
-          Result found{std::vector<float>(m * desc.n), std::vector<int8_t>(m * desc.n)};
-          std::vector<float> scales(m);
+          AlignedBuffer scratch = poisoned(linear.scratch_bytes(m, threads));
+          Result found{std::vector<float>(m * desc.n, kPoison),
+                       std::vector<int8_t>(m * desc.n, kPoisonByte)};
+          std::vector<float> scales(m, kPoison);
           LinearArgs args;
           args.m = m;
           args.x = c.x();

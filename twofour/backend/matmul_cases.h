@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "twofour/backend/matmul.h"
+#include "twofour/backend/poison.h"
 
 namespace twofour {
 
@@ -95,8 +96,8 @@ class CaseMaker {
 // y = all rows of x through `kernel`; `m` as the case was made with.
 inline std::vector<float> run_kernel(const Kernel& kernel, const PackedWeights& packed,
                                      const MatmulCase& c, int64_t m) {
-  AlignedBuffer scratch(kernel.scratch_bytes(packed, m));
-  std::vector<float> y(m * c.desc.n, -1e30f);
+  AlignedBuffer scratch = poisoned(kernel.scratch_bytes(packed, m));
+  std::vector<float> y(m * c.desc.n, kPoison);
   MatmulArgs args;
   args.m = m;
   args.x = c.x();

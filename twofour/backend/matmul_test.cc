@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "twofour/backend/backends.h"
 #include "twofour/backend/cpu/row_sharing.h"
 #include "twofour/backend/matmul_cases.h"
+#include "twofour/backend/poison.h"
 #include "twofour/backend/vector_ops.h"
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/dtype.h"
@@ -112,9 +114,9 @@ TEST_P(EveryKernel, PanelsAreIndependent) {
   const MatmulCase c = maker_.make(desc, 11);
   const PackedWeights packed = kernel.pack(desc, c.source());
   const std::vector<float> whole = run_kernel(kernel, packed, c, 11);
-  std::vector<float> y(whole.size());
-  AlignedBuffer scratch(kernel.scratch_bytes(packed, 11));
+  std::vector<float> y(whole.size(), kPoison);
   for (size_t p = 0; p < packed.panels.size(); ++p) {
+    AlignedBuffer scratch = poisoned(kernel.scratch_bytes(packed, 11));
     MatmulArgs args;
     args.m = 11;
     args.x = c.x();
@@ -140,11 +142,11 @@ TEST_P(EveryKernel, FusesTheEpilogue) {
       const PackedWeights packed = kernel.pack(c.desc, c.source());
       std::vector<float> want = run_kernel(kernel, packed, c, m);
       vector_ops().activate(ActivationKind::kGelu, want.data(), m * n);
-      std::vector<int8_t> want_quantized(m * n), quantized(m * n);
+      std::vector<int8_t> want_quantized(m * n), quantized(m * n, kPoisonByte);
       quantize(want, 0.05f, want_quantized);
 
-      AlignedBuffer scratch(kernel.scratch_bytes(packed, m));
-      std::vector<float> y(m * n);
+      AlignedBuffer scratch = poisoned(kernel.scratch_bytes(packed, m));
+      std::vector<float> y(m * n, kPoison);
       MatmulArgs args;
       args.m = m;
       args.x = c.x();
@@ -154,7 +156,10 @@ TEST_P(EveryKernel, FusesTheEpilogue) {
       args.scratch = scratch.data();
       kernel.run(packed, args);
       EXPECT_EQ(quantized, want_quantized) << "n " << n << " share " << share;
+      scratch = poisoned(scratch.size());
+      std::fill(quantized.begin(), quantized.end(), kPoisonByte);
       args.y = y.data();
+      args.scratch = scratch.data();
       kernel.run(packed, args);
       EXPECT_EQ(y, want);
       EXPECT_EQ(quantized, want_quantized);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -9,7 +10,7 @@
 #include <random>
 
 #include "twofour/backend/cpu/vector_tables.h"
-#include "twofour/base/aligned_buffer.h"
+#include "twofour/backend/poison.h"
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 
@@ -82,7 +83,7 @@ TEST_P(EveryTable, QuantizesAsTheSharedDefinition) {
     }
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     x.insert(x.end(), {1e30f, -1e30f, 0.0f, -0.0f, kInfinity, -kInfinity});
-    std::vector<int8_t> q(x.size()), want(x.size());
+    std::vector<int8_t> q(x.size(), kPoisonByte), want(x.size());
     ops().quantize(x.data(), static_cast<int64_t>(x.size()), scale, 0, q.data());
     quantize(x, scale, want);
     EXPECT_EQ(q, want) << scale;
@@ -93,7 +94,7 @@ TEST_P(EveryTable, QuantizesWhatIsShifted) {
   const std::vector<float> x = random_floats(1007, 3.0f);
   std::vector<float> shifted;
   for (float value : x) shifted.push_back(value + -1.7f);
-  std::vector<int8_t> q(x.size()), want(x.size());
+  std::vector<int8_t> q(x.size(), kPoisonByte), want(x.size());
   ops().quantize(x.data(), 1007, 0.02f, -1.7f, q.data());
   quantize(shifted, 0.02f, want);
   EXPECT_EQ(q, want);
@@ -103,7 +104,7 @@ TEST_P(EveryTable, QuantizesARowToItsOwnRange) {
   for (int64_t width : {1, 15, 16, 17, 384, 770}) {
     std::vector<float> x = random_floats(width, 3.0f, 9);
     x[width / 2] = -4.5f;  // the largest, wherever it stands
-    std::vector<int8_t> q(width), want(width);
+    std::vector<int8_t> q(width, kPoisonByte), want(width);
     const float scale = ops().quantize_row(x.data(), width, q.data());
     EXPECT_EQ(scale, scale_from_amax(4.5f)) << width;
     quantize(x, scale, want);
@@ -111,7 +112,7 @@ TEST_P(EveryTable, QuantizesARowToItsOwnRange) {
     EXPECT_EQ(q[width / 2], -127) << width;
   }
   const std::vector<float> zeros(20);
-  std::vector<int8_t> q(20, 1);
+  std::vector<int8_t> q(20, kPoisonByte);
   EXPECT_EQ(ops().quantize_row(zeros.data(), 20, q.data()), scale_from_amax(0));
   EXPECT_EQ(q, std::vector<int8_t>(20));
 }
@@ -136,7 +137,7 @@ TEST_P(EveryTable, LayerNormMatchesDoubles) {
     for (int64_t i = 0; i < width; ++i) mean += (a[i] + b[i]) / static_cast<double>(width);
     for (int64_t i = 0; i < width; ++i)
       variance += std::pow(a[i] + b[i] - mean, 2) / static_cast<double>(width);
-    std::vector<float> out(width);
+    std::vector<float> out(width, kPoison);
     ops().layer_norm(a.data(), b.data(), gamma.data(), beta.data(), width, 1e-12f, out.data(),
                      nullptr, 0);
     if (width == 1) continue;  // no variance: rounding decides
@@ -180,10 +181,10 @@ void check_attention(void (*attention)(const AttentionArgs&), double tolerance) 
       const int64_t stride = head_dim + 5;
       const auto q = random_floats(length * stride, 2, 1), k = random_floats(length * stride, 2, 2);
       const auto v = random_floats(length * stride, 2, 3);
-      std::vector<float> out(length * stride, 99.0f);
-      std::vector<int8_t> quantized(length * stride, 99);
+      std::vector<float> out(length * stride, kPoison);
+      std::vector<int8_t> quantized(length * stride, kPoisonByte);
       const size_t scratch_bytes = attention_scratch_bytes(length, head_dim);
-      AlignedBuffer scratch(scratch_bytes + 64);
+      AlignedBuffer scratch = poisoned(scratch_bytes + 64);
       std::memset(scratch.data() + scratch_bytes, 0x5a, 64);
       const AttentionArgs args{q.data(), k.data(), v.data(),           length,
                                head_dim, stride,   out.data(),         quantized.data(),
@@ -200,8 +201,8 @@ void check_attention(void (*attention)(const AttentionArgs&), double tolerance) 
           ASSERT_EQ(quantized[i * stride + d], want_quantized[i * stride + d]);
         }
         for (int64_t d = head_dim; d < stride; ++d) {
-          ASSERT_EQ(out[i * stride + d], 99.0f);
-          ASSERT_EQ(quantized[i * stride + d], 99);
+          ASSERT_TRUE(std::isnan(out[i * stride + d])) << "wrote past its row";
+          ASSERT_EQ(quantized[i * stride + d], kPoisonByte);
         }
       }
     }
@@ -241,7 +242,9 @@ TEST_P(EveryTable, GivesTheSameBitsAsThePortableOne) {
   ops().activate(ActivationKind::kGelu, a.data(), 1001);
   portable.activate(ActivationKind::kGelu, b.data(), 1001);
   EXPECT_EQ(a, b);
-  std::vector<int8_t> p(1001), q(1001);
+  std::fill(a.begin(), a.end(), kPoison);
+  std::fill(b.begin(), b.end(), kPoison);
+  std::vector<int8_t> p(1001, kPoisonByte), q(1001, kPoisonByte);
   ops().layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, a.data(), p.data(), 0.03f);
   portable.layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, b.data(), q.data(),
                       0.03f);
