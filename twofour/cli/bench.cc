@@ -42,9 +42,9 @@ round.
 
 --as-if measures what a dense float model would gain on this machine's CPU if it were trained to be int8, or 2:4
 sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
-at the first batch, tokens and threads. Alone, a large batch leaves the cache in which the engine's chunks stay, so
-shares of the dense model's time may add up to more than 100 %. Like --gemm it takes no --device and passes over
-TWOFOUR_DEVICE.
+at the first batch, tokens and threads, with the scales that --activation-scales names. Alone, a large batch leaves
+the cache in which the engine's chunks stay, so shares of the dense model's time may add up to more than 100 %. Like
+--gemm it takes no --device and passes over TWOFOUR_DEVICE.
 
 --gemm needs no model: the products of MiniLM and BERT-base layers with random weights, every kernel of this
 machine in turns, one thread. GOPS count as for a dense matrix; ratio is the time of the best dense kernel of the

@@ -35,11 +35,12 @@ std::vector<LayerResult> distinct_layers(const Engine& engine) {
   return found;
 }
 
-void measure(LayerResult& layer, int share_rows, int repeat, const ModelResult& whole) {
+void measure(LayerResult& layer, int share_rows, bool scales_by_row, int repeat,
+             const ModelResult& whole) {
   const int threads = whole.shape.threads;
   const Kernel& dense_kernel =
       select_kernel({layer.n, layer.k, MatmulType::kF32, false}, forced_kernel({}));
-  RandomProduct as_if(*forced_kernel(layer.kernel), layer.n, layer.k, share_rows);
+  RandomProduct as_if(*forced_kernel(layer.kernel), layer.n, layer.k, share_rows, scales_by_row);
   RandomProduct dense(dense_kernel, layer.n, layer.k, 1);
   for (RandomProduct* product : {&as_if, &dense})
     product->set_rows(whole.shape.batch * whole.shape.tokens, threads);
@@ -58,7 +59,9 @@ void measure(LayerResult& layer, int share_rows, int repeat, const ModelResult& 
 std::vector<LayerResult> measure_layers(const Engine& as_if, int share_rows, int repeat,
                                         const ModelResult& whole) {
   std::vector<LayerResult> layers = distinct_layers(as_if);
-  for (LayerResult& layer : layers) measure(layer, share_rows, repeat, whole);
+  // A zero point costs products nothing, scales by token a pass over their results.
+  const bool scales_by_row = as_if.options().activation_scales == "per_token";
+  for (LayerResult& layer : layers) measure(layer, share_rows, scales_by_row, repeat, whole);
   return layers;
 }
 

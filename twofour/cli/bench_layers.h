@@ -1,4 +1,5 @@
-// The products of a model's layers alone, as they are and as dense f32 ones in turns.
+// The products of a model's layers alone, as its engine multiplies them and as dense f32 ones in
+// turns.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

@@ -221,6 +221,33 @@ TEST(Bench, AsIfInt8StaysDense) {
   EXPECT_THAT(outcome.out, HasSubstr("as-if ms"));
 }
 
+TEST(Bench, AsIfMeasuresTheScalesThatAreAskedFor) {
+  for (const std::string scales : {"asymmetric", "per_token"}) {
+    const Outcome outcome =
+        run_command({"bench", model("minilm"), "--as-if", "sparse-int8", "--activation-scales",
+                     scales, "--tokens", "8", "--repeat", "2", "--json"});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const json result = json::parse(outcome.out);
+    EXPECT_EQ(result["activation_scales"], scales);
+    EXPECT_GE(result["layers"].size(), 3);
+  }
+}
+
+// All rows have the scale that is the whole input's otherwise.
+TEST(AsIf, ProductsWithScalesByTokenAreTheSame) {
+  const Kernel& kernel = select_kernel({48, 64, MatmulType::kS8, true});
+  RandomProduct whole(kernel, 48, 64, 1), by_token(kernel, 48, 64, 1, /*scales_by_row=*/true);
+  for (const int threads : {1, 2}) {
+    ThreadPool pool(threads);
+    for (RandomProduct* product : {&whole, &by_token}) {
+      product->set_rows(30, threads);
+      product->run(pool);
+    }
+    for (size_t i = 0; i < whole.results().size(); ++i)
+      ASSERT_NEAR(by_token.results()[i], whole.results()[i], 1e-4) << "at " << i;
+  }
+}
+
 TEST(Bench, AsIfMeasuresTheCpuWhateverTheVariableSays) {
   setenv("TWOFOUR_DEVICE", "cuda:0", 1);
   const Outcome outcome = run_command(

@@ -45,17 +45,21 @@ Tensor random_weight(const MatmulDesc& desc, int share_rows) {
   return desc.type == MatmulType::kS8 ? make(DType::kI8, int8_t{}) : make(DType::kF32, float{});
 }
 
-PackedLinear pack(const Kernel& kernel, const MatmulDesc& desc, int share_rows) {
+constexpr float kInputScale = 0.01f;
+
+PackedLinear pack(const Kernel& kernel, const MatmulDesc& desc, int share_rows,
+                  bool scales_by_row) {
   const Tensor weight = random_weight(desc, share_rows);
   const std::vector<float> scales(desc.type == MatmulType::kS8 ? desc.n : 0, 0.01f);
   const std::vector<float> bias(desc.n, 0.5f);
-  return PackedLinear(kernel, desc, {weight, scales, bias}, std::nullopt);
+  return PackedLinear(kernel, desc, {weight, scales, bias}, std::nullopt, scales_by_row);
 }
 
 }  // namespace
 
-RandomProduct::RandomProduct(const Kernel& kernel, int64_t n, int64_t k, int share_rows)
-    : linear_(pack(kernel, {n, k, kernel.type(), kernel.sparse()}, share_rows)) {}
+RandomProduct::RandomProduct(const Kernel& kernel, int64_t n, int64_t k, int share_rows,
+                             bool scales_by_row)
+    : linear_(pack(kernel, {n, k, kernel.type(), kernel.sparse()}, share_rows, scales_by_row)) {}
 
 void RandomProduct::set_rows(int64_t m, int threads) {
   m_ = m;
@@ -68,13 +72,15 @@ void RandomProduct::set_rows(int64_t m, int threads) {
   }
   y_ = AlignedBuffer(m * desc.n * sizeof(float));
   scratch_ = AlignedBuffer(linear_.scratch_bytes(m, threads));
+  scales_.assign(m, kInputScale);
 }
 
 void RandomProduct::run(ThreadPool& pool) {
   LinearArgs args;
   args.m = m_;
   args.x = x_.data();
-  args.input_scale = 0.01f;
+  args.input_scale = kInputScale;
+  args.input_scales = scales_.data();
   args.y = y_.as<float>();
   args.scratch = scratch_.data();
   linear_.run(pool, args);
