@@ -43,10 +43,9 @@ float largest_magnitude(std::span<const float> row, int64_t row_index) {
 }  // namespace
 
 std::string QuantScheme::to_string() const {
-  constexpr std::string_view kGranularity[] = {"per-tensor", "per-row", "per-channel"};
-  return fmt::format("{} {} {} {}", type == Type::kE4M3 ? "e4m3" : fmt::format("int{}", bits),
-                     zero_point ? "asymmetric" : "symmetric", dynamic ? "dynamic" : "static",
-                     kGranularity[static_cast<int>(granularity)]);
+  constexpr std::string_view kGranularity[] = {"per-tensor", "per-channel"};
+  return fmt::format("int{} {} {} {}", bits, zero_point ? "asymmetric" : "symmetric",
+                     dynamic ? "dynamic" : "static", kGranularity[static_cast<int>(granularity)]);
 }
 
 float scale_from_amax(float amax, int bits) {

@@ -15,9 +15,7 @@
 namespace twofour {
 
 struct QuantScheme {
-  enum class Type { kInteger, kE4M3 };
-  enum class Granularity { kPerTensor, kPerRow, kPerChannel };
-  Type type = Type::kInteger;
+  enum class Granularity { kPerTensor, kPerChannel };
   int bits = 8;  // 2..8
   bool zero_point = false;
   bool dynamic = false;  // scale found at run time

@@ -171,12 +171,8 @@ TEST(QuantScheme, NamesItself) {
   EXPECT_EQ(
       (QuantScheme{.bits = 4, .granularity = QuantScheme::Granularity::kPerChannel}.to_string()),
       "int4 symmetric static per-channel");
-  EXPECT_EQ((QuantScheme{.type = QuantScheme::Type::kE4M3,
-                         .zero_point = true,
-                         .dynamic = true,
-                         .granularity = QuantScheme::Granularity::kPerRow}
-                 .to_string()),
-            "e4m3 asymmetric dynamic per-row");
+  EXPECT_EQ((QuantScheme{.zero_point = true, .dynamic = true}.to_string()),
+            "int8 asymmetric dynamic per-tensor");
   EXPECT_EQ((QuantScheme{.bits = 4}.qmax()), 7);
 }
 
