@@ -38,12 +38,14 @@ Files split(std::string_view input) {
   return files;
 }
 
-// One linear layer, int8 or float.
-std::string weights(bool int8) {
+// One linear layer, int8 or float; static int8 has an input scale.
+std::string weights(bool int8, bool dynamic) {
+  const std::string input_scale = dynamic ? "x.bias" : "x.input_scale";
   const std::string header =
-      int8 ? R"({"x.input_scale":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-             R"("x.weight_scale":{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]},)"
-             R"("x.weight":{"dtype":"I8","shape":[1,4],"data_offsets":[8,12]}})"
+      int8 ? R"({")" + input_scale +
+                 R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                 R"("x.weight_scale":{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]},)"
+                 R"("x.weight":{"dtype":"I8","shape":[1,4],"data_offsets":[8,12]}})"
            : R"({"x.weight":{"dtype":"F32","shape":[1,3],"data_offsets":[0,12]}})";
   const uint64_t length = header.size();
   return std::string(reinterpret_cast<const char*>(&length), sizeof(length)) + header +
@@ -53,13 +55,16 @@ std::string weights(bool int8) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const std::string kInt8 = weights(true);
-  static const std::string kFloat = weights(false);
+  static const std::string kStatic = weights(true, false), kDynamic = weights(true, true);
+  static const std::string kFloat = weights(false, false);
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   Files files = split(input);
   const bool int8 = input.find("quantization_config") != input.npos;
   const bool indexed = files.contains("model.safetensors.index.json");
-  files[indexed ? "shard" : "model.safetensors"] = bytes_of(int8 ? kInt8 : kFloat);
+  const bool dynamic = input.find("\"token\"") != input.npos;
+  files[indexed ? "shard" : "model.safetensors"] = bytes_of(!int8     ? kFloat
+                                                            : dynamic ? kDynamic
+                                                                      : kStatic);
   try {
     twofour::ModelDirectory::from_memory(files, "fuzz");
   } catch (const twofour::Error&) {

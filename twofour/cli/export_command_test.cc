@@ -10,6 +10,7 @@
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/export/api.h"
 #include "twofour/io/safetensors.h"
+#include "twofour/io/testing.h"
 
 namespace twofour::cli {
 namespace {
@@ -174,6 +175,21 @@ TEST(ExportCommand, CompressedTensorsKeepEveryByte) {
     EXPECT_EQ(nlohmann::json::parse(slurp(out / "config.json")),
               nlohmann::json::parse(slurp(source / "config.json")));
   }
+}
+
+TEST(ExportCommand, DynamicActivationsStaySo) {
+  const auto source = without_input_scales(ModelDirectory::open(int8_model("minilm"))).path();
+  const auto out = scratch("ct") / "model";
+  const Outcome outcome =
+      run_command({"export", source, "--out", out, "--format", "compressed-tensors"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(ModelDirectory::open(out).config().dynamic_activations);
+  EXPECT_TRUE(slurp(out / "model.safetensors") == slurp(source / "model.safetensors"));
+  EXPECT_EQ(nlohmann::json::parse(slurp(out / "config.json")),
+            nlohmann::json::parse(slurp(source / "config.json")));
+  const Outcome onnx = run_command({"export", source, "--out", scratch("onnx") / "model.onnx"});
+  EXPECT_EQ(onnx.code, 1);
+  EXPECT_THAT(onnx.err, HasSubstr("has dynamic activations, which Q/DQ does not hold"));
 }
 
 TEST(ExportCommand, CompressedTensorsLeaveOutMasks) {

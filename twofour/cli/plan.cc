@@ -20,6 +20,7 @@
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/table.h"
 #include "twofour/cli/validators.h"
+#include "twofour/runtime/device_plan.h"
 
 namespace twofour::cli {
 namespace {
@@ -62,7 +63,9 @@ std::vector<ModelProduct> products_of(const Options& options) {
   if (options.shapes.empty()) {
     if (type == DType::kI8)
       throw Error("--precision", "int8 is for --shapes: a model says its own");
-    return model_products(ModelDirectory::open(options.model), type, options.as_if_sparse);
+    const ModelDirectory model = ModelDirectory::open(options.model);
+    check_static_activations(model);
+    return model_products(model, type, options.as_if_sparse);
   }
   std::vector<ModelProduct> products;
   for (const std::string& shape : options.shapes) {

@@ -3,7 +3,9 @@
 
 #include "twofour/backend/cuda/diagnosis.h"
 #include "twofour/cli/model_products.h"
+#include "twofour/cli/testing/int8_model.h"
 #include "twofour/cli/testing/run_command.h"
+#include "twofour/io/testing.h"
 
 namespace twofour::cli {
 namespace {
@@ -60,6 +62,9 @@ TEST(PlanCommand, ChecksItsOptionsFirst) {
   EXPECT_THAT(error({"nowhere"}), HasSubstr("nowhere"));
   EXPECT_THAT(error({"--shapes", "64by64"}), HasSubstr("'64by64' is no shape"));
   EXPECT_THAT(error({model("minilm"), "--precision", "int8"}), HasSubstr("int8 is for --shapes"));
+  const auto int8 = ModelDirectory::open(int8_model("minilm"));
+  EXPECT_THAT(error({without_input_scales(int8).path().string()}),
+              HasSubstr("has dynamic activations, which a GPU does not quantize"));
   EXPECT_THAT(error({"--shapes", "64x64", "--buckets", "16,24"}), HasSubstr("24 follows 16"));
   EXPECT_THAT(error({"--shapes", "64x64", "--device", "gpu"}),
               HasSubstr("[--device] no device is named 'gpu'"));

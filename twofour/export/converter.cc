@@ -22,6 +22,10 @@ void check(const ModelDirectory& model, const Network& network, const ExportOpti
   if (options.half && model.config().int8) {
     throw Error(model.origin(), "is int8: precision fp16 is for float models");
   }
+  if (model.config().dynamic_activations) {
+    throw Error(model.origin(), "has dynamic activations, which Q/DQ does not hold",
+                "Export it as compressed-tensors, or calibrate the float model");
+  }
   const std::vector<std::string> absent = check_parameters(network, model);
   if (absent.empty()) return;
   throw Error(model.origin(),

@@ -156,7 +156,9 @@ ModelConfig parse_model_config(const SmallFiles& files, const Modules& modules,
   // Other networks spell their dimensions in other ways; whoever builds them reads config.json.
   if (config.model_type == "bert") read_bert(json, config);
   read_head(json, files, modules, origin, config);
-  config.int8 = parse_quantization(config.json, where);
+  const Quantization quantization = parse_quantization(config.json, where);
+  config.int8 = quantization.int8;
+  config.dynamic_activations = quantization.dynamic_activations;
   int64_t length = config.max_position_embeddings > 0 ? config.max_position_embeddings
                                                       : config.max_sequence_length;
   length =

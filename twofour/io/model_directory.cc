@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::string_view kHeadPrefix = "bert.";
 constexpr std::string_view kWeightScale = ".weight_scale";
+constexpr std::string_view kInputScale = ".input_scale";
+constexpr std::string_view kOneModel = "Take config.json and weights of one model";
 constexpr std::string_view kQuantizeAgain =
     "The file is damaged or incomplete: fetch it again, or quantize the float model anew";
 
@@ -68,7 +70,12 @@ void check_quantized_layer(const ModelDirectory& model, const std::string& layer
                 kQuantizeAgain);
   }
   check_scale(model, layer + std::string(kWeightScale), Shape{weight.shape[0], 1});
-  check_scale(model, layer + ".input_scale", Shape{1});
+  const std::string input_scale = layer + std::string(kInputScale);
+  if (!model.config().dynamic_activations) return check_scale(model, input_scale, Shape{1});
+  if (model.contains(input_scale)) {
+    throw Error(model.where(input_scale),
+                "is a static scale, but config.json says that activations are dynamic", kOneModel);
+  }
 }
 
 // config.json and the tensors must agree on what is int8.
@@ -78,14 +85,14 @@ void check_quantized_layers(const ModelDirectory& model) {
     if (!name.ends_with(".weight") || model.tensor(name).dtype != DType::kI8) continue;
     if (!model.config().int8) {
       throw Error(model.where(name), "is int8, but config.json has no quantization_config",
-                  "Take config.json and weights of one model");
+                  kOneModel);
     }
     check_quantized_layer(model, name.substr(0, name.rfind('.')));
     ++layers;
   }
   if (model.config().int8 && layers == 0) {
     throw Error(model.origin(), "config.json has a quantization_config, but no weight is int8",
-                "Take config.json and weights of one model");
+                kOneModel);
   }
 }
 

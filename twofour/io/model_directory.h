@@ -16,7 +16,7 @@
 // clang-format off
 //   X.weight        I8  [n, k]
 //   X.weight_scale  F32 [n, 1]     dequantized = int8 * scale
-//   X.input_scale   F32 [1]        static, per tensor
+//   X.input_scale   F32 [1]        static, per tensor; none where activations are dynamic
 // clang-format on
 // as in compressed-tensors.
 #pragma once
@@ -73,6 +73,9 @@ struct ModelConfig {
   bool normalize = false;             // of an embedding head
   int64_t max_sequence_length = 512;  // min of positions, tokenizer and sentence_bert_config
   bool int8 = false;                  // quantization_config says so
+  // Of int8: activations are quantized as they come, with a scale for each token. Of all layers or
+  // of none.
+  bool dynamic_activations = false;
 
   std::string json;    // config.json as read
   std::string origin;  // of it, for messages; empty: read from no file
@@ -134,7 +137,8 @@ class TWOFOUR_API ModelDirectory {
 struct ModelToSave {
   // Tokenizer and other small files are copied from here; empty: none.
   std::filesystem::path source;
-  // Head, num_labels, pooling, int8 go to the files; other keys stay as in config.json.
+  // Head, num_labels, pooling, int8 and how activations are quantized go to the files; other keys
+  // stay as in config.json.
   ModelConfig config;
   std::vector<NamedTensor> tensors;  // canonical names
   std::string twofour_json;

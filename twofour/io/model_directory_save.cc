@@ -41,12 +41,12 @@ std::vector<NamedTensor> with_file_names(const ModelToSave& model) {
   return tensors;
 }
 
-Json quantization_arguments(std::string_view strategy) {
+Json quantization_arguments(std::string_view strategy, bool dynamic = false) {
   return {{"num_bits", 8},
           {"type", "int"},
           {"symmetric", true},
           {"strategy", strategy},
-          {"dynamic", false}};
+          {"dynamic", dynamic}};
 }
 
 // Linear layers that stayed float; embeddings are none. transformers gives a bare encoder a pooler
@@ -68,16 +68,18 @@ std::vector<std::string> float_layers(const std::vector<NamedTensor>& tensors, H
   return layers;
 }
 
-Json quantization_config(const std::vector<NamedTensor>& tensors, HeadKind head) {
-  const Json group = {{"targets", Json::array({"Linear"})},
-                      {"weights", quantization_arguments("channel")},
-                      {"input_activations", quantization_arguments("tensor")},
-                      {"output_activations", nullptr}};
+Json quantization_config(const std::vector<NamedTensor>& tensors, const ModelConfig& config) {
+  const bool dynamic = config.dynamic_activations;
+  const Json group = {
+      {"targets", Json::array({"Linear"})},
+      {"weights", quantization_arguments("channel")},
+      {"input_activations", quantization_arguments(dynamic ? "token" : "tensor", dynamic)},
+      {"output_activations", nullptr}};
   return {{"quant_method", "compressed-tensors"},
           {"format", "int-quantized"},
           {"quantization_status", "compressed"},
           {"config_groups", {{"group_0", group}}},
-          {"ignore", float_layers(tensors, head)}};
+          {"ignore", float_layers(tensors, config.head)}};
 }
 
 void set_labels(int64_t num_labels, Json& json) {
@@ -134,7 +136,7 @@ std::string config_json(const ModelConfig& config, const std::vector<NamedTensor
   if (classifies(config.head)) set_labels(config.num_labels, json);
   json.erase("quantization_config");
   if (config.int8) {
-    json["quantization_config"] = quantization_config(tensors, config.head);
+    json["quantization_config"] = quantization_config(tensors, config);
     // transformers reads a quantized model as float16 unless told its type.
     if (!json.contains("torch_dtype") && !json.contains("dtype")) json["torch_dtype"] = "float32";
   }
@@ -183,12 +185,21 @@ void write_small_files(const fs::path& folder, const ModelToSave& model, const S
 }
 
 void check_consistent(const ModelToSave& model) {
+  const auto holds = [&](auto&& which) {
+    return std::any_of(model.tensors.begin(), model.tensors.end(), which);
+  };
   const bool holds_int8 =
-      std::any_of(model.tensors.begin(), model.tensors.end(),
-                  [](const NamedTensor& tensor) { return tensor.view.dtype == DType::kI8; });
+      holds([](const NamedTensor& tensor) { return tensor.view.dtype == DType::kI8; });
+  const bool holds_input_scales =
+      holds([](const NamedTensor& tensor) { return tensor.name.ends_with(".input_scale"); });
   if (holds_int8 != model.config.int8) {
     throw Error("save_model_directory", fmt::format("config.int8 is {}, but {} tensor is int8",
                                                     model.config.int8, holds_int8 ? "a" : "no"));
+  }
+  if (holds_int8 && holds_input_scales == model.config.dynamic_activations) {
+    throw Error("save_model_directory",
+                fmt::format("config.dynamic_activations is {}, but {} tensor is an input scale",
+                            model.config.dynamic_activations, holds_input_scales ? "a" : "no"));
   }
   if (classifies(model.config.head) && model.config.num_labels < 1) {
     throw Error("save_model_directory", "a classifier without labels");

@@ -8,6 +8,7 @@
 #include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 #include "twofour/io/model_directory.h"
+#include "twofour/io/testing.h"
 
 namespace twofour {
 namespace {
@@ -199,6 +200,19 @@ TEST_F(SaveTest, Int8HasTheQuantizationConfigOfCompressedTensors) {
   EXPECT_FALSE(written_config().contains("quantization_config"));
 }
 
+TEST_F(SaveTest, DynamicActivationsAreReadBack) {
+  ModelToSave model = int8(HeadKind::kNone);
+  save_model_directory(out_, model);
+  const ModelDirectory read = without_input_scales(ModelDirectory::open(out_));
+  EXPECT_TRUE(read.config().dynamic_activations);
+  const json config = json::parse(read.config().json);
+  const json& group = config["quantization_config"]["config_groups"]["group_0"];
+  EXPECT_EQ(group["input_activations"]["dynamic"], true);
+  EXPECT_EQ(group["input_activations"]["strategy"], "token");
+  EXPECT_EQ(group["weights"]["dynamic"], false);
+  EXPECT_EQ(group["weights"]["strategy"], "channel");
+}
+
 TEST_F(SaveTest, SourceMayBeTheDestination) {
   fs::remove(source_ / "README.md");
   const ModelDirectory model = ModelDirectory::open(source_);
@@ -234,6 +248,14 @@ TEST_F(SaveTest, RefusesContradictions) {
   model.config.int8 = false;
   EXPECT_THAT(error_of([&] { save_model_directory(out_, model); }),
               HasSubstr("config.int8 is false, but a tensor is int8"));
+  model.config.int8 = model.config.dynamic_activations = true;
+  EXPECT_THAT(error_of([&] { save_model_directory(out_, model); }),
+              HasSubstr("config.dynamic_activations is true, but a tensor is an input scale"));
+  std::erase_if(model.tensors,
+                [](const NamedTensor& t) { return t.name.ends_with(".input_scale"); });
+  model.config.dynamic_activations = false;
+  EXPECT_THAT(error_of([&] { save_model_directory(out_, model); }),
+              HasSubstr("config.dynamic_activations is false, but no tensor is an input scale"));
   model = dense(HeadKind::kClassification, 1);
   model.config.num_labels = 0;
   EXPECT_THAT(error_of([&] { save_model_directory(out_, model); }), HasSubstr("without labels"));

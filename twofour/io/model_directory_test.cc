@@ -396,6 +396,25 @@ TEST_F(ModelDirectoryTest, Int8TensorsMustFit) {
   EXPECT_THAT(error(), HasSubstr("config.json has no quantization_config"));
 }
 
+TEST_F(ModelDirectoryTest, ReadsDynamicActivations) {
+  const Int8Layer layer;
+  std::vector<NamedTensor> tensors = layer.tensors();
+  put_int8(tensors);
+  EXPECT_FALSE(open().config().dynamic_activations);
+  json by_token = quantization()["config_groups"]["group_0"];
+  by_token["input_activations"].update({{"dynamic", true}, {"strategy", "token"}});
+  EXPECT_THAT(quantization_error("/config_groups/group_0", by_token),
+              AllOf(HasSubstr("x.input_scale]"), HasSubstr("is a static scale, but config.json")));
+  EXPECT_THAT(quantization_error("/config_groups/group_1", by_token),
+              HasSubstr("static beside dynamic quantization of activations is not supported"));
+  std::erase_if(tensors, [](const NamedTensor& t) { return t.name == "x.input_scale"; });
+  write_safetensors(folder_ / "model.safetensors", tensors);
+  EXPECT_EQ(quantization_error("/config_groups/group_0", by_token), "no error");
+  EXPECT_TRUE(open().config().int8);
+  EXPECT_TRUE(open().config().dynamic_activations);
+  EXPECT_FALSE(open().contains("x.input_scale"));
+}
+
 TEST_F(ModelDirectoryTest, OtherQuantizationIsRefused) {
   put_int8(Int8Layer().tensors());
   EXPECT_EQ(quantization_error("/quantization_status", "frozen"), "no error");
@@ -410,8 +429,9 @@ TEST_F(ModelDirectoryTest, OtherQuantizationIsRefused) {
            {group + "/weights/strategy", "tensor", "strategy \"tensor\" is not supported"},
            {group + "/weights/symmetric", false, "symmetric other than true"},
            {group + "/input_activations", nullptr, "a group without input_activations"},
-           {group + "/input_activations/dynamic", true, "dynamic other than false"},
-           {group + "/input_activations/dynamic", "local", "dynamic other than false"},
+           {group + "/weights/dynamic", true, "dynamic other than false"},
+           {group + "/input_activations/dynamic", true, "strategy \"tensor\" is not supported"},
+           {group + "/input_activations/dynamic", "local", "dynamic \"local\" is not supported"},
            {group + "/input_activations/strategy", "token", "strategy \"token\" is not supported"},
            {group + "/output_activations", {{"num_bits", 8}}, "output activations"},
            {"/kv_cache_scheme", {{"num_bits", 8}}, "kv_cache_scheme"},

@@ -81,8 +81,13 @@ Safetensors open_weights(const ModelFiles& files, const Modules& modules);
 ModelConfig parse_model_config(const SmallFiles& files, const Modules& modules,
                                const std::string& origin);
 
-// True if config.json's "quantization_config" describes int8 as this library reads it, false
-// without one or with one that quantizes nothing; throws Error for any other.
-bool parse_quantization(std::string_view config_json, const std::string& where);
+// What config.json's "quantization_config" says.
+struct Quantization {
+  bool int8 = false;
+  bool dynamic_activations = false;
+};
+// Nothing without one or with one that quantizes nothing; throws Error for one that is not int8 as
+// this library reads it.
+Quantization parse_quantization(std::string_view config_json, const std::string& where);
 
 }  // namespace twofour

@@ -9,8 +9,8 @@ namespace twofour {
 namespace {
 
 constexpr std::string_view kSupported =
-    "Supported is compressed-tensors, int-quantized: int8 symmetric static, weights per channel, "
-    "activations per tensor";
+    "Supported is compressed-tensors, int-quantized: int8 symmetric, weights static per channel, "
+    "activations static per tensor or dynamic per token";
 
 [[noreturn]] void refuse(const std::string& where, std::string_view what) {
   throw Error(where, fmt::format("{} is not supported", what), kSupported);
@@ -22,39 +22,56 @@ void check_string(const JsonObject& json, std::string_view key, std::string_view
 }
 
 void check_flag(const JsonObject& json, std::string_view key, bool fallback, bool wanted) {
-  // "dynamic" may also be the string "local".
   const nlohmann::json* value = json.find(key);
   const bool right = value == nullptr ? fallback == wanted : *value == nlohmann::json(wanted);
   if (!right) refuse(json.where(), fmt::format("{} other than {}", key, wanted));
 }
 
 // Absent members have compressed-tensors' defaults.
-void check_arguments(const std::optional<JsonObject>& arguments, const JsonObject& group,
-                     std::string_view key, std::string_view strategy) {
+JsonObject int8_arguments(const JsonObject& group, std::string_view key) {
+  const std::optional<JsonObject> arguments = group.object(key);
   if (!arguments) refuse(group.where(), fmt::format("a group without {}", key));
   const int64_t bits = arguments->integer_or("num_bits", 8, 1, 64);
   if (bits != 8) refuse(arguments->where(), fmt::format("num_bits {}", bits));
   const std::string type = arguments->string_or("type", "int");
   if (type != "int") refuse(arguments->where(), fmt::format("type \"{}\"", type));
   check_flag(*arguments, "symmetric", true, true);
-  check_flag(*arguments, "dynamic", false, false);
-  check_string(*arguments, "strategy", strategy);
+  return *arguments;
 }
 
-void check_group(const JsonObject& group) {
-  check_arguments(group.object("weights"), group, "weights", "channel");
-  check_arguments(group.object("input_activations"), group, "input_activations", "tensor");
+// "dynamic" may also be the string "local".
+bool is_dynamic(const JsonObject& activations) {
+  const nlohmann::json* value = activations.find("dynamic");
+  if (value == nullptr) return false;
+  if (!value->is_boolean()) refuse(activations.where(), "dynamic " + value->dump());
+  return value->get<bool>();
+}
+
+// Whether the activations are dynamic.
+bool check_group(const JsonObject& group) {
+  const JsonObject weights = int8_arguments(group, "weights");
+  check_flag(weights, "dynamic", false, false);
+  check_string(weights, "strategy", "channel");
+  const JsonObject activations = int8_arguments(group, "input_activations");
+  const bool dynamic = is_dynamic(activations);
+  check_string(activations, "strategy", dynamic ? "token" : "tensor");
   if (group.has("output_activations")) refuse(group.where(), "quantization of output activations");
+  return dynamic;
 }
 
-void check_groups(const JsonObject& config) {
+// As check_group. Groups agree: an engine has one way for all layers.
+bool check_groups(const JsonObject& config) {
   const nlohmann::json* groups = config.find("config_groups");
   if (groups == nullptr || !groups->is_object() || groups->empty()) {
     throw Error(config.where(), "\"config_groups\" is missing or empty", kSupported);
   }
+  size_t dynamic = 0;
   for (const auto& [name, group] : groups->items()) {
-    check_group(JsonObject(group, fmt::format("{}, {}", config.where(), name)));
+    dynamic += check_group(JsonObject(group, fmt::format("{}, {}", config.where(), name)));
   }
+  if (dynamic > 0 && dynamic < groups->size())
+    refuse(config.where(), "static beside dynamic quantization of activations");
+  return dynamic > 0;
 }
 
 bool is_empty(const nlohmann::json* object) { return object == nullptr || object->empty(); }
@@ -77,17 +94,17 @@ bool quantizes_nothing(const JsonObject& config) {
 
 }  // namespace
 
-bool parse_quantization(std::string_view config_json, const std::string& where) {
+Quantization parse_quantization(std::string_view config_json, const std::string& where) {
   const auto config = JsonObject::parse(config_json, where).object("quantization_config");
-  if (!config) return false;
+  if (!config) return {};
   check_string(*config, "quant_method", "compressed-tensors");
   check_sparsity(*config);
   check_transforms(*config);
-  if (quantizes_nothing(*config)) return false;
+  if (quantizes_nothing(*config)) return {};
   check_string(*config, "format", "int-quantized");
-  check_groups(*config);
+  const bool dynamic = check_groups(*config);
   if (config->has("kv_cache_scheme")) refuse(config->where(), "a kv_cache_scheme");
-  return true;
+  return {.int8 = true, .dynamic_activations = dynamic};
 }
 
 }  // namespace twofour

@@ -10,6 +10,7 @@
 #include "twofour/backend/cuda/diagnosis.h"
 #include "twofour/backend/cuda/plan_file.h"
 #include "twofour/base/error.h"
+#include "twofour/io/testing.h"
 #include "twofour/runtime/device_stand_in.h"
 #include "twofour/runtime/test_random_models.h"
 #include "twofour/runtime/test_runs.h"
@@ -634,6 +635,13 @@ TEST_F(DeviceEngine, OptionsThatTheDeviceLacks) {
               HasSubstr("activation scales 'per_token' on a GPU"));
   EXPECT_THAT(error({.force_kernel = "matmul_s8_avx2"}),
               HasSubstr("There are: matmul_s8_cublaslt"));
+}
+
+TEST_F(DeviceEngine, DynamicActivationsAreForTheCpu) {
+  const ModelDirectory model = without_input_scales(int8_model("minilm", 1));
+  EXPECT_THAT(error_of([&] { stand_in_.load(model, {}); }),
+              testing::AllOf(HasSubstr("has dynamic activations, which a GPU does not quantize"),
+                             HasSubstr("Run on the device cpu")));
 }
 
 TEST_F(DeviceEngine, SizesThatKernelsLack) {

@@ -89,6 +89,7 @@ class DevicePlanner {
     plan_.float_type = choose_float_type(options.precision, int8);
     check_attention(options.attention, plan_.float_type);
     check_activation_scales(options.activation_scales);
+    check_static_activations(model);
     const std::string precision(name_of(plan_.float_type));
     plan_.options = {.force_kernel = forced_,
                      .attention = precision,
@@ -382,6 +383,12 @@ class DevicePlanner {
 };
 
 }  // namespace
+
+void check_static_activations(const ModelDirectory& model) {
+  if (!model.config().dynamic_activations) return;
+  throw Error(model.origin(), "has dynamic activations, which a GPU does not quantize",
+              "Run on the device cpu, or calibrate the float model");
+}
 
 std::span<const std::string_view> forcible_device_kernels() { return kDenseKernels; }
 

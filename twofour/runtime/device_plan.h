@@ -53,6 +53,9 @@ struct DevicePlan {
 DevicePlan make_device_plan(const Network& network, const ModelDirectory& model,
                             const EngineOptions& options, std::shared_ptr<cuda::Device> device);
 
+// Throws Error: a model whose activations are dynamic.
+void check_static_activations(const ModelDirectory& model);
+
 // Names that EngineOptions::force_kernel may have on a device.
 std::span<const std::string_view> forcible_device_kernels();
 

@@ -36,7 +36,8 @@ struct EngineOptions {
   // "asymmetric": the same, but what GELU and ReLU leave, which is never far below 0, gets a zero
   // point and with it twice the steps; or "per_token": the largest magnitude of each token's row,
   // found as the row is computed. On a CPU. TWOFOUR_ACTIVATION_SCALES has the same meaning and is
-  // read when this is empty.
+  // read when this is empty. A model whose activations are dynamic has no scales in its file: it is
+  // always run "per_token".
   std::string activation_scales = {};
   // "cpu", the default, or an NVIDIA GPU: "cuda:0". TWOFOUR_DEVICE has the same meaning and is read
   // when this is empty. Throws Error where there is no such device, and for a GPU in a build

@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <optional>
 #include <random>
 
 #include "twofour/backend/backends.h"
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
+#include "twofour/io/testing.h"
 #include "twofour/runtime/slow_network.h"
 #include "twofour/runtime/test_models.h"
 #include "twofour/runtime/test_random_models.h"
@@ -109,8 +111,10 @@ TEST_P(Int8Scales, EveryKernelGivesTheSameBits) {
   }
 }
 
-void expect_simulated(const ModelDirectory& model, const std::string& scales) {
-  const auto engine = Engine::load(model, {.activation_scales = scales});
+// `option` may ask for other scales than those that take effect.
+void expect_simulated(const ModelDirectory& model, const std::string& scales,
+                      const std::optional<std::string>& option = {}) {
+  const auto engine = Engine::load(model, {.activation_scales = option.value_or(scales)});
   EXPECT_EQ(engine->options().activation_scales, scales);
   const PackedTokens tokens = random_tokens(engine->network(), 12, 2, 40);
   Taps taps;
@@ -157,6 +161,21 @@ TEST(Asymmetric, MatchesASimulationInDoubles) {
 INSTANTIATE_TEST_SUITE_P(SharedRows, Int8Scales,
                          testing::Combine(testing::Values(0, 1, 2, 4),
                                           testing::Values("static", "asymmetric", "per_token")));
+
+TEST(DynamicActivations, HaveScalesByTokenWhateverTheOptionSays) {
+  for (int share_rows : {0, 2}) {
+    const ModelDirectory with_scales = int8_model("cross-encoder", share_rows);
+    const ModelDirectory model = without_input_scales(with_scales);
+    const PackedTokens tokens = random_tokens(build_network(model.config()), 9, 1, 60);
+    const std::vector<float> want =
+        run(Engine::load(with_scales, {.activation_scales = "per_token"}), tokens.batch());
+    for (const std::string option : {"", "static", "asymmetric", "per_token"}) {
+      SCOPED_TRACE(option);
+      expect_simulated(model, "per_token", option);
+      EXPECT_EQ(run(Engine::load(model, {.activation_scales = option}), tokens.batch(), 2), want);
+    }
+  }
+}
 
 // The model's scales were not calibrated on anything.
 TEST(PerToken, IsCloserThanScalesOfOtherData) {

@@ -87,6 +87,10 @@ class Fuser {
   void find_scale(const FusedStep& step) {
     if (!step.int8) return;
     float& known = fused_.scales[step.input];
+    if (model_.config().dynamic_activations) {
+      known = 1;
+      return;
+    }
     for (const Op* op : step.parts) {
       const std::string name = op->name + ".input_scale";
       const float scale = to_f32(model_.tensor(name), name).as<float>()[0];

@@ -30,7 +30,9 @@ struct FusedStep {
 
 struct FusedNetwork {
   std::vector<FusedStep> steps;
-  std::vector<float> scales;  // of each value's quantized form; 0: nobody reads it quantized
+  // Of each value's quantized form; 0: nobody reads it quantized. Where activations are dynamic
+  // any other number says that somebody does.
+  std::vector<float> scales;
 };
 
 // Throws Error: readers of one value that disagree about its scale.

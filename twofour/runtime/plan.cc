@@ -16,6 +16,12 @@ namespace {
 
 constexpr std::string_view kActivationScales[] = {"static", "asymmetric", "per_token"};
 
+// Without scales in the file there is one choice.
+std::string_view activation_scales_of(const ModelDirectory& model, const std::string& option) {
+  const std::string_view chosen = choose_activation_scales(option);
+  return model.config().dynamic_activations ? "per_token" : chosen;
+}
+
 // The least value that an activation has; nothing where it reaches as far below 0 as above.
 std::optional<float> least_value(const Step& step) {
   const std::optional<ActivationKind> kind =
@@ -40,7 +46,7 @@ class Planner {
         model_(model),
         forced_(forced_kernel(options.force_kernel)),
         float_type_(float_precision(options.precision)),
-        activation_scales_(choose_activation_scales(options.activation_scales)) {
+        activation_scales_(activation_scales_of(model, options.activation_scales)) {
     plan_.values.resize(network.values.size());
     plan_.attention = select_attention(options.attention);
     plan_.options = {

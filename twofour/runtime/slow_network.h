@@ -107,6 +107,9 @@ class SlowNetwork {
   float scale_of(ValueId value) const {
     for (const Op& op : network_.ops) {
       if (op.kind != OpKind::kLinear || op.inputs[0] != value) continue;
+      // No scale is in the file: any number says that the value is quantized.
+      const DType type = model_.tensor(network_.parameter(op, 0).name).dtype;
+      if (model_.config().dynamic_activations && type == DType::kI8) return 1;
       const std::string name = op.name + ".input_scale";
       if (model_.contains(name)) return to_f32(model_.tensor(name), name).as<float>()[0];
     }

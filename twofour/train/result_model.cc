@@ -24,6 +24,7 @@ class Writer {
     for (const Op& op : model_.network.ops) add(op);
     ModelConfig config = model_.source.config();
     config.int8 = !model_.scales.empty();
+    config.dynamic_activations = false;  // the scales are new, whatever the source had
     if (!config.int8) keep_pooler();
     save_model_directory(path_,
                          {model_.source.path(), config, std::move(tensors_), model_.twofour_json});
