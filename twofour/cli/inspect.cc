@@ -71,6 +71,7 @@ void print_summary(const ModelConfig& config, const Network& network, const Mode
                                    config.intermediate_size, config.vocab_size));
   line("head", describe_head(config));
   line("weights", config.int8 ? "int8" : "float");
+  line("activations", describe_activations(config));
   line("file", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.weight_file_bytes),
                            format_bytes(int8_file_bytes(network))));
   if (memory) line("memory", format_bytes(*memory) + " packed for this machine");

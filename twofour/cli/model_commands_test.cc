@@ -9,6 +9,7 @@
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/graph/network.h"
 #include "twofour/io/safetensors.h"
+#include "twofour/io/testing.h"
 #include "twofour/metrics/scores_file.h"
 #include "twofour/runtime/test_models.h"
 #include "twofour/sparse/sparse24.h"
@@ -70,6 +71,21 @@ TEST(Inspect, ForetellsTheFileOfTheInt8Model) {
     EXPECT_EQ(inspect(model(layout))["weight_file_bytes_after"], expected) << layout;
     EXPECT_EQ(inspect(written)["weight_file_bytes_after"], expected) << layout;
   }
+}
+
+TEST(Inspect, SaysHowActivationsAreQuantized) {
+  const auto inspect = [](const std::string& path, const std::string& expected) {
+    const Outcome text = run_command({"inspect", path});
+    EXPECT_THAT(text.out, HasSubstr("activations   " + expected + "\n"));
+    const json report = json::parse(run_command({"inspect", path, "--json"}).out);
+    EXPECT_EQ(report["activations"], expected);
+    EXPECT_TRUE(report.contains("memory_bytes")) << "the engine runs it";
+  };
+  const ModelDirectory dense = ModelDirectory::open(model("minilm"));
+  const ModelDirectory int8 = write_int8_model(dense, scratch("activations") / "model", 1);
+  inspect(model("minilm"), "float");
+  inspect(int8.path(), "int8 symmetric static per-tensor");
+  inspect(without_input_scales(int8).path(), "int8 symmetric dynamic per-token");
 }
 
 TEST(Inspect, EveryLayoutParsesAsJson) {

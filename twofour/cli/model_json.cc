@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/cli/format.h"
+#include "twofour/quant/quantize.h"
 
 namespace twofour::cli {
 namespace {
@@ -59,6 +60,14 @@ std::string describe_head(const ModelConfig& config) {
   return "";
 }
 
+std::string describe_activations(const ModelConfig& config) {
+  if (!config.int8) return "float";
+  QuantScheme scheme;
+  scheme.dynamic = config.dynamic_activations;
+  if (scheme.dynamic) scheme.granularity = QuantScheme::Granularity::kPerToken;
+  return scheme.to_string();
+}
+
 uint64_t int8_file_bytes(const Network& network) {
   uint64_t bytes = 0;
   for (const Parameter& parameter : network.parameters) bytes += 4 * parameter.shape.numel();
@@ -81,6 +90,7 @@ Json inspect_json(const ModelDirectory& model, const Network& network, const Mod
                {"hidden_size", config.hidden_size},
                {"head", describe_head(config)},
                {"int8", config.int8},
+               {"activations", describe_activations(config)},
                {"weight_file_bytes", report.weight_file_bytes},
                {"weight_file_bytes_after", int8_file_bytes(network)},
                {"matrix_bytes_now", report.matrix_bytes_now},

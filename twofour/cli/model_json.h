@@ -13,6 +13,9 @@ namespace twofour::cli {
 // "classification, 3 labels", "embedding, mean pooling, normalized"
 std::string describe_head(const ModelConfig& config);
 
+// "float", "int8 symmetric static per-tensor": what linear layers of the encoder multiply.
+std::string describe_activations(const ModelConfig& config);
+
 // Of the tensors that prune and calibrate, or a recipe, write as sparse int8: the encoder's
 // matrices as int8 with zeros in their places, scales, and all else of the network as f32. The
 // file's header comes on top.

@@ -43,7 +43,7 @@ float largest_magnitude(std::span<const float> row, int64_t row_index) {
 }  // namespace
 
 std::string QuantScheme::to_string() const {
-  constexpr std::string_view kGranularity[] = {"per-tensor", "per-channel"};
+  constexpr std::string_view kGranularity[] = {"per-tensor", "per-token", "per-channel"};
   return fmt::format("int{} {} {} {}", bits, zero_point ? "asymmetric" : "symmetric",
                      dynamic ? "dynamic" : "static", kGranularity[static_cast<int>(granularity)]);
 }

@@ -15,7 +15,7 @@
 namespace twofour {
 
 struct QuantScheme {
-  enum class Granularity { kPerTensor, kPerChannel };
+  enum class Granularity { kPerTensor, kPerToken, kPerChannel };
   int bits = 8;  // 2..8
   bool zero_point = false;
   bool dynamic = false;  // scale found at run time

@@ -171,8 +171,11 @@ TEST(QuantScheme, NamesItself) {
   EXPECT_EQ(
       (QuantScheme{.bits = 4, .granularity = QuantScheme::Granularity::kPerChannel}.to_string()),
       "int4 symmetric static per-channel");
-  EXPECT_EQ((QuantScheme{.zero_point = true, .dynamic = true}.to_string()),
-            "int8 asymmetric dynamic per-tensor");
+  EXPECT_EQ(
+      (QuantScheme{
+          .zero_point = true, .dynamic = true, .granularity = QuantScheme::Granularity::kPerToken}
+           .to_string()),
+      "int8 asymmetric dynamic per-token");
   EXPECT_EQ((QuantScheme{.bits = 4}.qmax()), 7);
 }
 
