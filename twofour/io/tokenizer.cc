@@ -16,6 +16,9 @@ namespace {
 constexpr size_t kStepBytes = 4096;
 constexpr size_t kEverything = std::numeric_limits<size_t>::max();
 
+// Models pad their embedding to a multiple of 8, 64 or 128.
+constexpr int64_t kMostPadding = 127;
+
 std::vector<AddedToken> raw_tokens(std::vector<AddedToken> tokens) {
   std::erase_if(tokens, [](const AddedToken& token) { return token.normalized; });
   return tokens;
@@ -186,6 +189,19 @@ class WordPieceTokenizer : public Tokenizer {
   std::vector<int32_t> special_;
 };
 
+// Of a vocabulary that was cut short: what it lost would be read as unknown words, silently.
+void check_whole(const WordPieceConfig& config, const ModelDirectory& model,
+                 const TokenizerFiles& files) {
+  const int64_t rows = model.config().vocab_size;
+  const int64_t tokens =
+      std::ranges::count_if(config.tokens, [](const std::string& token) { return !token.empty(); });
+  if (rows - tokens <= kMostPadding) return;
+  throw Error(files.where(model.file("vocab.txt") ? "vocab.txt" : "tokenizer.json"),
+              fmt::format("has {} tokens, but the model's embedding has {} rows", tokens, rows),
+              "Restore the file; if the other rows are meant to be unused, add a token [unusedN] "
+              "for each");
+}
+
 }  // namespace
 
 void check_max_length(int64_t max_length, int64_t texts, const ModelConfig& config) {
@@ -203,7 +219,9 @@ std::unique_ptr<Tokenizer> make_wordpiece_tokenizer(WordPieceConfig config) {
 std::unique_ptr<Tokenizer> Tokenizer::open(const ModelDirectory& model) {
   const TokenizerFiles files{[&](std::string_view name) { return model.file(name); },
                              model.origin()};
-  return make_wordpiece_tokenizer(read_wordpiece_config(files, model.config().vocab_size));
+  WordPieceConfig config = read_wordpiece_config(files, model.config().vocab_size);
+  check_whole(config, model, files);
+  return make_wordpiece_tokenizer(std::move(config));
 }
 
 }  // namespace twofour

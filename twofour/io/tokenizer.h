@@ -33,8 +33,8 @@ class Tokenizer {
   // from special_tokens_map.json, tokenizer_config.json (do_lower_case, tokenize_chinese_chars,
   // strip_accents, added_tokens_decoder), tokenizer.json and added_tokens.json. What
   // tokenizer_config.json leaves open is as tokenizer.json has it, else as BERT has it. Throws
-  // Error if the tokenizer is of another kind, a file is damaged, a special token is missing, or a
-  // token's id has no row in the model's embedding.
+  // Error if the tokenizer is of another kind, a file is damaged, a special token is missing, a
+  // token's id has no row in the model's embedding, or more rows than padding have no token.
   static std::unique_ptr<Tokenizer> open(const ModelDirectory& model);
 
   // [CLS] text [SEP], cut to max_length tokens. Invalid UTF-8 becomes U+FFFD, which cleaning drops.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -325,6 +326,38 @@ TEST(BadTokenizer, MoreTokensThanTheEmbeddingHasRows) {
   EXPECT_EQ(message_of({{"vocab.txt", vocab("a\nb")}}, 7), "no error");
   EXPECT_THAT(message_of({{"vocab.txt", vocab("a\nb")}}, 6),
               AllOf(HasSubstr("id 6"), HasSubstr("vocab_size is 6")));
+}
+
+// Padding of an embedding has no tokens: up to 127 rows.
+TEST(BadTokenizer, VocabularyThatWasCutShort) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "cut_vocabulary";
+  const auto message = [&](const std::string& layout, const char* name, const std::string& text) {
+    std::filesystem::remove_all(folder);
+    std::filesystem::copy(kGolden + layout + "/model", folder);
+    write_file_atomically(folder / name, text);
+    return error_of([&] { Tokenizer::open(ModelDirectory::open(folder)); });
+  };
+  const auto vocab_txt = [](int tokens) {
+    std::string text = vocab("");
+    for (int id = 5; id < tokens; ++id) text += "word" + std::to_string(id) + "\n";
+    return text;
+  };
+  EXPECT_EQ(message("bert-uncased", "vocab.txt", vocab_txt(211 - 127)), "no error");
+  EXPECT_THAT(message("bert-uncased", "vocab.txt", vocab_txt(211 - 128)),
+              HasSubstr("/vocab.txt] has 83 tokens, but the model's embedding has 211 rows. "
+                        "Restore the file"));
+  const json whole = json::parse(read_file(kGolden + "multilingual/model/tokenizer.json"));
+  const auto tokenizer_json = [&](int tokens) {
+    json cut = whole;
+    for (const auto& [word, id] : whole["model"]["vocab"].items()) {
+      if (id >= tokens) cut["model"]["vocab"].erase(word);
+    }
+    return cut.dump();
+  };
+  EXPECT_EQ(message("multilingual", "tokenizer.json", tokenizer_json(159 - 127)), "no error");
+  EXPECT_THAT(message("multilingual", "tokenizer.json", tokenizer_json(159 - 128)),
+              HasSubstr("/tokenizer.json] has 31 tokens, but the model's embedding has 159"));
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
