@@ -22,6 +22,7 @@ Examples:
 struct Options {
   CalibrateRequest request;
   std::string method = CalibrationMethod{}.to_string();
+  bool force = false;
 };
 
 // The default is cut to what the model reads; a length that somebody names is not.
@@ -32,7 +33,7 @@ void check_given_length(const CalibrateRequest& request) {
 
 int run_calibrate(Options& options, bool length_given, Console& console) {
   options.request.method = CalibrationMethod::parse(options.method);
-  check_output_model(options.request.out, options.request.model);
+  check_output_model(options.request.out, options.request.model, options.force);
   if (length_given) check_given_length(options.request);
   train_api().calibrate(options.request, console.callbacks());
   console.info(fmt::format("wrote {}", options.request.out.string()));
@@ -57,6 +58,7 @@ Command add_calibrate(CLI::App& root, Console& console) {
       ->required()
       ->type_name("DIR")
       ->check(path_name());
+  app->add_flag("--force", options->force, "Replace the model that --out holds");
   app->add_option("--method", options->method, "max, percentile[:P], entropy or mse")
       ->capture_default_str();
   app->add_option("--batches", request.batches, "Batches to read")

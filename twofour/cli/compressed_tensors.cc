@@ -10,7 +10,7 @@ namespace {
 namespace fs = std::filesystem;
 
 void check(const ModelDirectory& model, const Network& network, const fs::path& out) {
-  check_output_model(out, model.path());
+  check_output_model(out, model.path(), /*replace=*/true);
   if (!model.config().int8) {
     throw Error(model.origin(), "is a float model; format compressed-tensors is for int8 ones",
                 "twofour calibrate makes it int8");

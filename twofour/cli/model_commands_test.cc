@@ -205,9 +205,24 @@ TEST(Prune, DoesNotReplaceItsModelOrWhatIsNone) {
   const Outcome unnamed = run_command({"prune", source, "--out", ""});
   EXPECT_EQ(unnamed.code, 2);
   EXPECT_THAT(unnamed.err, HasSubstr("--out: expected a name, found nothing"));
-  // An earlier result is replaced.
-  for (int i = 0; i < 2; ++i)
-    EXPECT_EQ(run_command({"prune", source, "--out", folder / "sparse"}).code, 0);
+}
+
+TEST(Prune, ReplacesAnotherModelIfToldTo) {
+  const auto out = scratch("prune-force") / "model";
+  const auto prune = [&](const std::string& layout, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"prune", model(layout), "--out", out});
+    return run_command(more);
+  };
+  std::filesystem::create_directory(out);  // empty: nothing is lost
+  ASSERT_EQ(prune("cross-encoder").code, 0);
+  const std::string weights = slurp(out / "model.safetensors");
+  const Outcome refused = prune("bert-uncased");
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.err, HasSubstr("model] holds a model already. Name another folder, or give "
+                                     "--force"));
+  EXPECT_TRUE(slurp(out / "model.safetensors") == weights);
+  EXPECT_EQ(prune("bert-uncased", {"--force"}).code, 0);
+  EXPECT_FALSE(slurp(out / "model.safetensors") == weights);
 }
 
 TEST(Prune, RefusesWrongInput) {

@@ -84,11 +84,14 @@ void check_output_page(const fs::path& path, const std::vector<fs::path>& folder
   }
 }
 
-void check_output_model(const fs::path& path, const fs::path& model) {
+void check_output_model(const fs::path& path, const fs::path& model, bool replace) {
   if (are_one(path, model)) {
     throw Error(path.string(), "is the model itself", "Name another folder");
   }
   check_model_destination(path);
+  if (!replace && fs::exists(path) && !fs::is_empty(path)) {
+    throw Error(path.string(), "holds a model already", "Name another folder, or give --force");
+  }
 }
 
 }  // namespace twofour::cli

@@ -33,6 +33,7 @@ struct Options {
   std::filesystem::path model, out;
   PruneOptions pruning;
   std::vector<std::string> layers, keep_dense;
+  bool force = false;
 };
 
 bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
@@ -110,7 +111,7 @@ void save(const Options& options, const ModelDirectory& model,
 }
 
 int run_prune(const Options& options, Console& console) {
-  check_output_model(options.out, options.model);
+  check_output_model(options.out, options.model, options.force);
   const ModelDirectory model = ModelDirectory::open(options.model);
   if (model.config().int8) {
     throw Error(options.model.string(), "is int8 already: pruning needs float weights",
@@ -154,6 +155,7 @@ Command add_prune(CLI::App& root, Console& console) {
       ->required()
       ->type_name("DIR")
       ->check(path_name());
+  app->add_flag("--force", options->force, "Replace the model that --out holds");
   app->add_option("--sparsity", options->pruning.sparsity,
                   "Share of zeros; between quarters some groups are pruned first")
       ->capture_default_str()

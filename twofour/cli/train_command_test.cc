@@ -94,7 +94,9 @@ TEST_F(TrainCommand, CalibrateRefusesAnUnknownMethod) {
 
 TEST_F(TrainCommand, CalibrateRefusesPlacesBeforeItWorks) {
   const auto source = std::filesystem::path(out_) / "source", full = source.parent_path() / "full";
-  std::filesystem::copy(model("cross-encoder"), source, std::filesystem::copy_options::recursive);
+  const auto other = source.parent_path() / "other";
+  for (const auto& path : {source, other})
+    std::filesystem::copy(model("cross-encoder"), path, std::filesystem::copy_options::recursive);
   std::filesystem::create_directory(full);
   spill(full / "notes.txt", "precious");
   const auto calibrate = [&](const std::string& out, std::vector<std::string> more = {}) {
@@ -103,6 +105,7 @@ TEST_F(TrainCommand, CalibrateRefusesPlacesBeforeItWorks) {
   };
   EXPECT_THAT(calibrate(source).err, HasSubstr("is the model itself"));
   EXPECT_THAT(calibrate(full).err, HasSubstr("something other than a model: notes.txt"));
+  EXPECT_THAT(calibrate(other).err, HasSubstr("other] holds a model already"));
   EXPECT_EQ(calibrate("").code, 2);
   EXPECT_EQ(slurp(full / "notes.txt"), "precious");
   EXPECT_TRUE(slurp(source / "config.json") == slurp(model("cross-encoder") + "/config.json"));
