@@ -261,6 +261,8 @@ TEST(Eval, WritesScoresAndARunThatEvaluatesToTheSame) {
                          "--non-inferior", "pnr=-1%"})
                 .code,
             0);
+  EXPECT_THAT(run_command({"compare", folder / "s.jsonl.zst", folder / "eval.json"}).err,
+              HasSubstr("eval.json] is a result of twofour eval --out"));
 }
 
 TEST(Eval, EmbeddingModelsAreRankedByTheirProduct) {

@@ -104,6 +104,14 @@ QueryStats parse_query(const JsonObject& line) {
   return q;
 }
 
+// What twofour eval --out writes beside it: one object, over many lines.
+void check_is_no_result(const std::string& text, const std::filesystem::path& path) {
+  const json whole = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!whole.is_object() || !whole.contains("metrics")) return;
+  throw Error(path.string(), "is a result of twofour eval --out: it has no scores of queries",
+              "Name the file that twofour eval --scores wrote (.jsonl, .jsonl.zst)");
+}
+
 constexpr std::string_view kSameData = "Compare systems scored on the same data";
 
 // Of pairs with different labels each is concordant, discordant or a tie.
@@ -126,7 +134,9 @@ void write_scores_file(const std::filesystem::path& path, const QueryScores& sco
 }
 
 QueryScores read_scores_file(const std::filesystem::path& path) {
-  std::istringstream lines(read_file(path));
+  const std::string content = read_file(path);
+  check_is_no_result(content, path);
+  std::istringstream lines(content);
   QueryScores out;
   std::set<std::string> seen;
   int64_t number = 0;

@@ -27,8 +27,8 @@ struct QueryScores {
 // system's name that are no UTF-8. Throws Error naming the file, also if a query id is not UTF-8.
 void write_scores_file(const std::filesystem::path& path, const QueryScores& scores);
 
-// Throws Error with file and line: another format or version, missing or mistyped keys, counts that
-// contradict each other, a query that stands twice, no queries.
+// Throws Error with file and line: a result of eval --out, another format or version, missing or
+// mistyped keys, counts that contradict each other, a query that stands twice, no queries.
 QueryScores read_scores_file(const std::filesystem::path& path);
 
 // Throws Error naming both files, and the query where there is one, unless they tell of the same

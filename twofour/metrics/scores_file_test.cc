@@ -162,6 +162,18 @@ TEST(ScoresFile, RefusesATruncatedLine) {
                                          Not(HasSubstr("json.exception")))));
 }
 
+TEST(ScoresFile, TellsTheResultOfAnEvaluationFromItsScores) {
+  const auto path = temp_file("eval.json");
+  for (const char* text :
+       {"{\n  \"system\": \"a\",\n  \"metrics\": {\"pnr\": 2}\n}\n", "{\"metrics\": {}}"}) {
+    write_file_atomically(path, text);
+    EXPECT_THAT(
+        [&] { read_scores_file(path); },
+        ThrowsMessage<Error>(AllOf(HasSubstr("eval.json] is a result of twofour eval --out"),
+                                   HasSubstr("Name the file that twofour eval --scores"))));
+  }
+}
+
 TEST(ScoresFile, RefusesFilesWithoutQueries) {
   QueryScores scores = example();
   scores.queries.clear();
