@@ -82,7 +82,8 @@ void score_with_model(const Options& options, Evaluation& evaluation, Console& c
   const ModelDirectory model = ModelDirectory::open(options.inputs.front());
   const auto engine = load_engine(model, options.engine, console);
   const int threads = options.threads > 0 ? options.threads : available_cores();
-  PairScoring scoring(engine, {.threads = threads, .max_length = options.max_length});
+  PairScoring scoring(options.inputs.front(), engine,
+                      {.threads = threads, .max_length = options.max_length});
   if (scoring.has_classes()) check_threshold_unasked(options);
   evaluation.data =
       read_dataset(options.inputs.back(),

@@ -427,7 +427,8 @@ TEST(Eval, RefusesWrongInput) {
   EXPECT_THAT(labels.err, HasSubstr("labels.tsv:2"));
   const Outcome headless = run_command({"eval", model("bert-uncased"), data()});
   EXPECT_EQ(headless.code, 1);
-  EXPECT_THAT(headless.err, HasSubstr("has no head"));
+  EXPECT_THAT(headless.err, HasSubstr("bert-uncased/model] has no head"));
+  EXPECT_THAT(headless.err, HasSubstr("Train it first, for example with recipes/dense.yaml"));
   spill(folder / "run.trec", "q1 Q0 d1 1 0.5 x\n");
   EXPECT_EQ(run_command({"eval", "--trec-run", folder / "run.trec", data()}).code, 1);
 }

@@ -107,11 +107,13 @@ class Writer {
   bool json_, classes_, headed_ = false;
 };
 
-void predict_block(std::vector<InputText> block, bool pairs, PairScoring& scoring, Writer& writer) {
-  if (pairs) {
+void predict_block(std::vector<InputText> block, const TextInput& input, PairScoring& scoring,
+                   Writer& writer) {
+  const auto where = [&](size_t i) { return input.where(block[i].line); };
+  if (input.pairs()) {
     std::vector<TextPair> texts;
     for (const InputText& text : block) texts.push_back({text.first, text.second});
-    writer.scores(scoring.score(texts));
+    writer.scores(scoring.score(texts, where));
     return;
   }
   if (!scoring.embeds()) {
@@ -120,7 +122,7 @@ void predict_block(std::vector<InputText> block, bool pairs, PairScoring& scorin
   }
   std::vector<std::string> texts;
   for (InputText& text : block) texts.push_back(std::move(text.first));
-  writer.embeddings(scoring.embed(texts, {}), scoring.width());
+  writer.embeddings(scoring.embed(texts, where, {}), scoring.width());
 }
 
 void predict(TextInput& input, PairScoring& scoring, Console& console, std::ostream& out) {
@@ -129,12 +131,12 @@ void predict(TextInput& input, PairScoring& scoring, Console& console, std::ostr
   int64_t done = 0;
   for (auto block = input.read(kRowsPerBlock); !block.empty(); block = input.read(kRowsPerBlock)) {
     done += static_cast<int64_t>(block.size());
-    predict_block(std::move(block), input.pairs(), scoring, writer);
+    predict_block(std::move(block), input, scoring, writer);
     out.flush();
     console.progress("predict", done, 0, "rows", watch.seconds());
   }
   // A header alone, as the input is.
-  if (done == 0) predict_block({}, input.pairs(), scoring, writer);
+  if (done == 0) predict_block({}, input, scoring, writer);
   console.end_progress();
 }
 
@@ -198,7 +200,9 @@ class Search {
         console_(console),
         corpus_(read_corpus(options.documents)) {
     if (scoring_.embeds()) {
-      embeddings_ = scoring_.embed(corpus_.texts, progress("embed documents"));
+      embeddings_ = scoring_.embed(
+          corpus_.texts, [this](size_t i) { return where(static_cast<int32_t>(i)); },
+          progress("embed documents"));
     } else if (options_.candidates > 0 && options_.candidates < std::ssize(corpus_.texts)) {
       lexical_.emplace(corpus_.texts);
     }
@@ -208,8 +212,10 @@ class Search {
     const std::vector<int32_t> documents = candidates(query);
     std::vector<std::string> texts;
     for (int32_t document : documents) texts.push_back(corpus_.texts[document]);
-    const auto scores =
-        scoring_.score_query(query, texts, embeddings_, progress("score documents"));
+    const auto scores = scoring_.score_query(
+        query, texts, embeddings_,
+        [&](size_t i) { return fmt::format("{}, query '{}'", where(documents[i]), query); },
+        progress("score documents"));
     console_.end_progress();
     std::vector<Answer> answers;
     for (size_t i : best(scores, options_.top)) answers.push_back({documents[i], scores[i].score});
@@ -225,6 +231,10 @@ class Search {
     int32_t document = 0;
     float score = 0;
   };
+
+  std::string where(int32_t document) const {
+    return fmt::format("{}, document {}", options_.documents.string(), corpus_.ids[document]);
+  }
 
   // A cross-encoder re-ranks what BM25 finds, as it was trained to; an embedding is near
   // everything.
@@ -293,7 +303,7 @@ int run_predict(const Options& options, Console& console) {
   check_output_file(options.output,
                     {options.model, options.input == "-" ? "" : options.input, options.documents});
   const int threads = options.threads > 0 ? options.threads : available_cores();
-  PairScoring scoring(load_engine(options.model, options.engine, console),
+  PairScoring scoring(options.model, load_engine(options.model, options.engine, console),
                       {.threads = threads, .max_length = options.max_length});
   return options.documents.empty() ? predict_rows(options, scoring, console)
                                    : search(options, scoring, console);

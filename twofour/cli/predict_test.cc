@@ -112,10 +112,9 @@ TEST(Predict, AHeaderAloneGivesAHeaderAlone) {
   }
 }
 
-// The golden cross-encoder with a head whose products exceed the largest float.
-std::filesystem::path overflowing_model() {
-  const ModelDirectory source = ModelDirectory::open(model("cross-encoder"));
-  const std::string name = "classifier.weight";
+// A golden model with weights whose products exceed the largest float.
+std::filesystem::path overflowing_model(const std::string& layout, const std::string& name) {
+  const ModelDirectory source = ModelDirectory::open(model(layout));
   Tensor weight = to_f32(source.tensor(name), name);
   for (float& value : weight.as<float>()) value = 3e38f;
   ModelToSave save{source.path(), source.config(), {}, R"({"version": "test"})"};
@@ -126,12 +125,36 @@ std::filesystem::path overflowing_model() {
   return path;
 }
 
-TEST(Predict, RefusesScoresThatAreNoNumbers) {
-  const Outcome outcome = run_command({"predict", overflowing_model()},
-                                      R"({"query": "lamp", "document": "a green lamp"})");
+TEST(Predict, ScoresThatAreNoNumbersAreRefusedWithTheirPlace) {
+  const std::string path = overflowing_model("cross-encoder", "classifier.weight");
+  const Outcome outcome =
+      run_command({"predict", path}, "\nquery\tdocument\n\nlamp\ta green lamp\n");
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.out, "");
-  EXPECT_THAT(outcome.err, HasSubstr("[score] the model gives "));
+  EXPECT_THAT(outcome.err, HasSubstr("[stdin:4] the model gives "));
+  const auto folder = scratch("overflow-data");
+  spill(folder / "corpus.jsonl", R"({"_id": "d7", "text": "a green lamp"})");
+  EXPECT_THAT(
+      run_command({"predict", path, "--documents", folder / "corpus.jsonl", "--query", "lamp"}).err,
+      HasSubstr("corpus.jsonl, document d7, query 'lamp'] the model gives "));
+  spill(folder / "data.tsv",
+        "query\tdocument\tlabel\tquery_id\tdocument_id\nlamp\ta lamp\t1\tfirst\td9\n");
+  EXPECT_THAT(run_command({"eval", path, folder / "data.tsv"}).err,
+              HasSubstr("data.tsv, query first, document d9] the model gives "));
+}
+
+TEST(Predict, EmbeddingsThatAreNoNumbersAreRefusedWithTheirPlace) {
+  const std::string path = overflowing_model("bge", "encoder.layer.1.output.LayerNorm.weight");
+  EXPECT_THAT(run_command({"predict", path}, "text\nlamp\n").err,
+              HasSubstr("[stdin:2] the model gives "));
+  const auto folder = scratch("overflow-data");
+  spill(folder / "corpus.txt", "a green lamp\n");
+  EXPECT_THAT(
+      run_command({"predict", path, "--documents", folder / "corpus.txt", "--query", "lamp"}).err,
+      HasSubstr("corpus.txt, document 1] the model gives "));
+  spill(folder / "data.tsv", "query\tdocument\tlabel\nlamp\ta lamp\t1\n");
+  EXPECT_THAT(run_command({"eval", path, folder / "data.tsv"}).err,
+              HasSubstr("data.tsv, query q1] the model gives "));
 }
 
 TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {

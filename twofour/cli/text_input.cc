@@ -53,9 +53,9 @@ TextInput::TextInput(std::istream& in, std::string origin) : in_(in), origin_(st
   }
 }
 
-void TextInput::fail(const std::string& message) const {
-  throw Error(fmt::format("{}:{}", origin_, line_), message);
-}
+void TextInput::fail(const std::string& message) const { throw Error(where(line_), message); }
+
+std::string TextInput::where(int64_t line) const { return fmt::format("{}:{}", origin_, line); }
 
 bool TextInput::next_line(std::string& line) {
   if (std::exchange(has_line_ahead_, false)) {
@@ -87,7 +87,7 @@ void TextInput::read_header(const std::string& line) {
   set_pairs(false);
   if (first_column_ < 0) {
     throw Error(
-        fmt::format("{}:{}", origin_, line_),
+        where(line_),
         fmt::format("expected a header with the columns query and document, or text; found: {}",
                     fmt::join(names, ", ")),
         kRemedy);
@@ -98,7 +98,7 @@ InputText TextInput::parse_tsv(const std::string& line) const {
   auto fields = split_tabs(line);
   if (fields.size() != columns_)
     fail(fmt::format("has {}, the header {}", counted(std::ssize(fields), "field"), columns_));
-  InputText text{std::move(fields[first_column_]), {}};
+  InputText text{std::move(fields[first_column_])};
   if (second_column_ >= 0) text.second = std::move(fields[second_column_]);
   return text;
 }
@@ -117,7 +117,7 @@ InputText TextInput::parse_json(const std::string& line) {
   }
   set_pairs(!text);
   try {
-    if (text) return {string_of(object, "text"), {}};
+    if (text) return {string_of(object, "text")};
     return {string_of(object, "query"), string_of(object, "document")};
   } catch (const std::invalid_argument& error) {
     fail(error.what());
@@ -129,6 +129,7 @@ std::vector<InputText> TextInput::read(size_t limit) {
   std::string line;
   while (texts.size() < limit && next_line(line)) {
     texts.push_back(format_ == Format::kTsv ? parse_tsv(line) : parse_json(line));
+    texts.back().line = line_;
   }
   return texts;
 }

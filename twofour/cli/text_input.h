@@ -15,7 +15,8 @@
 namespace twofour::cli {
 
 struct InputText {
-  std::string first, second;  // second is unused when the input holds single texts
+  std::string first, second = {};  // second is unused when the input holds single texts
+  int64_t line = 0;
 };
 
 bool is_blank(std::string_view line);  // nothing, or blanks and tabs
@@ -33,6 +34,8 @@ class TextInput {
 
   // Up to `limit` further texts; empty at the end. Throws Error with the line's number.
   std::vector<InputText> read(size_t limit);
+
+  std::string where(int64_t line) const;  // "origin:line"
 
  private:
   bool next_line(std::string& line);
