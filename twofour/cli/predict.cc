@@ -281,7 +281,12 @@ class Search {
   std::optional<LexicalIndex> lexical_;  // of a cross-encoder
 };
 
+void check_query(const std::string& query, const std::string& where) {
+  if (first_bad_byte(query) != query.size()) throw Error(where, "is not UTF-8 text");
+}
+
 int search(const Options& options, PairScoring& scoring, Console& console) {
+  check_query(options.query, "--query");
   Search search(options, scoring, console);
   if (!options.query.empty()) {
     search.answer(options.query);
@@ -292,6 +297,7 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
     if (++lines == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (line.ends_with('\r')) line.pop_back();
     if (is_blank(line)) continue;
+    check_query(line, fmt::format("stdin:{}", lines));
     ++queries;
     search.answer(line);
   }

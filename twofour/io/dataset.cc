@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <unordered_set>
 
 #include "twofour/base/error.h"
 #include "twofour/io/dataset_lines.h"
@@ -201,6 +202,10 @@ std::string text_of_document(const JsonObject& object) {
   return text + body;
 }
 
+[[noreturn]] void fail_as_repeated(const std::string& id, const std::string& where) {
+  throw Error(where, fmt::format("_id \"{}\" stands twice", id), "Give each text an id of its own");
+}
+
 // Texts by id; corpora are far larger than what is judged, so only the `wanted` ones are kept.
 using BeirTexts = std::map<std::string, std::string>;
 BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted) {
@@ -211,10 +216,7 @@ BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted)
     const JsonObject object = JsonObject::parse(line, lines.where());
     const std::string id = required_id(object, "_id");
     if (!wanted.contains(id)) continue;
-    if (!texts.emplace(id, text_of_document(object)).second) {
-      throw Error(lines.where(), fmt::format("_id \"{}\" stands twice", id),
-                  "Give each text an id of its own");
-    }
+    if (!texts.emplace(id, text_of_document(object)).second) fail_as_repeated(id, lines.where());
   }
   return texts;
 }
@@ -306,6 +308,7 @@ Corpus read_corpus(const fs::path& path) {
   const std::string content = read_file(path);
   Lines lines(content, path.string());
   Corpus corpus;
+  std::unordered_set<std::string> seen;
   bool json = false;
   std::string_view line;
   while (lines.next(line)) {
@@ -320,6 +323,7 @@ Corpus read_corpus(const fs::path& path) {
       throw Error(lines.where(), "key \"text\" is missing", "Each line of the file has one");
     }
     corpus.ids.push_back(required_id(object, "_id"));
+    if (!seen.insert(corpus.ids.back()).second) fail_as_repeated(corpus.ids.back(), lines.where());
     corpus.texts.push_back(text_of_document(object));
   }
   if (corpus.ids.empty()) {

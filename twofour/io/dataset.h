@@ -63,7 +63,7 @@ struct Corpus {
 };
 
 // All documents of a BEIR corpus, or of a file with one a line: their ids are line numbers. Throws
-// Error with file and line number.
+// Error with file and line number, also for an id that stands twice.
 Corpus read_corpus(const std::filesystem::path& path);
 
 // For what learns from texts alone: a file with pairs as read_dataset, or one with texts as

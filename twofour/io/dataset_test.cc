@@ -239,6 +239,8 @@ TEST(CorpusTest, ReadsBeirAndPlainLines) {
   EXPECT_THAT(read_corpus(path).texts, ElementsAre("T x", "T"));
   write_file_atomically(path, "{\"_id\": \"a\"}\n");
   EXPECT_THAT(error_of([&] { read_corpus(path); }), HasSubstr(":1] key \"text\" is missing"));
+  write_file_atomically(path, "{\"_id\": 7, \"text\": \"x\"}\n{\"_id\": \"7\", \"text\": \"y\"}\n");
+  EXPECT_THAT(error_of([&] { read_corpus(path); }), HasSubstr(":2] _id \"7\" stands twice"));
   fs::remove(path);
 
   const fs::path plain = fs::path(testing::TempDir()) / "dataset_test_corpus.txt";
