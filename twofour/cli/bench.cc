@@ -6,6 +6,7 @@
 #include <set>
 
 #include "twofour/base/cpu_features.h"
+#include "twofour/base/error.h"
 #include "twofour/cli/as_if_model.h"
 #include "twofour/cli/bench_gemm.h"
 #include "twofour/cli/bench_layers.h"
@@ -167,6 +168,19 @@ std::vector<BenchCase> cases_of(const Options& options) {
   return cases;
 }
 
+// Before anything is measured; the defaults may be too long as well.
+void check_positions(const std::filesystem::path& model, const Engine& engine,
+                     const std::vector<BenchCase>& cases) {
+  const int64_t positions = engine.network().max_positions;
+  for (const BenchCase& shape : cases) {
+    if (shape.tokens <= positions) continue;
+    throw Error(model.string(),
+                fmt::format("has {} positions: it cannot read sequences of {} tokens", positions,
+                            shape.tokens),
+                fmt::format("Give --tokens {} or less", positions));
+  }
+}
+
 Measured load(const Options& options, Console& console) {
   Measured measured;
   if (options.as_if.empty()) {
@@ -216,6 +230,7 @@ int run_sessions(const Options& options, Console& console) {
   const std::vector<int> counts(ascending.begin(), ascending.end());
   const auto engine = load_engine(options.model, options.engine, console);
   const auto cases = cases_of(options);
+  check_positions(options.model, *engine, cases);
   const Stopwatch watch;
   std::vector<SessionsResult> results;
   for (size_t i = 0; i < cases.size(); ++i) {
@@ -236,6 +251,8 @@ int run_sessions(const Options& options, Console& console) {
 int run_models(const Options& options, Console& console) {
   Measured measured = load(options, console);
   const auto cases = cases_of(options);
+  check_positions(options.model, *measured.model, cases);
+  if (!options.against.empty()) check_positions(options.against, *measured.other, cases);
   const Stopwatch watch;
   for (const BenchCase& shape : cases) {
     measured.results.push_back(

@@ -128,7 +128,12 @@ TEST(Bench, RefusesWrongInput) {
             0);
   const Outcome outcome = run_command({"bench", model("minilm"), "--tokens", "60000"});
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("positions"));
+  EXPECT_THAT(outcome.err, HasSubstr("minilm/model] has 64 positions: it cannot read sequences of "
+                                     "60000 tokens. Give --tokens 64 or less"));
+  for (const std::string option : {"--sessions", "--repeat"}) {  // 128 tokens by default
+    EXPECT_THAT(run_command({"bench", model("minilm"), option, "1"}).err,
+                HasSubstr("cannot read sequences of 128 tokens"));
+  }
   EXPECT_EQ(run_command({"bench", model("minilm"), "--batch", "0"}).code, 2);
 }
 

@@ -327,7 +327,8 @@ Command add_eval(CLI::App& root, Console& console) {
       ->capture_default_str()
       ->check(positive_number());
   app->add_option("--relevant", options->metric.relevant_label, "Labels from here on are relevant")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(finite_number());
   app->add_option("--score-threshold", options->metric.score_threshold,
                   "Models without classes: scores from here on count as relevant [any]")
       ->check(finite_number())

@@ -294,9 +294,13 @@ TEST(Eval, ATunedThresholdDecides) {
   EXPECT_EQ(unused.code, 1);
   EXPECT_THAT(unused.err, HasSubstr("has classes: they decide, not a threshold. Leave "
                                     "--score-threshold out"));
-  const Outcome nan = run_command({"eval", model("minilm"), data(), "--score-threshold", "nan"});
-  EXPECT_EQ(nan.code, 2);
-  EXPECT_THAT(nan.err, HasSubstr("--score-threshold: expected a number, found nan"));
+  for (const std::string option : {"--score-threshold", "--relevant"}) {
+    for (const std::string value : {"nan", "inf", "1e39"}) {
+      const Outcome outcome = run_command({"eval", model("minilm"), data(), option, value});
+      EXPECT_EQ(outcome.code, 2);
+      EXPECT_THAT(outcome.err, HasSubstr(option + ": expected a number, found " + value));
+    }
+  }
   EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--tune-threshold", "pnr"}).code, 2);
 }
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 namespace twofour::cli {
@@ -56,7 +57,8 @@ CLI::Validator number_between(double low, double high) {
 }
 
 CLI::Validator finite_number() {
-  return number("a number", "", [](double) { return true; });
+  return number("a number", "",
+                [](double value) { return std::abs(value) <= std::numeric_limits<float>::max(); });
 }
 
 CLI::Validator whole_number() { return CLI::Validator(check_whole_number, ""); }
