@@ -48,7 +48,9 @@ void add_commands(CommandLine& line, Console& console) {
   root.fallthrough();  // -q and -v may stand after the subcommand; inherited by subcommands
   auto* quiet = root.add_flag("-q,--quiet", line.quiet,
                               "On stderr warnings and errors only; results still go to stdout");
-  root.add_flag("-v,--verbose", line.verbose, "Debug messages too")->excludes(quiet);
+  root.add_flag("-v,--verbose", line.verbose,
+                "On stderr also which kernel the engine chose for each layer")
+      ->excludes(quiet);
   for (auto add :
        {add_inspect, add_train, add_prune, add_calibrate, add_export, add_build_engine, add_eval,
         add_compare, add_predict, add_plan, add_bench, add_report, add_doctor, add_completion}) {

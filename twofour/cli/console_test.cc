@@ -91,6 +91,9 @@ TEST(Console, VerbosityDecidesWhatIsSaid) {
   console.info("hello");
   EXPECT_THAT(err.str(), Not(HasSubstr("detail")));
   EXPECT_THAT(err.str(), HasSubstr("hello"));
+  console.set_verbosity(Verbosity::kVerbose);
+  console.log(LogLevel::kDebug, "detail");
+  EXPECT_THAT(err.str(), HasSubstr("detail"));
 }
 
 }  // namespace

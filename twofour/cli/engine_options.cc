@@ -1,5 +1,7 @@
 #include "twofour/cli/engine_options.h"
 
+#include <fmt/format.h>
+
 namespace twofour::cli {
 
 void add_engine_options(CLI::App& app, EngineOptions& options) {
@@ -23,6 +25,21 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
   app.add_option("--plans", options.plans,
                  "On a GPU: kernels that twofour plan found there [TWOFOUR_PLANS]")
       ->type_name("FILE");
+}
+
+void log_engine(const Engine& engine, Console& console) {
+  if (!engine.warning().empty()) console.log(LogLevel::kWarning, engine.warning());
+  const EngineOptions& options = engine.options();
+  console.log(
+      LogLevel::kDebug,
+      fmt::format("on {}: products {}, attention {}, activations of int8 layers {}", options.device,
+                  options.precision, options.attention, options.activation_scales));
+  for (const LayerInfo& layer : engine.layers()) {
+    console.log(LogLevel::kDebug,
+                fmt::format("{}: {}{} [{}, {}] by {}{}", layer.name, layer.sparse ? "2:4 " : "",
+                            layer.type, layer.n, layer.k, layer.kernel,
+                            layer.why_dense.empty() ? "" : ": " + layer.why_dense));
+  }
 }
 
 nlohmann::ordered_json engine_options_json(const Engine& engine) {

@@ -12,12 +12,15 @@ namespace twofour::cli {
 
 void add_engine_options(CLI::App& app, EngineOptions& options);
 
-// Engine::load, with its warning logged. `model`: a folder, or a ModelDirectory.
+// What the engine warns of and, for --verbose, what it chose: the kernel of each layer.
+void log_engine(const Engine& engine, Console& console);
+
+// Engine::load, logged. `model`: a folder, or a ModelDirectory.
 template <class Model>
 std::shared_ptr<const Engine> load_engine(const Model& model, const EngineOptions& options,
                                           Console& console) {
   auto engine = Engine::load(model, options);
-  if (!engine->warning().empty()) console.log(LogLevel::kWarning, engine->warning());
+  log_engine(*engine, console);
   return engine;
 }
 

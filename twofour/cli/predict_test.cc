@@ -14,6 +14,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Outcome predict(const std::string& layout, const std::string& input,
                 std::vector<std::string> more = {}) {
@@ -62,6 +63,18 @@ TEST(Predict, ActivationScalesAreChosen) {
     EXPECT_EQ(scores({}), chosen) << name;
     ::unsetenv("TWOFOUR_ACTIVATION_SCALES");
   }
+}
+
+TEST(Predict, SaysWhichKernelsRunIfAskedTo) {
+  const std::string model = int8_model("cross-encoder", 1).path().string();
+  const std::string pair = R"({"query": "lamp", "document": "bag"})";
+  const Outcome plain = run_command({"predict", model}, pair),
+                verbose = run_command({"predict", model, "-v"}, pair);
+  EXPECT_EQ(verbose.out, plain.out);
+  EXPECT_THAT(verbose.err, HasSubstr("on cpu: products f32, attention f32, "));
+  EXPECT_THAT(verbose.err,
+              HasSubstr("layer.0.attention.self.query+key+value: 2:4 int8 [96, 32] by spmm24_s8_"));
+  EXPECT_THAT(plain.err, Not(HasSubstr(" by ")));
 }
 
 TEST(Predict, ToleratesByteOrderMarkAndEmptyLines) {
