@@ -40,13 +40,6 @@ class Watch {
   std::vector<std::set<std::string>> keys_;
 };
 
-// Without the name of the library's exception.
-std::string reason(const json::exception& error) {
-  const std::string text = error.what();
-  const size_t end = text.find("] ");
-  return end == std::string::npos ? text : text.substr(end + 2);
-}
-
 std::string describe(const json& value) {
   if (value.is_number() || value.is_boolean()) return value.dump();
   return value.type_name();
@@ -54,11 +47,17 @@ std::string describe(const json& value) {
 
 }  // namespace
 
+std::string json_reason(const json::exception& error) {
+  const std::string text = error.what();
+  const size_t end = text.find("] ");
+  return end == std::string::npos ? text : text.substr(end + 2);
+}
+
 json parse_json(std::string_view text, std::string_view where, const JsonFault& fault) {
   try {
     return json::parse(text, Watch(where, fault.remedy));
   } catch (const json::exception& error) {
-    throw Error(where, fmt::format("{}: {}", fault.what, reason(error)), fault.remedy);
+    throw Error(where, fmt::format("{}: {}", fault.what, json_reason(error)), fault.remedy);
   }
 }
 

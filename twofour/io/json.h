@@ -22,6 +22,9 @@ struct JsonFault {
 nlohmann::json parse_json(std::string_view text, std::string_view where,
                           const JsonFault& fault = {});
 
+// What the library says of a value that is not as expected, without the name of its exception.
+std::string json_reason(const nlohmann::json::exception& error);
+
 // A value as text. Bytes that are no UTF-8, which names of files may hold, become U+FFFD; dump()
 // would throw.
 template <class Json>

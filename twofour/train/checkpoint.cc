@@ -8,6 +8,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 #include "twofour/io/safetensors.h"
 #include "twofour/train/torch_tensors.h"
 
@@ -117,19 +118,23 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
   const std::filesystem::path file = path / kStateFile;
+  const std::string remedy =
+      fmt::format("Remove {} and resume to start the run again.", path.string());
+  const auto fail = [&](const std::string& why) {
+    throw Error(file.string(), "is damaged: " + why, remedy);
+  };
   Checkpoint checkpoint;
   try {
-    const json state = json::parse(read_file(file));
+    const json state = parse_json(read_file(file), file.string(), {"is damaged", remedy});
     if (state.at("format") != kFormat) {
       throw Error(file.string(), "is of another version of the training library");
     }
     checkpoint.state = state_from_json(state.at("state"));
     state.at("fingerprint").get_to(checkpoint.fingerprint);
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw Error(file.string(), fmt::format("is damaged: {}", error.what()),
-                "Remove the checkpoint folder to start again.");
+  } catch (const json::exception& error) {
+    fail(json_reason(error));
+  } catch (const std::invalid_argument& error) {
+    fail(error.what());
   }
   checkpoint.tensors = read_tensors(path / kTensorFile);
   return checkpoint;

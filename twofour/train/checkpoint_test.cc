@@ -115,7 +115,13 @@ TEST_F(CheckpointTest, DamageIsNamed) {
   save_checkpoint(path, make_checkpoint());
   const std::string whole = read_file(path / "state.json");
   write_file_atomically(path / "state.json", "{\"format\": 1}");
-  EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("state.json] is damaged"));
+  EXPECT_THAT(message_of([&] { load_checkpoint(path); }),
+              HasSubstr("state.json] is damaged: key 'state' not found. Remove " + path.string() +
+                        " and resume to start the run again."));
+  write_file_atomically(path / "state.json", whole.substr(0, whole.size() / 2));
+  const std::string cut = message_of([&] { load_checkpoint(path); });
+  EXPECT_THAT(cut, HasSubstr("state.json] is damaged: parse error at line "));
+  EXPECT_THAT(cut, EndsWith(" and resume to start the run again."));
   std::string state = whole;
   state.replace(state.find("\"inf\""), 5, "\"1.5x\"");
   write_file_atomically(path / "state.json", state);
@@ -142,25 +148,28 @@ TEST(Fingerprint, SeesHowAModelPoolsAndReadsItsTexts) {
 }
 
 TEST(Fingerprint, NamesWhatDiffers) {
-  const Fingerprint before = {{"recipe", "name: x\nseed: 1\n"}, {"model", "12"}};
-  check_same(before, before, "run");
+  const Fingerprint before = {{"recipe", "name: x\nseed: 1\n"}, {"model", "12"}, {"threads", "1"}};
+  const auto refusal = [&](const std::string& name, const std::string& value,
+                           const Sources& sources = {}) {
+    Fingerprint now = before;
+    now[name] = value;
+    return message_of([&] { check_same(before, now, sources, "run"); });
+  };
+  EXPECT_EQ(refusal("model", "12"), "no error");
   EXPECT_THAT(
-      message_of([&] {
-        check_same(before, {{"recipe", "name: x\nseed: 2\n"}, {"model", "12"}}, "run");
-      }),
+      refusal("recipe", "name: x\nseed: 2\n"),
       HasSubstr("[run] the run was started with another recipe: 'seed: 1' then, 'seed: 2' now"));
+  EXPECT_THAT(refusal("recipe", "name: x\n"), HasSubstr("'seed: 1' then, '(nothing)' now"));
+  EXPECT_THAT(refusal("threads", "2"), HasSubstr("started with another threads: 1 then, 2 now"));
+  EXPECT_THAT(refusal("model", "13", {{"model", "m"}}),
+              HasSubstr("[run] the run was started with another model than m holds now. Resume "
+                        "with the model of the start"));
+  EXPECT_THAT(refusal("teacher", "5", {{"teacher", "big"}}),
+              HasSubstr("started with no teacher: now there is big"));
   EXPECT_THAT(message_of([&] {
-                check_same(before, {{"recipe", "name: x\n"}, {"model", "12"}}, "run");
+                check_same({{"evaluation data", "7"}}, {}, {{"evaluation data", ""}}, "run");
               }),
-              HasSubstr("'seed: 1' then, '(nothing)' now"));
-  EXPECT_THAT(message_of([&] {
-                check_same(before, {{"recipe", before.at("recipe")}, {"model", "13"}}, "run");
-              }),
-              HasSubstr("another model: 12 then, 13 now"));
-  EXPECT_THAT(message_of([&] {
-                check_same({}, {{"teacher", "5"}}, "run");
-              }),
-              HasSubstr("another teacher: none then, 5 now"));
+              HasSubstr("started with evaluation data: now there is none"));
 }
 
 }  // namespace

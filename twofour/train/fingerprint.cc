@@ -30,6 +30,16 @@ class ContentHash {
   uint64_t state_ = checksum64({});
 };
 
+constexpr const char* kNone = "none";
+
+// Hashes tell nobody anything.
+std::string other_contents(const std::string& name, bool none_then, const std::string& source) {
+  if (source.empty()) return fmt::format("{}: now there is none", name);
+  if (none_then) return fmt::format("no {}: now there is {}", name, source);
+  return fmt::format("{} {} than {} holds now", name.ends_with("data") ? "other" : "another", name,
+                     source);
+}
+
 [[noreturn]] void report_recipe(const std::string& before, const std::string& now,
                                 const std::string& where) {
   std::istringstream old_lines(before), new_lines(now);
@@ -78,10 +88,11 @@ std::string hash_of(const Dataset& data) {
   return hash.hex();
 }
 
-void check_same(const Fingerprint& before, const Fingerprint& now, const std::string& where) {
+void check_same(const Fingerprint& before, const Fingerprint& now, const Sources& sources,
+                const std::string& where) {
   const auto value = [](const Fingerprint& fingerprint, const std::string& name) {
     const auto found = fingerprint.find(name);
-    return found == fingerprint.end() ? std::string("none") : found->second;
+    return found == fingerprint.end() ? std::string(kNone) : found->second;
   };
   Fingerprint all = before;
   all.insert(now.begin(), now.end());
@@ -89,9 +100,12 @@ void check_same(const Fingerprint& before, const Fingerprint& now, const std::st
     const std::string then = value(before, name), today = value(now, name);
     if (then == today) continue;
     if (name == "recipe") report_recipe(then, today, where);
+    const auto source = sources.find(name);
+    const std::string how = source == sources.end()
+                                ? fmt::format("another {}: {} then, {} now", name, then, today)
+                                : other_contents(name, then == kNone, source->second);
     throw Error(
-        where,
-        fmt::format("the run was started with another {}: {} then, {} now", name, then, today),
+        where, "the run was started with " + how,
         fmt::format("Resume with the {} of the start, or choose another run folder.", name));
   }
 }

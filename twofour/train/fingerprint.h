@@ -17,7 +17,12 @@ std::string hash_of(const Dataset& data);
 // What must be equal, by name: "recipe" as YAML, everything else as one line.
 using Fingerprint = std::map<std::string, std::string>;
 
-// Throws Error(where) naming the first difference, for recipes the first line that differs.
-void check_same(const Fingerprint& before, const Fingerprint& now, const std::string& where);
+// Where the contents are now of which it holds hashes, by the same names; empty: there are none.
+using Sources = std::map<std::string, std::string>;
+
+// Throws Error(where) naming the first difference: for recipes the first line that differs, for
+// contents their source.
+void check_same(const Fingerprint& before, const Fingerprint& now, const Sources& sources,
+                const std::string& where);
 
 }  // namespace twofour

@@ -41,6 +41,7 @@ extern "C" __attribute__((visibility("default"))) int flock(int descriptor, int 
 namespace twofour {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
 
@@ -348,6 +349,10 @@ TEST(Resume, AFinishedRunWithoutItsModelIsNone) {
       message_of([&] { run_training(request, {}); }),
       HasSubstr("model] is missing, but summary.json says that the run has finished. Put it "
                 "back, or remove summary.json and resume to train it again."));
+  write_file_atomically(request.out / "summary.json", "{\"steps\": 20");
+  EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+              AllOf(HasSubstr("summary.json] is damaged: parse error at line "),
+                    HasSubstr("Put it back, or remove it and resume to train again.")));
   fs::remove(request.out / "summary.json");
   EXPECT_TRUE(contents_of(run_training(request, {}).model) == uninterrupted());
 }
@@ -400,7 +405,8 @@ TEST(Resume, RefusesOtherData) {
                             [](TrainRequest& request) {
                               request.train_data = kSource / "tests/golden/data/zh.tsv";
                             }),
-              HasSubstr("another training data"));
+              HasSubstr("the run was started with other training data than " +
+                        (kSource / "tests/golden/data/zh.tsv").string() + " holds now"));
 }
 
 TEST(Resume, KnowsWhatAutocastStoodFor) {

@@ -14,12 +14,15 @@
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 
 namespace twofour {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr const char* kSummaryRemedy = "Put it back, or remove it and resume to train again.";
 
 json to_json(const TrainSummary& summary) {
   return {{"steps", summary.steps},
@@ -137,11 +140,14 @@ std::string RunFolder::foreign_name() const {
   return first;
 }
 
-std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint) const {
+std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint,
+                                                const Sources& sources) const {
   if (!is_there(summary())) return std::nullopt;
   try {
-    const json object = json::parse(read_file(summary()));
-    check_same(object.at("fingerprint").get<Fingerprint>(), fingerprint, summary().string());
+    const json object =
+        parse_json(read_file(summary()), summary().string(), {"is damaged", kSummaryRemedy});
+    check_same(object.at("fingerprint").get<Fingerprint>(), fingerprint, sources,
+               summary().string());
     TrainSummary result = summary_from_json(object);
     result.model = model();
     if (!is_there(model())) {
@@ -154,14 +160,15 @@ std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint) 
     }
     return result;
   } catch (const json::exception& error) {
-    throw Error(summary().string(), fmt::format("is damaged: {}", error.what()));
+    throw Error(summary().string(), "is damaged: " + json_reason(error), kSummaryRemedy);
   }
 }
 
-std::optional<Checkpoint> RunFolder::checkpoint_of(const Fingerprint& fingerprint) const {
+std::optional<Checkpoint> RunFolder::checkpoint_of(const Fingerprint& fingerprint,
+                                                   const Sources& sources) const {
   if (!is_there(checkpoint())) return std::nullopt;
   Checkpoint loaded = load_checkpoint(checkpoint());
-  check_same(loaded.fingerprint, fingerprint, checkpoint().string());
+  check_same(loaded.fingerprint, fingerprint, sources, checkpoint().string());
   return loaded;
 }
 

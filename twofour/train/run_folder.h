@@ -49,11 +49,13 @@ class RunFolder {
 
   // The summary of a run that is done; nothing if it is not, or if a checkpoint can write its model
   // again. Throws Error if it was another run, or if its model has gone.
-  std::optional<TrainSummary> finished(const Fingerprint& fingerprint) const;
+  std::optional<TrainSummary> finished(const Fingerprint& fingerprint,
+                                       const Sources& sources) const;
 
   // Where to go on; nothing if no checkpoint was written yet. Throws Error if it is that of another
   // run.
-  std::optional<Checkpoint> checkpoint_of(const Fingerprint& fingerprint) const;
+  std::optional<Checkpoint> checkpoint_of(const Fingerprint& fingerprint,
+                                          const Sources& sources) const;
 
   // Writes the summary, then removes the checkpoint, which holds several times the model.
   void finish(const TrainSummary& summary, const Fingerprint& fingerprint) const;

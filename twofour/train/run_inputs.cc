@@ -316,6 +316,13 @@ Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs,
   return fingerprint;
 }
 
+Sources sources_of(const RunInputs& inputs) {
+  return {{"model", inputs.model.origin()},
+          {"training data", inputs.train.origin},
+          {"evaluation data", inputs.dev ? inputs.dev->origin : ""},
+          {"teacher", inputs.teacher ? inputs.teacher->model.origin() : ""}};
+}
+
 }  // namespace
 
 RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks& callbacks) {
@@ -348,6 +355,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   warn_of_shared_queries(request, inputs, callbacks);
   inputs.bf16 = wants_bf16(recipe);
   inputs.fingerprint = fingerprint_of(request, inputs, threads);
+  inputs.sources = sources_of(inputs);
   return inputs;
 }
 

@@ -37,6 +37,7 @@ struct RunInputs {
   bool bf16 = false;  // the recipe's autocast on this machine
 
   Fingerprint fingerprint;
+  Sources sources;
 };
 
 // Throws Error for everything that would stop the run later: a head that does not fit the labels, a

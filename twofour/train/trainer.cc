@@ -498,8 +498,9 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   folder.recover();
   folder.check(request.resume);
   const RunInputs inputs = load_inputs(request, threads, callbacks);
-  if (const auto finished = folder.finished(inputs.fingerprint)) return *finished;
-  const std::optional<Checkpoint> checkpoint = folder.checkpoint_of(inputs.fingerprint);
+  if (const auto finished = folder.finished(inputs.fingerprint, inputs.sources)) return *finished;
+  const std::optional<Checkpoint> checkpoint =
+      folder.checkpoint_of(inputs.fingerprint, inputs.sources);
   if (request.resume && !checkpoint && std::filesystem::exists(folder.log())) {
     callbacks.warn(folder.log().string() +
                    " is there without a checkpoint: the run starts again, with a new log");
