@@ -116,6 +116,20 @@ evaluate_run() {
     "${eval_options[@]}" --out "$run/eval$suffix.json" >/dev/null
 }
 
+# evaluate_part RUN QRELS SET: metrics of those test queries that a further file judges, as a set of their own. They follow from
+# the scores of the whole test, so no pair is scored twice.
+evaluate_part() {
+  local run=$1 set=$3
+  [ ! -f "$run/eval-$set.json" ] || return 0
+  zstdcat "$run/scores.jsonl.zst" | python3 -c '
+import json, sys
+wanted = {line.split("\t")[0] for line in open(sys.argv[1])}
+print(*(line for number, line in enumerate(sys.stdin) if number == 0 or json.loads(line)["query"] in wanted), sep="", end="")' \
+    <(zstdcat "$2") >"$run/part.jsonl"
+  "$twofour" eval --pool "$run/part.jsonl" --scores "$run/scores-$set.jsonl.zst" --out "$run/eval-$set.json" >/dev/null
+  rm "$run/part.jsonl"
+}
+
 # Trains `rows` one after the other and evaluates each. Stops with 130 where a job's time is over.
 train_rows() {
   local row status
@@ -166,10 +180,11 @@ report() {
   "$twofour" report "${runs[@]}" "$@" "${queries[@]}" --title "$title" --out "$out/report.html" | tee "$out/table.txt"
 }
 
-# verdicts METRIC=PERCENT...: which sparse rows are not inferior to the others by these margins; rows that share patterns
-# have twice as much. Where pnr is among them, sparse rows are also to be above int8-qat in it.
+# verdicts [--set SET] METRIC=PERCENT...: which sparse rows are not inferior to the others by these margins; rows that share
+# patterns have twice as much. Where pnr is among them, sparse rows are also to be above int8-qat in it.
 verdicts() {
-  local sparse other factor gate gates
+  local sparse other factor gate gates set='' scores=scores.jsonl.zst
+  if [ "$1" = --set ]; then set=$2; scores=scores-$2.jsonl.zst; shift 2; fi
   for sparse in "${runs[@]}"; do
     [[ $(basename "$sparse") = sparse-qat* ]] || continue
     factor=1
@@ -177,16 +192,17 @@ verdicts() {
     gates=()
     for gate in "$@"; do gates+=(--non-inferior "${gate%%=*}=-$((factor * ${gate##*=}))%"); done
     for other in dense control int8-qat; do
-      [ ! -f "$out/$other/scores.jsonl.zst" ] || verdict "not inferior to" "$other" "$sparse" "${gates[@]}"
+      [ ! -f "$out/$other/$scores" ] || verdict "not inferior to" "$other" "$sparse" "${gates[@]}"
     done
-    [[ " $*" != *" pnr="* ]] || [ ! -f "$out/int8-qat/scores.jsonl.zst" ] ||
+    [[ " $*" != *" pnr="* ]] || [ ! -f "$out/int8-qat/$scores" ] ||
       verdict "above" int8-qat "$sparse" --non-inferior pnr=-0%
   done
 }
 
+# Of verdicts, whose `set` and `scores` it uses.
 verdict() {
-  printf '\n%s %s %s?\n' "$(basename "$3")" "$1" "$2"
-  "$twofour" compare "$out/$2/scores.jsonl.zst" "$3/scores.jsonl.zst" "${@:4}" | grep -E '^(PASS|FAIL)' || true
+  printf '\n%s %s %s%s?\n' "$(basename "$3")" "$1" "$2" "${set:+, $set}"
+  "$twofour" compare "$out/$2/$scores" "$3/$scores" "${@:4}" | grep -E '^(PASS|FAIL)' || true
 }
 
 # require_rows ROW...: rows that exist; ROW.sN is one with seed N.
@@ -217,14 +233,4 @@ first_queries() {
   ln -sf "$root/$1/corpus.jsonl.zst" "$root/$1/queries.jsonl.zst" "$folder"
   zstdcat "$whole" | awk -F '\t' -v count="$3" 'NR > 1 && !seen[$1]++ { ++queries } queries <= count' >"$part"
   echo "$part"
-}
-
-# hard_half DATA: the queries of apt search's part that are in test-hard.
-hard_half() {
-  local whole=data/apt-search/qrels/test-hard.tsv.zst
-  case $1 in
-    *.zst) echo $whole; return ;;
-  esac
-  awk -F '\t' 'NR == FNR { wanted[$1]; next } FNR == 1 || $1 in wanted' "$1" <(zstdcat $whole) >"${1%.tsv}-hard.tsv"
-  echo "${1%.tsv}-hard.tsv"
 }
