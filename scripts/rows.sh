@@ -3,7 +3,8 @@
 #
 # parse_rows reads the command line, train_rows does the work. They share these variables:
 #   form        quick, full, or tiny: the last trains a few steps of a small model, for CI
-#   base        the model directory that dense training starts from (default: MiniLM)
+#   base        the model directory that dense training starts from (default: MiniLM); origin: the one that the user means,
+#               empty where the tables of any will do
 #   rows        the rows to train, in order; dense first
 #   out         folder of the runs
 #   train_data dev_data test_data
@@ -19,6 +20,7 @@ all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progr
 form=quick
 training=yes
 base=
+origin=
 texts=
 rows=()
 recipes=recipes
@@ -55,13 +57,29 @@ prepare_rows() {
     scripts/build release -- --target twofour twofour_train_shared "$@" >/dev/null
   fi
   twofour=${TWOFOUR_COMMAND:-$root/build/release/bin/twofour}
+  local named=$base
   [ -n "$base" ] || base=$(echo $(minilm))
+  if [ $training = yes ] || [ -n "$named" ]; then
+    [ -f "$base/config.json" ] || die "$base is no model directory: config.json is missing"
+    origin=$(realpath --relative-base "$root" "$base")
+  fi
   [ "$form" != tiny ] || base=$(tiny_base)
+}
+
+# Keeps in the folder of the runs which model they start from: with another --model they would be taken for finished, and the
+# old model's tables printed.
+same_base() {
+  local kept=$out/base.txt
+  [ -n "$origin" ] || return 0
+  [ ! -f "$kept" ] || [ "$(cat "$kept")" = "$origin" ] ||
+    die "$out has runs that start from $(cat "$kept"): remove the folder to start from $origin"
+  [ $training = no ] || { mkdir -p "$out" && echo "$origin" >"$kept"; }
 }
 
 # The first two layers of the model, which train in seconds.
 tiny_base() {
   local small=runs/tiny/base
+  out=runs/tiny same_base
   if [ ! -f $small/model.safetensors ]; then
     rm -rf $small $small.part && mkdir -p runs/tiny && cp -rL "$base" $small.part && chmod -R u+w $small.part
     sed -i 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 2/' $small.part/config.json
@@ -133,6 +151,7 @@ print(*(line for number, line in enumerate(sys.stdin) if number == 0 or json.loa
 # Trains `rows` one after the other and evaluates each. Stops with 130 where a job's time is over.
 train_rows() {
   local row status
+  same_base
   for row in "${rows[@]}"; do
     say "${title:+$title: }$row"
     status=0
@@ -159,6 +178,7 @@ rows_with_seeds() {
 # that the ratio holds when the machine's speed drifts; not in the tiny form.
 finished_runs() {
   local row
+  same_base
   runs=()
   for row in $(rows_with_seeds); do
     finished "$row" || continue
