@@ -225,6 +225,25 @@ verdict() {
   "$twofour" compare "$out/$2/$scores" "$3/$scores" "${@:4}" | grep -E '^(PASS|FAIL)' || true
 }
 
+# print_speed FILE RUN OTHER HOW: how many times as fast a run is as another, from what a program's bench wrote, quartiles in
+# brackets. HOW says what was measured.
+print_speed() {
+  python3 - "$@" <<'EOF'
+import json, sys
+speed, (run, other, how) = json.load(open(sys.argv[1])), sys.argv[2:]
+def line(what, ratio, low, high, threads):
+    print(f"{run}, {what}: {ratio:.2f}x ({low:.2f} .. {high:.2f}) as fast as {other}, {1 / ratio:.2f} of its time; "
+          f"{how}, {threads} thread{'s' * (threads > 1)}")
+for row in speed.get("results", []):  # of twofour bench: one for each shape
+    line(f"{row['batch']} x {row['tokens']} tokens in {row['median_ms']:.2f} ms",
+         *(row["against"][name] for name in ("ratio", "ratio_low", "ratio_high")), row["threads"])
+for things in ("queries", "pictures"):
+    if f"{things}_per_second" in speed:
+        line(f"{speed[f'{things}_per_second']['median']:.1f} {things} a second",
+             *(speed["times_as_fast"][name] for name in ("median", "low", "high")), speed["threads"])
+EOF
+}
+
 # require_rows ROW...: rows that exist; ROW.sN is one with seed N.
 require_rows() {
   local row
