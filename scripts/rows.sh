@@ -13,7 +13,9 @@
 #   recipes     folder of the recipes (default: recipes)
 #   train_options eval_options   more options of twofour train and twofour eval
 #   bench_shapes                 of twofour bench --batch --tokens; empty: no latencies
-# and may call steps_of ROW, which prints the steps of a row in the quick or tiny form.
+# A script defines steps_of ROW, which prints the steps of a row in the quick or tiny form, and may define anew
+#   served_in RUN         the precision in which a run's model is timed
+#   more_options ROW      adds options of twofour train to `arguments`
 
 all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
   sparse-qat sparse-qat-r1 sparse-qat-r2 sparse-qat-r4)
@@ -27,6 +29,8 @@ recipes=recipes
 train_options=()
 eval_options=()
 bench_shapes=(--batch 1,16 --tokens 32,128)
+served_in() { echo f32; }
+more_options() { :; }
 
 # parse_rows FORM... -- ARGUMENT...: sets form, training, base and words (what is no option). FORM: full, tiny.
 parse_rows() {
@@ -114,6 +118,7 @@ train_row() {
   esac
   [ -d "$start" ] || die "row $row starts from $start, which is not there yet: train row dense first"
   [ "$recipe" = dense ] || arguments+=(--teacher "$start")
+  more_options "$recipe"
   [ "$form" = full ] || arguments+=(--max-steps "$(steps_of "$row")" --set evaluate_every=0)
   train_run "$recipe" "$row" --model "$start" --train "$train_data" --eval "$dev_data" "${arguments[@]}"
 }
@@ -174,17 +179,28 @@ rows_with_seeds() {
   done
 }
 
+# precision_of RUN: bf16 for sparse float models where the machine has it.
+precision_of() {
+  local row
+  row=$(basename "$1")
+  if [[ $row = progressive* || $row = one-shot* ]] && grep -q avx512_bf16 /proc/cpuinfo; then echo bf16; else echo f32; fi
+}
+
 # Sets runs to the folders of the rows that are finished, evaluated and timed. Latency in turns with the dense model, so
 # that the ratio holds when the machine's speed drifts; not in the tiny form.
 finished_runs() {
-  local row
+  local row precision served
   same_base
   runs=()
   for row in $(rows_with_seeds); do
     finished "$row" || continue
     evaluate "$out/$row" "$test_data"
-    [ $form = tiny ] || [ ${#bench_shapes[@]} -eq 0 ] || [ -f "$out/$row/bench.json" ] || "$twofour" bench "$out/$row/model" --against "$out/dense/model" \
-      "${bench_shapes[@]}" --threads 2 --out "$out/$row/bench.json" >/dev/null
+    precision=$(served_in "$out/$row")
+    served=()
+    [ "$precision" = f32 ] || served=(--precision "$precision")
+    [ $form = tiny ] || [ ${#bench_shapes[@]} -eq 0 ] || [ -f "$out/$row/bench.json" ] ||
+      "$twofour" bench "$out/$row/model" "${served[@]}" --against "$out/dense/model" "${bench_shapes[@]}" --threads 2 \
+        --out "$out/$row/bench.json" >/dev/null
     runs+=("$out/$row")
   done
   [ ${#runs[@]} -gt 0 ] || die "no row of the $form form is finished yet in $out"
