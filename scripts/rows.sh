@@ -219,26 +219,52 @@ report() {
 # verdicts [--set SET] METRIC=PERCENT...: which sparse rows are not inferior to the others by these margins; rows that share
 # patterns have twice as much. Where pnr is among them, sparse rows are also to be above int8-qat in it.
 verdicts() {
-  local sparse other factor gate gates set='' scores=scores.jsonl.zst
+  local set='' scores=scores.jsonl.zst
   if [ "$1" = --set ]; then set=$2; scores=scores-$2.jsonl.zst; shift 2; fi
+  compare_sparse verdict "$@"
+}
+
+# intervals METRIC...: the differences of sparse rows to the others, where queries are too few for a verdict.
+intervals() {
+  local set='' scores=scores.jsonl.zst
+  echo
+  compare_sparse interval "$@"
+}
+
+# compare_sparse FUNCTION ARGUMENT...: FUNCTION OTHER SPARSE ARGUMENT... for each sparse row of `runs` and each row that it is
+# compared with. Set: `set`, `scores`.
+compare_sparse() {
+  local sparse other
   for sparse in "${runs[@]}"; do
     [[ $(basename "$sparse") = sparse-qat* ]] || continue
-    factor=1
-    [[ $sparse != *-r[2-9] ]] || factor=2
-    gates=()
-    for gate in "$@"; do gates+=(--non-inferior "${gate%%=*}=-$((factor * ${gate##*=}))%"); done
     for other in dense control int8-qat; do
-      [ ! -f "$out/$other/$scores" ] || verdict "not inferior to" "$other" "$sparse" "${gates[@]}"
+      [ ! -f "$out/$other/$scores" ] || "$1" "$other" "$sparse" "${@:2}"
     done
-    [[ " $*" != *" pnr="* ]] || [ ! -f "$out/int8-qat/$scores" ] ||
-      verdict "above" int8-qat "$sparse" --non-inferior pnr=-0%
   done
 }
 
-# Of verdicts, whose `set` and `scores` it uses.
 verdict() {
+  local other=$1 sparse=$2 factor=1 gate gates=()
+  [[ $sparse != *-r[2-9] ]] || factor=2
+  for gate in "${@:3}"; do gates+=(--non-inferior "${gate%%=*}=-$((factor * ${gate##*=}))%"); done
+  ask "not inferior to" "$other" "$sparse" "${gates[@]}"
+  [[ $other != int8-qat || " ${*:3}" != *" pnr="* ]] || ask "above" "$other" "$sparse" --non-inferior pnr=-0%
+}
+
+ask() {
   printf '\n%s %s %s%s?\n' "$(basename "$3")" "$1" "$2" "${set:+, $set}"
   "$twofour" compare "$out/$2/$scores" "$3/$scores" "${@:4}" | grep -E '^(PASS|FAIL)' || true
+}
+
+interval() {
+  "$twofour" compare "$out/$1/$scores" "$2/$scores" --json | python3 -c '
+import json, sys
+compared, (other, sparse), metrics = json.load(sys.stdin)["metrics"], sys.argv[1:3], sys.argv[4:]
+queries = json.load(open(sys.argv[3]))["queries"]
+for metric in metrics:
+    percent = [100 * compared[metric][name] for name in ("relative", "relative_low", "relative_high")]
+    print("%s against %s: %s %+.1f %% (%+.1f .. %+.1f %%), %d queries" % (sparse, other, metric, *percent, queries))' \
+    "$1" "$(basename "$2")" "$2/eval.json" "${@:3}"
 }
 
 # print_speed FILE RUN OTHER HOW: how many times as fast a run is as another, from what a program's bench wrote, quartiles in
