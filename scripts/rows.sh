@@ -16,6 +16,7 @@
 # A script defines steps_of ROW, which prints the steps of a row in the quick or tiny form, and may define anew
 #   served_in RUN         the precision in which a run's model is timed
 #   more_options ROW      adds options of twofour train to `arguments`
+#   evaluate_pool RUN FOLD...   of pool_folds
 
 all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
   sparse-qat sparse-qat-r1 sparse-qat-r2 sparse-qat-r4)
@@ -168,6 +169,22 @@ train_rows() {
     [ $status -eq 0 ] || exit $status
     evaluate "$out/$row" "$test_data"
   done
+}
+
+# pool_folds ROW FOLD...: the folds of a row as one run, once all are evaluated, so that every query is judged by a model that
+# has not seen it; evaluate_pool, which a script defines, evaluates it. The first fold's model stands for its size and speed.
+pool_folds() {
+  local fold run=$out/$1 folds=()
+  for fold in "${@:2}"; do
+    [ -f "$out/fold$fold/$1/eval.json" ] || return 0
+    folds+=("$out/fold$fold/$1")
+  done
+  [ ! -f "$run/eval.json" ] || return 0
+  mkdir -p "$run"
+  ln -sfn "../fold$2/$1/model" "$run/model"
+  zstdcat "${folds[@]/%//test.run.zst}" | zstd -q -f -o "$run/test.run.zst"
+  evaluate_pool "$run" "${folds[@]}"
+  cp "${folds[0]}/summary.json" "$run/summary.json"
 }
 
 # All rows in their order, each followed by its runs with other seeds.
