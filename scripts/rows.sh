@@ -105,19 +105,39 @@ train_run() {
   "${limit[@]}" "$twofour" train "$recipes/$recipe.yaml" --out "$out/$name" "${more[@]}"
 }
 
+# recipe_of ROW: the name of its recipe.
+recipe_of() {
+  case ${1%.s*} in
+    sparse-qat-r*) echo sparse-qat ;;
+    multi-stage) echo dense ;;
+    *) echo "${1%.s*}" ;;
+  esac
+}
+
+# twin ROW RUN: the row with the seed of a run, where it was trained with that one, too.
+twin() {
+  local seed
+  seed=$(basename "$2" | grep -o '\.s[0-9]*$') || true
+  [ -d "$out/$1$seed" ] || seed=
+  echo "$1$seed"
+}
+
 # Trains a row, or goes on with it; returns 130 when it was stopped and can go on.
 train_row() {
-  local row=$1 recipe=${1%.s*} start=$out/dense/model arguments=("${train_options[@]}")
+  local row=$1 recipe dense start arguments=("${train_options[@]}")
   finished "$row" && return 0
+  recipe=$(recipe_of "$row")
+  dense=$(twin dense "$row")
+  start=$out/$dense/model
   [[ $row != *.s* ]] || arguments+=(--set "seed=${row##*.s}")
-  case $recipe in
+  case ${row%.s*} in
     dense) start=$base ;;
     multi-stage) # its seeds share the encoder
       train_run sparse-pretraining sparse-pretraining --model "$base" --train "$texts" || return $?
-      start=$out/sparse-pretraining/model; recipe=dense ;;
-    sparse-qat-r*) arguments+=(--set "stages.*.share_rows=${recipe#sparse-qat-r}"); recipe=sparse-qat ;;
+      start=$out/sparse-pretraining/model ;;
+    sparse-qat-r*) arguments+=(--set "stages.*.share_rows=$(grep -o '[0-9]*' <<<"${row%.s*}")") ;;
   esac
-  [ -d "$start" ] || die "row $row starts from $start, which is not there yet: train row dense first"
+  [ -d "$start" ] || die "row $row starts from $start, which is not there yet: train row $dense first"
   [ "$recipe" = dense ] || arguments+=(--teacher "$start")
   more_options "$recipe"
   [ "$form" = full ] || arguments+=(--max-steps "$(steps_of "$row")" --set evaluate_every=0)
@@ -203,11 +223,22 @@ precision_of() {
   if [[ $row = progressive* || $row = one-shot* ]] && grep -q avx512_bf16 /proc/cpuinfo; then echo bf16; else echo f32; fi
 }
 
+# has_rows: whether a row is finished; says so where none is. What has several cases goes on with the next one.
+has_rows() {
+  local row
+  for row in $(rows_with_seeds); do
+    if finished "$row"; then return 0; fi
+  done
+  say "${title:+$title: }no row of the $form form is finished yet in $out"
+  return 1
+}
+
 # Sets runs to the folders of the rows that are finished, evaluated and timed. Latency in turns with the dense model, so
 # that the ratio holds when the machine's speed drifts; not in the tiny form.
 finished_runs() {
   local row precision served
   same_base
+  has_rows || exit 1
   runs=()
   for row in $(rows_with_seeds); do
     finished "$row" || continue
@@ -220,7 +251,6 @@ finished_runs() {
         --out "$out/$row/bench.json" >/dev/null
     runs+=("$out/$row")
   done
-  [ ${#runs[@]} -gt 0 ] || die "no row of the $form form is finished yet in $out"
 }
 
 # report TITLE DATA [RUN...]: the tables of `runs` and more runs, and the page with the rankings of the first and the last
@@ -231,6 +261,26 @@ report() {
   [ ${#runs[@]} -lt 2 ] || [ ! -f "${runs[0]}/test.run.zst" ] || [ ! -f "${runs[-1]}/test.run.zst" ] ||
     queries=(--queries "$data")
   "$twofour" report "${runs[@]}" "$@" "${queries[@]}" --title "$title" --out "$out/report.html" | tee "$out/table.txt"
+  seeds
+}
+
+# Mean and spread of the rows that were trained with several seeds.
+seeds() {
+  python3 - "${runs[@]}" <<'EOF'
+import collections, json, pathlib, sys
+rows = collections.defaultdict(list)
+for run in map(pathlib.Path, sys.argv[1:]):
+    rows[run.name.split(".s")[0]].append(json.loads((run / "eval.json").read_text())["metrics"])
+for row, found in rows.items():
+    if len(found) == 1:
+        continue
+    print(f"\n{row}, {len(found)} seeds, mean (lowest .. highest)")
+    for name in found[0]:
+        values = [metrics.get(name) for metrics in found]
+        if name == "pnr_ties" or None in values:
+            continue
+        print(f"  {name}: {sum(values) / len(values):.4f} ({min(values):.4f} .. {max(values):.4f})")
+EOF
 }
 
 # verdicts [--set SET] METRIC=PERCENT...: which sparse rows are not inferior to the others by these margins; rows that share
@@ -249,12 +299,13 @@ intervals() {
 }
 
 # compare_sparse FUNCTION ARGUMENT...: FUNCTION OTHER SPARSE ARGUMENT... for each sparse row of `runs` and each row that it is
-# compared with. Set: `set`, `scores`.
+# compared with, of the same seed where there is one. Set: `set`, `scores`.
 compare_sparse() {
   local sparse other
   for sparse in "${runs[@]}"; do
     [[ $(basename "$sparse") = sparse-qat* ]] || continue
     for other in dense control int8-qat; do
+      other=$(twin "$other" "$sparse")
       [ ! -f "$out/$other/$scores" ] || "$1" "$other" "$sparse" "${@:2}"
     done
   done
@@ -262,15 +313,18 @@ compare_sparse() {
 
 verdict() {
   local other=$1 sparse=$2 factor=1 gate gates=()
-  [[ $sparse != *-r[2-9] ]] || factor=2
+  [[ $(basename "$sparse") != *-r[2-9]* ]] || factor=2
   for gate in "${@:3}"; do gates+=(--non-inferior "${gate%%=*}=-$((factor * ${gate##*=}))%"); done
   ask "not inferior to" "$other" "$sparse" "${gates[@]}"
-  [[ $other != int8-qat || " ${*:3}" != *" pnr="* ]] || ask "above" "$other" "$sparse" --non-inferior pnr=-0%
+  [[ $other != int8-qat* || " ${*:3}" != *" pnr="* ]] || ask "above" "$other" "$sparse" --non-inferior pnr=-0%
 }
 
 ask() {
+  local answer status=0
   printf '\n%s %s %s%s?\n' "$(basename "$3")" "$1" "$2" "${set:+, $set}"
-  "$twofour" compare "$out/$2/$scores" "$3/$scores" "${@:4}" | grep -E '^(PASS|FAIL)' || true
+  answer=$("$twofour" compare "$out/$2/$scores" "$3/$scores" "${@:4}") || status=$?
+  [ $status -eq 0 ] || [ $status -eq 3 ] || exit $status  # 3: a gate is not met
+  grep -E '^(PASS|FAIL)' <<<"$answer" || true
 }
 
 interval() {
@@ -303,11 +357,13 @@ for things in ("queries", "pictures"):
 EOF
 }
 
-# require_rows ROW...: rows that exist; ROW.sN is one with seed N.
+# require_rows ROW...: rows that exist and have a recipe in `recipes`; ROW.sN is one with seed N.
 require_rows() {
   local row
   for row in "$@"; do
     [[ " ${all_rows[*]} " = *" ${row%.s[0-9]*} "* ]] || die "unknown row $row (known: ${all_rows[*]})"
+    [ -f "$recipes/$(recipe_of "$row").yaml" ] ||
+      die "unknown row $row: $recipes has no recipe for it (it has those of $(basename -as .yaml "$recipes"/*.yaml | paste -sd ' '))"
   done
 }
 
