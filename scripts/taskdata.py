@@ -1,5 +1,6 @@
 """What the scripts that build tasks share: choices by hash, BM25, files in the layout of BEIR."""
 
+import argparse
 import collections
 import hashlib
 import json
@@ -7,6 +8,7 @@ import math
 import pathlib
 import re
 import subprocess
+import sys
 
 K1, B = 1.2, 0.75
 HEADER = "query-id\tcorpus-id\tscore\n"
@@ -16,12 +18,27 @@ def run(*command, **options):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, **options).stdout
 
 
+def fail(message):
+    sys.exit(f"{pathlib.Path(sys.argv[0]).name}: {message}")
+
+
 def download_package(name, folder):
     """Unpacks a Debian package into `folder`; returns the path of its file."""
-    run("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", name, cwd=folder, stderr=subprocess.PIPE)
+    try:
+        run("apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", name, cwd=folder, stderr=subprocess.PIPE)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        fail(f"the package {name} is neither installed nor can apt download it. Install it: apt-get install {name}")
     package = next(pathlib.Path(folder).glob(f"{name}_*.deb"))
     run("dpkg-deb", "--extract", package, folder)
     return package
+
+
+def unpack(package, marker, folder):
+    """The root of a package's files, and its version: those installed, or a copy unpacked in `folder`."""
+    if (pathlib.Path("/") / marker).exists():
+        return pathlib.Path("/"), run("dpkg-query", "-W", "-f", "${Version}", package, text=True)
+    file = download_package(package, folder)
+    return folder, file.name.split("_")[1].replace("%3a", ":")
 
 
 # --- Choices ---
@@ -73,6 +90,50 @@ def ndcg(labels, k=10):
 
 
 # --- Files ---
+
+def content(path, remedy=""):
+    """The text of a file, compressed or not."""
+    if not path.is_file():
+        fail(f"{path} is missing{remedy and ': ' + remedy}")
+    if path.suffix != ".zst":
+        return path.read_text(encoding="utf-8")
+    try:
+        return run("zstdcat", path, stderr=subprocess.PIPE).decode()
+    except subprocess.CalledProcessError as error:
+        fail(f"{path} cannot be read: {error.stderr.decode().strip()}")
+
+
+def fields(path, number, separator=None, remedy=""):
+    """Those of each line, of which all have as many."""
+    for place, line in enumerate(content(path, remedy).splitlines(), 1):
+        found = line.split(separator)
+        if len(found) != number:
+            fail(f"{path}:{place}: {len(found)} fields, expected {number}")
+        yield found
+
+
+def read_texts(path):
+    """Id -> text, of BEIR's corpus or queries."""
+    return {row["_id"]: row["text"] for row in map(json.loads, content(path).splitlines())}
+
+
+def read_judged(path, remedy=""):
+    """Query -> document -> label, in the order of the file."""
+    labels = {}
+    for query, document, label in list(fields(path, 3, "\t", remedy))[1:]:
+        if not label.isdecimal():
+            fail(f"{path}: label '{label}' of query {query} is no whole number")
+        labels.setdefault(query, {})[document] = int(label)
+    return labels
+
+
+def positive(text):
+    """Of arguments."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
+    return int(text)
+
+
 
 def jsonl(rows):
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -166,6 +166,18 @@ class Builders(unittest.TestCase):
             self.assertEqual(result.returncode, 1)
             self.assertIn("apt-get install wordnet-base", result.stderr)
 
+    def test_a_failed_download_names_package_and_command(self):
+        with tempfile.TemporaryDirectory() as folder:
+            apt = pathlib.Path(folder, "apt-get")
+            apt.write_text("#!/bin/sh\nexit 100\n")
+            apt.chmod(0o755)
+            result = subprocess.run(
+                ["python3", "-c", f"import taskdata; taskdata.unpack('debtags', 'none', '{folder}')"],
+                capture_output=True, text=True, cwd=ROOT / "scripts", env={"PATH": f"{folder}:/usr/bin:/bin"})
+            self.assertEqual(result.returncode, 1)
+            self.assertNotIn("Traceback", result.stderr)
+            self.assertIn("apt-get install debtags", result.stderr)
+
     def test_bm25_by_hand(self):
         scores = taskdata.Bm25({"a": "red car", "b": "blue car car", "c": "tree"}).scores("car")
         # idf = ln(1 + 1.5 / 2.5); a: 2.2 / (1 + 1.2), b: 4.4 / (2 + 1.2 (0.25 + 0.75 * 1.5)).
