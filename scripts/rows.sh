@@ -223,6 +223,11 @@ precision_of() {
   if [[ $row = progressive* || $row = one-shot* ]] && grep -q avx512_bf16 /proc/cpuinfo; then echo bf16; else echo f32; fi
 }
 
+# weights_of RUN: their type as a run is served, where precision_of says how floats are.
+weights_of() {
+  if [[ $(basename "$1") = sparse-qat* || $(basename "$1") = int8-* ]]; then echo int8; else precision_of "$1"; fi
+}
+
 # has_rows: whether a row is finished; says so where none is. What has several cases goes on with the next one.
 has_rows() {
   local row
