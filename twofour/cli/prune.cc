@@ -63,7 +63,10 @@ void check_globs(const Options& options, const Network& network) {
         std::any_of(options.layers.begin(), options.layers.end(),
                     [&](const std::string& glob) { return !is_pattern(glob) && glob == op.name; });
     const std::string reason = named ? why_not_prunable(network, op) : "";
-    if (!reason.empty()) throw Error(op.name, fmt::format("cannot be pruned: {}", reason));
+    if (!reason.empty()) {
+      throw Error(options.model.string(), fmt::format("{} cannot be pruned: {}", op.name, reason),
+                  "Leave it out of --layers: it stays dense");
+    }
   }
 }
 
