@@ -2,14 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <tuple>
 
+#include "twofour/backend/backends.h"
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/model_json.h"
+#include "twofour/cli/random_product.h"
 #include "twofour/cli/table.h"
 #include "twofour/io/json.h"
 #include "twofour/runtime/engine.h"
@@ -22,7 +27,8 @@ constexpr const char* kExamples = R"(Examples:
   twofour inspect runs/sparse/model --json | jq '.layers[] | select(.sparsity < 0.5).name'
 
 MB are 10^6 bytes. "after" is the layer as 2:4 int8: half the values, 2 bits of metadata for each, scales. A file keeps
-the zeros in their places: as 2:4 int8 it has a byte for each weight, and the embeddings as f32.)";
+the zeros in their places: as 2:4 int8 it has a byte for each weight, and the embeddings as f32. Memory is what
+the linear layers take as this machine's kernels pack them; rows that share patterns take less.)";
 
 struct Options {
   std::filesystem::path model;
@@ -48,12 +54,44 @@ std::string pattern_of(const SparsityReport& sparsity) {
                                  : "dense";
 }
 
-// Bytes of the packed weights; nothing when this model cannot run as it stands, which is told.
-std::optional<uint64_t> memory_bytes(const ModelDirectory& model, const ModelReport& report,
-                                     Console& console) {
+// Query, key and value that run as one are called after the first.
+bool is_prunable(const Network& network, const LayerInfo& layer) {
+  const std::string name = layer.name.substr(0, layer.name.find('+'));
+  return std::ranges::any_of(network.ops,
+                             [&](const Op& op) { return op.prunable && op.name == name; });
+}
+
+// Follows from the shape and from the rows that share a pattern, so random weights will do.
+uint64_t packed_as_sparse_int8(const LayerInfo& layer) {
+  const MatmulDesc desc{layer.n, layer.k, MatmulType::kS8, layer.k % 4 == 0};
+  const Kernel& kernel = select_kernel(desc, forced_kernel({}));
+  return RandomProduct(kernel, layer.n, layer.k, layer.share_rows).linear().weights().bytes();
+}
+
+std::optional<uint64_t> memory_after(const Engine& engine) {
+  if (engine.options().device != "cpu") return std::nullopt;  // packed in another form there
+  std::map<std::tuple<int64_t, int64_t, int>, uint64_t> known;
+  uint64_t bytes = 0;
+  for (const LayerInfo& layer : engine.layers()) {
+    const bool is_sparse_int8 = layer.sparse && layer.type == matmul_type_name(MatmulType::kS8);
+    if (is_sparse_int8 || !is_prunable(engine.network(), layer)) {
+      bytes += layer.packed_bytes;
+      continue;
+    }
+    uint64_t& of_one = known[{layer.n, layer.k, layer.share_rows}];
+    if (of_one == 0) of_one = packed_as_sparse_int8(layer);
+    bytes += of_one;
+  }
+  return bytes;
+}
+
+// Nothing when this model cannot run as it stands, which is told.
+std::optional<MemoryBytes> memory_bytes(const ModelDirectory& model, const ModelReport& report,
+                                        Console& console) {
   if (!report.absent.empty()) return std::nullopt;
   try {
-    return Engine::load(model)->packed_bytes();
+    const auto engine = Engine::load(model);
+    return MemoryBytes{engine->packed_bytes(), memory_after(*engine)};
   } catch (const Error& error) {
     console.log(LogLevel::kWarning, fmt::format("does not run: {}", error.what()));
     return std::nullopt;
@@ -61,7 +99,7 @@ std::optional<uint64_t> memory_bytes(const ModelDirectory& model, const ModelRep
 }
 
 void print_summary(const ModelConfig& config, const Network& network, const ModelReport& report,
-                   std::optional<uint64_t> memory, std::ostream& out) {
+                   const std::optional<MemoryBytes>& memory, std::ostream& out) {
   const auto line = [&](std::string_view name, const std::string& value) {
     out << fmt::format("{:<14}{}\n", name, value);
   };
@@ -74,7 +112,12 @@ void print_summary(const ModelConfig& config, const Network& network, const Mode
   line("activations", describe_activations(config));
   line("file", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.weight_file_bytes),
                            format_bytes(int8_file_bytes(network))));
-  if (memory) line("memory", format_bytes(*memory) + " packed for this machine");
+  if (memory) {
+    line("memory",
+         fmt::format(
+             "{} now{}, packed for this machine", format_bytes(memory->now),
+             memory->after ? fmt::format(", {} as 2:4 int8", format_bytes(*memory->after)) : ""));
+  }
   line("matrices", fmt::format("{} now, {} as 2:4 int8", format_bytes(report.matrix_bytes_now),
                                format_bytes(report.matrix_bytes_after)));
   line("other", format_bytes(report.other_bytes) + " (embeddings, biases, norms)");

@@ -18,6 +18,7 @@ namespace twofour::cli {
 namespace {
 
 using nlohmann::json;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -86,6 +87,32 @@ TEST(Inspect, SaysHowActivationsAreQuantized) {
   inspect(model("minilm"), "float");
   inspect(int8.path(), "int8 symmetric static per-tensor");
   inspect(without_input_scales(int8).path(), "int8 symmetric dynamic per-token");
+}
+
+// Of a model whose rows share no pattern by chance, as those of smaller ones do.
+TEST(Inspect, ForetellsTheMemoryOfTheInt8Model) {
+  const auto inspect = [](const std::string& path) {
+    return json::parse(run_command({"inspect", path, "--json"}).out);
+  };
+  const std::string dense = model("cross-encoder");
+  const auto folder = scratch("memory");
+  for (const int share_rows : {0, 1, 2}) {
+    write_int8_model(ModelDirectory::open(dense), folder / std::to_string(share_rows), share_rows);
+  }
+  ASSERT_EQ(run_command({"prune", dense, "--out", folder / "pruned"}).code, 0);
+  const json expected = inspect(folder / "1")["memory_bytes"];
+  for (const std::string& path : {dense, (folder / "0").string(), (folder / "pruned").string()}) {
+    const json report = inspect(path);
+    EXPECT_EQ(report["memory_bytes_after"], expected) << path;
+    EXPECT_GT(report["memory_bytes"], expected) << path;
+  }
+  for (const char* sparse : {"1", "2"}) {
+    const json report = inspect(folder / sparse);
+    EXPECT_EQ(report["memory_bytes_after"], report["memory_bytes"]) << sparse;
+  }
+  EXPECT_THAT(run_command({"inspect", dense}).out,
+              ContainsRegex("\nmemory +[0-9.]+ kB now, [0-9.]+ kB as 2:4 int8, packed for this "
+                            "machine\n"));
 }
 
 TEST(Inspect, EveryLayoutParsesAsJson) {

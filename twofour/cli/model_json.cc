@@ -80,7 +80,7 @@ uint64_t int8_file_bytes(const Network& network) {
 }
 
 Json inspect_json(const ModelDirectory& model, const Network& network, const ModelReport& report,
-                  std::optional<uint64_t> memory_bytes) {
+                  const std::optional<MemoryBytes>& memory) {
   const ModelConfig& config = model.config();
   Json layers = Json::array();
   for (const LayerReport& layer : report.layers) layers.push_back(layer_json(layer));
@@ -100,7 +100,8 @@ Json inspect_json(const ModelDirectory& model, const Network& network, const Mod
                {"unused_bytes", report.unused_bytes},
                {"absent", report.absent},
                {"layers", std::move(layers)}};
-  if (memory_bytes) json["memory_bytes"] = *memory_bytes;
+  if (memory) json["memory_bytes"] = memory->now;
+  if (memory && memory->after) json["memory_bytes_after"] = *memory->after;
   return json;
 }
 

@@ -21,8 +21,14 @@ std::string describe_activations(const ModelConfig& config);
 // file's header comes on top.
 uint64_t int8_file_bytes(const Network& network);
 
+// Of the linear layers' weights, packed for this machine.
+struct MemoryBytes {
+  uint64_t now = 0;
+  std::optional<uint64_t> after;  // as 2:4 int8; not known on a GPU
+};
+
 nlohmann::ordered_json inspect_json(const ModelDirectory& model, const Network& network,
                                     const ModelReport& report,
-                                    std::optional<uint64_t> memory_bytes);
+                                    const std::optional<MemoryBytes>& memory);
 
 }  // namespace twofour::cli
