@@ -215,6 +215,8 @@ TEST(Completion, BashOffersCommandsOptionsAndValues) {
   EXPECT_EQ(complete("twofour prune --pair"), "--pairing\n");
   EXPECT_EQ(complete("twofour prune --pairing ''"), "adjacent least-energy\n");
   EXPECT_EQ(complete("twofour completion z"), "zsh\n");
+  for (const std::string verb : {"calibrate", "prune", "report"})
+    EXPECT_EQ(complete("twofour " + verb + " --js"), "--json\n");
   EXPECT_EQ(complete("twofour prune --out ''"),
             "\n");  // a file name: bash's own completion follows
 }

@@ -18,9 +18,12 @@ namespace twofour::cli {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::ContainsRegex;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 // The uncased golden model with another intermediate size and random weights.
 std::string model_with_intermediate(int64_t size) {
@@ -196,6 +199,33 @@ TEST(Prune, GlobsChooseLayers) {
   EXPECT_EQ(sparsity_report(after.tensor("encoder.layer.0.output.dense.weight")).zeros, 0);
   EXPECT_EQ(sparsity_report(after.tensor("encoder.layer.1.output.dense.weight")).zeros, 0.25);
   EXPECT_EQ(sparsity_report(after.tensor("encoder.layer.1.intermediate.dense.weight")).zeros, 0);
+}
+
+TEST(Prune, JsonHoldsTheTableAndTotals) {
+  const auto folder = scratch("prune-json");
+  const auto prune = [&](const std::string& out, std::vector<std::string> more) {
+    more.insert(more.begin(), {"prune", model("cross-encoder"), "--sparsity", "0.25", "--layers",
+                               "encoder.layer.0.*", "--out", folder / out});
+    return run_command(more);
+  };
+  const Outcome outcome = prune("a", {"--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json report = json::parse(outcome.out);
+  EXPECT_EQ(report["model"], model("cross-encoder"));
+  EXPECT_EQ(report["out"], (folder / "a").string());
+  EXPECT_EQ(report["pruning"]["saliency"], "energy");
+  EXPECT_DOUBLE_EQ(report["sparsity"], 0.25);
+  const auto rows = lines(prune("b", {}).out);
+  ASSERT_EQ(report["layers"].size(), rows.size() - 2);  // header and rule
+  int64_t weights = 0;
+  for (size_t i = 0; i < report["layers"].size(); ++i) {
+    const json& layer = report["layers"][i];
+    weights += layer["n"].get<int64_t>() * layer["k"].get<int64_t>();
+    EXPECT_THAT(rows[i + 2],
+                AllOf(StartsWith(layer["name"].get<std::string>() + " "),
+                      EndsWith(fmt::format(" {:.1f}", layer["energy_lost"].get<double>() * 100))));
+  }
+  EXPECT_EQ(report["weights"], weights);
 }
 
 TEST(Prune, LayerThatCannotBeSparseStaysDenseUnlessAskedForByName) {

@@ -12,10 +12,13 @@
 #include "twofour/cli/table.h"
 #include "twofour/cli/validators.h"
 #include "twofour/graph/inspect.h"
+#include "twofour/io/json.h"
 #include "twofour/sparse/mask.h"
 
 namespace twofour::cli {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     R"(Writes MODEL again with the weights of least saliency zero, without training and without LibTorch. Quality falls:
@@ -27,13 +30,14 @@ Examples:
   twofour prune model --out model-24
   twofour prune model --out model-24 --share-rows 2 --pairing least-energy
   twofour prune model --out model-24 --layers 'encoder.layer.*.output.dense' --keep-dense 'encoder.layer.0.*'
-  twofour prune model --out model-25 --sparsity 0.25)";
+  twofour prune model --out model-25 --sparsity 0.25
+  twofour prune model --out model-24 --json | jq '.layers[] | select(.energy_lost > 0.1).name')";
 
 struct Options {
   std::filesystem::path model, out;
   PruneOptions pruning;
   std::vector<std::string> layers, keep_dense;
-  bool force = false;
+  bool force = false, json = false;
 };
 
 bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
@@ -87,15 +91,14 @@ std::vector<const Op*> chosen_layers(const Options& options, const Network& netw
   return chosen;
 }
 
+Json pruning_json(const PruneOptions& options) {
+  return {{"method", "one-shot"},         {"pattern", "2:4"},
+          {"sparsity", options.sparsity}, {"share_rows", options.share_rows},
+          {"pairing", options.pairing},   {"saliency", options.saliency}};
+}
+
 std::string describe(const Options& options, const std::vector<PrunedLayer>& layers) {
-  nlohmann::ordered_json json;
-  json["version"] = TWOFOUR_VERSION;
-  json["pruning"] = {{"method", "one-shot"},
-                     {"pattern", "2:4"},
-                     {"sparsity", options.pruning.sparsity},
-                     {"share_rows", options.pruning.share_rows},
-                     {"pairing", options.pruning.pairing},
-                     {"saliency", options.pruning.saliency}};
+  Json json = {{"version", TWOFOUR_VERSION}, {"pruning", pruning_json(options.pruning)}};
   for (const PrunedLayer& layer : layers) json["pruning"]["layers"].push_back(layer.name);
   return json.dump(2) + "\n";
 }
@@ -111,6 +114,38 @@ void save(const Options& options, const ModelDirectory& model,
         {name, pruned == layers.end() ? model.tensor(name) : pruned->values.view()});
   }
   save_model_directory(options.out, out);
+}
+
+void print_table(const std::vector<PrunedLayer>& layers, std::ostream& out) {
+  Table table({"<layer", "n", "k", "zeros %", "energy lost %"});
+  for (const PrunedLayer& layer : layers) {
+    table.add_row({layer.name, std::to_string(layer.n), std::to_string(layer.k),
+                   fmt::format("{:.1f}", layer.sparsity * 100),
+                   fmt::format("{:.1f}", layer.energy_lost * 100)});
+  }
+  table.print(out);
+}
+
+void print_json(const Options& options, const std::vector<PrunedLayer>& layers, std::ostream& out) {
+  Json rows = Json::array();
+  int64_t weights = 0;
+  double zeros = 0;
+  for (const PrunedLayer& layer : layers) {
+    weights += layer.n * layer.k;
+    zeros += layer.sparsity * static_cast<double>(layer.n * layer.k);
+    rows.push_back({{"name", layer.name},
+                    {"n", layer.n},
+                    {"k", layer.k},
+                    {"sparsity", layer.sparsity},
+                    {"energy_lost", layer.energy_lost}});
+  }
+  const Json json = {{"model", options.model.string()},
+                     {"out", options.out.string()},
+                     {"pruning", pruning_json(options.pruning)},
+                     {"weights", weights},
+                     {"sparsity", zeros / static_cast<double>(weights)},
+                     {"layers", std::move(rows)}};
+  out << json_text(json, 2) << '\n';
 }
 
 int run_prune(const Options& options, Console& console) {
@@ -132,14 +167,10 @@ int run_prune(const Options& options, Console& console) {
   }
   console.end_progress();
   save(options, model, layers);
-
-  Table table({"<layer", "n", "k", "zeros %", "energy lost %"});
-  for (const PrunedLayer& layer : layers) {
-    table.add_row({layer.name, std::to_string(layer.n), std::to_string(layer.k),
-                   fmt::format("{:.1f}", layer.sparsity * 100),
-                   fmt::format("{:.1f}", layer.energy_lost * 100)});
-  }
-  table.print(console.out());
+  if (options.json)
+    print_json(options, layers, console.out());
+  else
+    print_table(layers, console.out());
   console.info(fmt::format("wrote {}", options.out.string()));
   return kOk;
 }
@@ -179,6 +210,7 @@ Command add_prune(CLI::App& root, Console& console) {
   app->add_option("--keep-dense", options->keep_dense, "Layers that stay dense, as globs")
       ->type_name("GLOB")
       ->delimiter(',');
+  app->add_flag("--json", options->json, "For machines");
   return {app, [options, &console] { return run_prune(*options, console); }};
 }
 

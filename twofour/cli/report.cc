@@ -15,9 +15,12 @@
 #include "twofour/cli/run_table.h"
 #include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
+#include "twofour/io/json.h"
 
 namespace twofour::cli {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     R"(RUN is a folder of twofour train, or a model directory. eval.json, bench.json and scores.jsonl.zst in it are
@@ -31,13 +34,14 @@ Examples:
   twofour eval runs/sparse/model test.tsv --out runs/sparse/eval.json --scores runs/sparse/scores.jsonl.zst
   twofour bench runs/sparse/model --out runs/sparse/bench.json
   twofour report runs/dense runs/sparse --out report.html
-  twofour report runs/dense runs/sparse --queries test.tsv --out report.html)";
+  twofour report runs/dense runs/sparse --queries test.tsv --out report.html
+  twofour report runs/dense runs/sparse --out report.html --json | jq '.runs[] | {name, metrics: .eval.metrics}')";
 
 struct Options {
   std::vector<std::filesystem::path> runs;
   std::filesystem::path out, queries, picture;
   std::string title = "twofour report", caption;
-  bool markdown = false;
+  bool markdown = false, json = false;
 };
 
 std::string base64(std::string_view bytes) {
@@ -56,22 +60,20 @@ std::string base64(std::string_view bytes) {
 }
 
 // A picture is inside the page, like everything else.
-nlohmann::ordered_json read_picture(const std::filesystem::path& path, const std::string& caption) {
+Json read_picture(const std::filesystem::path& path, const std::string& caption) {
   const std::string bytes = read_file(path);
   if (!bytes.starts_with("\x89PNG\r\n")) throw Error(path.string(), "is no PNG file");
   return {{"source", "data:image/png;base64," + base64(bytes)}, {"caption", caption}};
 }
 
 // Tables and page set the metrics of runs beside each other, whatever they were evaluated on.
-void warn_of_other_data(const nlohmann::ordered_json& report, Console& console) {
-  const nlohmann::ordered_json* first = nullptr;
+void warn_of_other_data(const Json& report, Console& console) {
+  const Json* first = nullptr;
   for (const auto& run : report["runs"]) {
     if (!run.contains("eval")) continue;
     if (first == nullptr) first = &run;
     for (const char* key : {"queries", "pairs"}) {
-      const auto of = [&](const nlohmann::ordered_json& one) {
-        return one["eval"].value(key, 0.0);
-      };
+      const auto of = [&](const Json& one) { return one["eval"].value(key, 0.0); };
       if (of(run) == of(*first)) continue;
       console.log(LogLevel::kWarning,
                   fmt::format("{} was evaluated on other data than {}: {} {} and {}",
@@ -80,6 +82,16 @@ void warn_of_other_data(const nlohmann::ordered_json& report, Console& console) 
       break;
     }
   }
+}
+
+// What the tables are made from: no curves, layers, rankings or picture.
+Json table_data(Json report) {
+  for (Json& run : report["runs"]) {
+    for (const char* key : {"curves", "stages"}) run.erase(key);
+    if (run.contains("model")) run["model"].erase("layers");
+  }
+  for (const char* key : {"queries", "picture"}) report.erase(key);
+  return report;
 }
 
 int run_report(const Options& options, Console& console) {
@@ -96,7 +108,10 @@ int run_report(const Options& options, Console& console) {
   if (!options.picture.empty()) report["picture"] = read_picture(options.picture, options.caption);
   write_file_atomically(
       options.out, [&](std::ostream& out) { write_page(options.title, report, report_js(), out); });
-  print_run_tables(report, options.markdown, console.out());
+  if (options.json)
+    console.out() << json_text(table_data(report), 2) << '\n';
+  else
+    print_run_tables(report, options.markdown, console.out());
   console.info(fmt::format("wrote {}", options.out.string()));
   return kOk;
 }
@@ -122,7 +137,9 @@ Command add_report(CLI::App& root, Console& console) {
       ->type_name("TEXT")
       ->needs(picture);
   app->add_option("--title", options->title, "Heading of the page")->capture_default_str();
-  app->add_flag("--markdown", options->markdown, "Print the tables as Markdown");
+  CLI::Option* markdown =
+      app->add_flag("--markdown", options->markdown, "Print the tables as Markdown");
+  app->add_flag("--json", options->json, "What the tables hold, for machines")->excludes(markdown);
   return {app, [options, &console] { return run_report(*options, console); }};
 }
 

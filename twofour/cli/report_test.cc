@@ -121,6 +121,24 @@ TEST_F(Report, ScoresGiveDifferencesTheirIntervals) {
   EXPECT_THAT(outcome.out, HasSubstr(" % .. "));
 }
 
+TEST_F(Report, JsonHoldsWhatTheTablesDo) {
+  const auto a = run("a", 1), b = run("b", 1), page = folder_ / "page.html";
+  spill(a / "eval.json", json{{"metrics", {{"pnr", 1.5}}}}.dump());
+  spill(a / "eval-hard.json", json{{"metrics", {{"pnr", 1.25}}}}.dump());
+  const Outcome outcome = run_command({"report", a, b, "--out", page, "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json report = json::parse(outcome.out);
+  ASSERT_EQ(report["runs"].size(), 2);
+  EXPECT_EQ(report["runs"][0]["name"], "a");
+  EXPECT_EQ(report["runs"][0]["eval"]["metrics"]["pnr"], 1.5);
+  EXPECT_GT(report["runs"][1]["model"]["weight_file_bytes"], 0);
+  EXPECT_EQ(report["sets"][0]["runs"][0]["eval"]["metrics"]["pnr"], 1.25);
+  EXPECT_FALSE(report["runs"][0].contains("curves"));
+  EXPECT_FALSE(report["runs"][0]["model"].contains("layers"));
+  EXPECT_THAT(slurp(page), HasSubstr("\"curves\":"));
+  EXPECT_EQ(run_command({"report", a, "--out", page, "--json", "--markdown"}).code, 2);
+}
+
 // As results are kept: evaluation and scores alone.
 TEST_F(Report, CostsAreKnownWithoutTheModel) {
   const auto a = run("a", 1);

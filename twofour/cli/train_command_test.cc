@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "twofour/cli/testing/int8_model.h"
 #include "twofour/cli/testing/run_command.h"
 
 namespace twofour::cli {
@@ -82,6 +83,21 @@ TEST_F(TrainCommand, CalibratePassesTheMethodOn) {
       {"calibrate", "m", "t.tsv", "--out", out, "--method", "percentile:99.9", "--batches", "3"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(slurp(out), "percentile:99.9|3");
+}
+
+// The library leaves the model that is there already.
+TEST_F(TrainCommand, CalibrateTellsItsScalesAsJson) {
+  const std::string out = int8_model("cross-encoder");
+  const Outcome outcome = run_command(
+      {"calibrate", "m", "t.tsv", "--out", out, "--force", "--method", "mse", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto report = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(report["out"], out);
+  EXPECT_EQ(report["method"], "mse");
+  const auto points = build_network(ModelDirectory::open(out).config()).quant_points;
+  ASSERT_EQ(report["scales"].size(), points.size());
+  for (const QuantPoint& point : points)
+    EXPECT_EQ(report["scales"][point.name], 0.01f) << point.name;
 }
 
 TEST_F(TrainCommand, CalibrateRefusesAnUnknownMethod) {
