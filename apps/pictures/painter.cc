@@ -7,6 +7,7 @@
 #include <numbers>
 #include <random>
 
+#include "apps/fnv1a.h"
 #include "twofour/base/error.h"
 
 namespace twofour::pictures {
@@ -29,12 +30,6 @@ std::string utf8(char32_t c) {
           static_cast<char>(0x80 | (c & 0x3F))};
 }
 
-uint64_t seed_of(uint64_t seed, const std::string& prompt) {
-  uint64_t hash = 0xcbf29ce484222325 ^ seed;  // FNV-1a
-  for (const char c : prompt) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
-  return hash;
-}
-
 }  // namespace
 
 std::string text_of(const Codes& codes) {
@@ -47,7 +42,9 @@ std::string text_of(const Codes& codes) {
 class Painter::Canvas {
  public:
   Canvas(const std::string& prompt, const PaintOptions& options)
-      : options_(options), random_(seed_of(options.seed, prompt)), codes_(kTokens, kHidden) {}
+      : options_(options),
+        random_(fnv1a(prompt, kFnvStart ^ options.seed)),
+        codes_(kTokens, kHidden) {}
 
   const Codes& codes() const { return codes_; }
   int hidden() const { return static_cast<int>(std::ranges::count(codes_, kHidden)); }

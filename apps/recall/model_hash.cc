@@ -6,25 +6,13 @@
 #include <fstream>
 #include <vector>
 
+#include "apps/fnv1a.h"
 #include "twofour/base/error.h"
 
 namespace twofour::recall {
 namespace {
 
 namespace fs = std::filesystem;
-
-class Fnv1a {
- public:
-  void add(const char* data, size_t size) {
-    for (size_t i = 0; i < size; ++i) {
-      state_ = (state_ ^ static_cast<unsigned char>(data[i])) * 0x100000001b3U;
-    }
-  }
-  std::string text() const { return fmt::format("{:016x}", state_); }
-
- private:
-  uint64_t state_ = 0xcbf29ce484222325U;
-};
 
 // twofour.json says how the model came about, not what it computes.
 bool decides(const fs::path& path) {
@@ -33,14 +21,17 @@ bool decides(const fs::path& path) {
          name == "vocab.txt";
 }
 
-void add_file(const fs::path& path, Fnv1a& hash) {
+uint64_t add_file(const fs::path& path, uint64_t hash) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw Error(path.string(), "cannot be opened");
   std::vector<char> block(size_t{1} << 20);
   while (in.read(block.data(), std::ssize(block)) || in.gcount() > 0) {
-    hash.add(block.data(), static_cast<size_t>(in.gcount()));
+    hash = fnv1a({block.data(), static_cast<size_t>(in.gcount())}, hash);
   }
+  return hash;
 }
+
+std::string text_of(uint64_t hash) { return fmt::format("{:016x}", hash); }
 
 }  // namespace
 
@@ -52,19 +43,14 @@ std::string model_hash(const fs::path& model) {
   }
   if (files.empty()) throw Error(model.string(), "holds no model");
   std::ranges::sort(files);
-  Fnv1a hash;
+  uint64_t hash = kFnvStart;
   for (const fs::path& file : files) {
     const std::string name = file.lexically_relative(model).generic_string();
-    hash.add(name.c_str(), name.size() + 1);
-    add_file(file, hash);
+    hash = add_file(file, fnv1a({name.c_str(), name.size() + 1}, hash));
   }
-  return hash.text();
+  return text_of(hash);
 }
 
-std::string file_hash(const fs::path& file) {
-  Fnv1a hash;
-  add_file(file, hash);
-  return hash.text();
-}
+std::string file_hash(const fs::path& file) { return text_of(add_file(file, kFnvStart)); }
 
 }  // namespace twofour::recall
