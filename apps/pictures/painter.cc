@@ -30,6 +30,11 @@ std::string utf8(char32_t c) {
           static_cast<char>(0x80 | (c & 0x3F))};
 }
 
+Error no_token(const std::string& origin, const std::string& what) {
+  return Error(origin, fmt::format("has no token for {}, so that it cannot draw", what),
+               "Models that draw start from apps/pictures/make-model.");
+}
+
 }  // namespace
 
 std::string text_of(const Codes& codes) {
@@ -108,10 +113,11 @@ Painter::Painter(const ModelDirectory& model, const EngineOptions& options, int 
   if (last - first_token_ != codes_ - 1) {
     throw Error(origin_, "does not have the patches one after the other in its vocabulary");
   }
-  const Encoding mask = engine_->tokenizer().encode("[MASK]", 8);
-  start_token_ = mask.ids.front();
-  end_token_ = mask.ids.back();
-  mask_token_ = single_token("[MASK]", "hidden patches");
+  mask_token_ = engine_->tokenizer().mask_id();
+  if (mask_token_ < 0) throw no_token(origin_, "hidden patches");
+  const Encoding nothing = engine_->tokenizer().encode("", 8);
+  start_token_ = nothing.ids.front();
+  end_token_ = nothing.ids.back();
 }
 
 // Of a text that is one token.
@@ -120,8 +126,7 @@ int32_t Painter::single_token(const std::string& text, const std::string& what) 
   if (encoding.ids.size() == 3 && engine_->tokenizer().token(encoding.ids[1]) == text) {
     return encoding.ids[1];
   }
-  throw Error(origin_, fmt::format("has no token for {}, so that it cannot draw", what),
-              "Models that draw start from apps/pictures/make-model.");
+  throw no_token(origin_, what);
 }
 
 std::vector<int32_t> Painter::read_prompt(const std::string& prompt) const {

@@ -156,6 +156,14 @@ TEST(Painter, IsAFunctionOfPromptAndSeed) {
   EXPECT_NE(paint(model, {"heart"}, {.seed = 2})[0], both[1]);
 }
 
+// Training hides patches behind the token that the model's files name.
+TEST(Painter, HidesPatchesAsTheModelsFilesSay) {
+  Files model = small_model();
+  model.texts["vocab.txt"].replace(model.texts["vocab.txt"].find("[MASK]"), 6, "<mask>");
+  model.texts["tokenizer_config.json"] = R"({"mask_token": "<mask>"})";
+  EXPECT_EQ(paint(model, {"red"}), paint(small_model(), {"red"}));
+}
+
 TEST(Painter, DrawsWhatTheModelIsSureOf) {
   for (const int steps : {1, 7, kTokens}) {
     EXPECT_THAT(paint(small_model(5), {"red"}, {.steps = steps})[0], Each(5)) << steps;
@@ -262,6 +270,10 @@ TEST(Painter, RefusesModelsThatDoNotDraw) {
   const Files others = small_model(-1, "BertForTokenClassification", 0x4E00);
   EXPECT_THAT([&] { Painter(others.model(), {}, 1); },
               ThrowsMessage<Error>(HasSubstr("[small] has no token for the first patch")));
+  Files unmasked = small_model();
+  unmasked.texts["vocab.txt"].replace(unmasked.texts["vocab.txt"].find("[MASK]"), 6, "<mask>");
+  EXPECT_THAT([&] { Painter(unmasked.model(), {}, 1); },
+              ThrowsMessage<Error>(HasSubstr("[small] has no token for hidden patches")));
   Files narrow = small_model();
   narrow.texts["tokenizer_config.json"] = R"({"model_max_length": 67})";
   EXPECT_THAT([&] { Painter(narrow.model(), {}, 1); },
