@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "apps/pictures/painter.h"
-#include "apps/quartiles.h"
+#include "apps/run_app.h"
+#include "apps/speed.h"
 #include "apps/validators.h"
 #include "apps/whole_file.h"
 #include "twofour/base/error.h"
@@ -18,7 +18,6 @@ namespace twofour::pictures {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Clock = std::chrono::steady_clock;
 
 constexpr const char* kExamples =
     R"(Examples:
@@ -114,36 +113,22 @@ void write_codes(const Options& options) {
   });
 }
 
-double seconds(Painter& painter, const std::vector<std::string>& prompts,
-               const PaintOptions& options) {
-  const auto begin = Clock::now();
-  painter.paint(prompts, options);
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-// In turns, so that the ratio holds when the machine's speed drifts.
 void bench(const Options& options) {
   const std::vector<std::string> prompts = read_prompts(options);
   Painter first = load(options.models[0], precisions_of(options)[0], options);
   Painter second = load(options.against, options.against_precision, options);
-  std::vector<double> speed, other, ratio;
-  for (int round = 0; round <= options.rounds; ++round) {
-    const double a = seconds(first, prompts, options.paint);
-    const double b = seconds(second, prompts, options.paint);
-    if (round == 0) continue;  // warms up
-    speed.push_back(static_cast<double>(prompts.size()) / a);
-    other.push_back(static_cast<double>(prompts.size()) / b);
-    ratio.push_back(b / a);
-  }
-  std::cout << Json{{"pictures", prompts.size()},
-                    {"steps", options.paint.steps},
-                    {"threads", options.threads},
-                    {"rounds", options.rounds},
-                    {"pictures_per_second", quartiles(speed)},
-                    {"against_pictures_per_second", quartiles(other)},
-                    {"times_as_fast", quartiles(ratio)}}
-                   .dump(2)
-            << '\n';
+  const auto speed = [&](Painter& painter) {
+    return static_cast<double>(prompts.size()) /
+           seconds_of([&] { painter.paint(prompts, options.paint); });
+  };
+  Json summary = {{"pictures", prompts.size()},
+                  {"steps", options.paint.steps},
+                  {"threads", options.threads},
+                  {"rounds", options.rounds}};
+  summary.update(in_turns(
+      "pictures_per_second", options.rounds, [&] { return speed(first); },
+      [&] { return speed(second); }));
+  std::cout << summary.dump(2) << '\n';
 }
 
 void add_options(CLI::App& app, Options& options) {
@@ -204,20 +189,10 @@ int run(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   add_options(*bench_app, options);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
-    if (draw_app->parsed()) draw(options);
-    if (codes_app->parsed()) write_codes(options);
-    if (bench_app->parsed()) bench(options);
-  } catch (const std::exception& error) {
-    std::cerr << "twofour-pictures: " << error.what() << '\n';
-    return 1;
-  }
-  return 0;
+  draw_app->callback([&] { draw(options); });
+  codes_app->callback([&] { write_codes(options); });
+  bench_app->callback([&] { bench(options); });
+  return run_app(app, argc, argv);
 }
 
 }  // namespace

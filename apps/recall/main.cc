@@ -7,8 +7,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "apps/quartiles.h"
 #include "apps/recall/retrieval.h"
+#include "apps/run_app.h"
+#include "apps/speed.h"
 #include "apps/validators.h"
 #include "twofour/base/error.h"
 
@@ -78,30 +79,22 @@ void search(const Options& options) {
   std::cout << summary.dump(2) << '\n';
 }
 
-// In turns, so that the ratio holds when the machine's speed drifts.
 void bench(const Options& options) {
   Embedder first(options.model, options.embedder), second(options.against[0], options.embedder);
   const Index a = Index::load(options.index, first.hash(), options.graph);
   const Index b = Index::load(options.against[1], second.hash(), options.graph);
   const Texts queries = read(options.texts);
-  std::vector<double> speed, other, ratio;
-  for (int round = 0; round <= options.rounds; ++round) {
-    const double x = answer(first, a, queries.texts, options.search).queries_per_second();
-    const double y = answer(second, b, queries.texts, options.search).queries_per_second();
-    if (round == 0) continue;  // warms up
-    speed.push_back(x);
-    other.push_back(y);
-    ratio.push_back(x / y);
-  }
-  std::cout << Json{{"queries", queries.ids.size()},
-                    {"k", options.search.k},
-                    {"threads", options.embedder.threads},
-                    {"rounds", options.rounds},
-                    {"queries_per_second", quartiles(speed)},
-                    {"against_queries_per_second", quartiles(other)},
-                    {"times_as_fast", quartiles(ratio)}}
-                   .dump(2)
-            << '\n';
+  const auto speed = [&](Embedder& embedder, const Index& index) {
+    return answer(embedder, index, queries.texts, options.search).queries_per_second();
+  };
+  Json summary = {{"queries", queries.ids.size()},
+                  {"k", options.search.k},
+                  {"threads", options.embedder.threads},
+                  {"rounds", options.rounds}};
+  summary.update(in_turns(
+      "queries_per_second", options.rounds, [&] { return speed(first, a); },
+      [&] { return speed(second, b); }));
+  std::cout << summary.dump(2) << '\n';
 }
 
 void add_engine_options(CLI::App& app, Options& options) {
@@ -163,20 +156,10 @@ int run(int argc, char** argv) {
   bench_app->add_option("--rounds", options.rounds, "Timed rounds")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  try {
-    if (build_app->parsed()) build(options);
-    if (search_app->parsed()) search(options);
-    if (bench_app->parsed()) bench(options);
-  } catch (const std::exception& error) {
-    std::cerr << "twofour-recall: " << error.what() << '\n';
-    return 1;
-  }
-  return 0;
+  build_app->callback([&] { build(options); });
+  search_app->callback([&] { search(options); });
+  bench_app->callback([&] { bench(options); });
+  return run_app(app, argc, argv);
 }
 
 }  // namespace

@@ -3,21 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <unordered_set>
 
 #include "apps/recall/model_hash.h"
+#include "apps/speed.h"
 #include "apps/whole_file.h"
 #include "twofour/base/error.h"
 
 namespace twofour::recall {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 std::shared_ptr<const Engine> load(const std::filesystem::path& model) {
   auto engine = Engine::load(model);
@@ -50,15 +44,14 @@ Answers answer(Embedder& embedder, const Index& index, const std::vector<std::st
   for (size_t begin = 0; begin < queries.size(); begin += block) {
     const auto first = queries.begin() + static_cast<ptrdiff_t>(begin);
     const auto count = static_cast<ptrdiff_t>(std::min(block, queries.size() - begin));
-    auto start = Clock::now();
-    const Vectors vectors = embedder.embed({first, first + count});
-    answers.embed_seconds += seconds_since(start);
-    start = Clock::now();
-    for (int64_t i = 0; i < vectors.rows(); ++i) {
-      answers.hits.push_back(options.exactly ? index.search_exactly(vectors.row(i), options.k)
-                                             : index.search(vectors.row(i), options.k));
-    }
-    answers.search_seconds += seconds_since(start);
+    Vectors vectors;
+    answers.embed_seconds += seconds_of([&] { vectors = embedder.embed({first, first + count}); });
+    answers.search_seconds += seconds_of([&] {
+      for (int64_t i = 0; i < vectors.rows(); ++i) {
+        answers.hits.push_back(options.exactly ? index.search_exactly(vectors.row(i), options.k)
+                                               : index.search(vectors.row(i), options.k));
+      }
+    });
   }
   return answers;
 }
