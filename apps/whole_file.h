@@ -22,14 +22,12 @@ void write_whole_file(const std::filesystem::path& path, const Write& write) {
     write(out);
     out.close();
   }
-  if (!out) {
-    const int error = errno;
-    std::error_code ignored;
-    std::filesystem::remove(beside, ignored);
-    throw Error(path.string(),
-                fmt::format("cannot be written: {}", std::generic_category().message(error)));
-  }
-  std::filesystem::rename(beside, path);
+  std::error_code error(errno, std::generic_category());
+  if (out) std::filesystem::rename(beside, path, error);
+  if (out && !error) return;
+  std::error_code ignored;
+  std::filesystem::remove(beside, ignored);
+  throw Error(path.string(), fmt::format("cannot be written: {}", error.message()));
 }
 
 }  // namespace twofour

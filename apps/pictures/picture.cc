@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "apps/whole_file.h"
 #include "twofour/base/error.h"
 
 namespace twofour::pictures {
@@ -45,16 +46,17 @@ Image read_png(const std::filesystem::path& path) {
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {
-  const std::filesystem::path beside = path.string() + ".part";
   Png png;
   png.image.width = static_cast<png_uint_32>(image.width);
   png.image.height = static_cast<png_uint_32>(image.height);
   png.image.format = PNG_FORMAT_RGB;
-  if (!png_image_write_to_file(&png.image, beside.c_str(), 0, image.pixels.data(), 0, nullptr)) {
-    std::filesystem::remove(beside);
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png.image);
+  std::vector<char> data(size);
+  const void* pixels = image.pixels.data();
+  if (!png_image_write_to_memory(&png.image, data.data(), &size, 0, pixels, 0, nullptr))
     fail(path, png);
-  }
-  std::filesystem::rename(beside, path);
+  write_whole_file(
+      path, [&](std::ostream& out) { out.write(data.data(), static_cast<std::streamsize>(size)); });
 }
 
 Image enlarged(const Image& image, int factor) {

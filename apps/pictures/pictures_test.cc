@@ -312,6 +312,10 @@ TEST(Picture, BadFilesAreNamed) {
               ThrowsMessage<Error>(HasSubstr("6 x 4 pixels")));
   EXPECT_THAT([&] { write_png(folder / "missing" / "x.png", Image(1, 1, 0)); },
               ThrowsMessage<Error>(HasSubstr("missing")));
+  fs::create_directory(folder / "taken.png");
+  EXPECT_THAT([&] { write_png(folder / "taken.png", Image(1, 1, 0)); },
+              ThrowsMessage<Error>(HasSubstr("taken.png] cannot be written: Is a directory")));
+  EXPECT_FALSE(fs::exists(folder / "taken.png.part"));
 }
 
 TEST(Codebook, PutsPatchesInReadingOrder) {
