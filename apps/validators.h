@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
 namespace twofour {
@@ -41,6 +42,19 @@ inline CLI::Validator number_between(double low, double high) {
 inline CLI::Validator path_name() {
   const auto check = [](const std::string& text) {
     return text.empty() ? refusal("a name", text) : std::string();
+  };
+  return CLI::Validator(check, "");
+}
+
+// Refused before the work whose result it shall hold.
+inline CLI::Validator file_to_write() {
+  const auto check = [](const std::string& text) {
+    std::error_code ignored;
+    if (text.empty() || std::filesystem::is_directory(text, ignored))
+      return refusal("the name of a file", text);
+    const auto folder = std::filesystem::absolute(text, ignored).parent_path();
+    const bool there = std::filesystem::is_directory(folder, ignored);
+    return there ? std::string() : fmt::format("there is no folder {}", folder.string());
   };
   return CLI::Validator(check, "");
 }

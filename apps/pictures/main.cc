@@ -177,7 +177,7 @@ int run(int argc, char** argv) {
   CLI::App* codes_app = app.add_subcommand("codes", "A TSV of pictures as tokens, and prompts");
   codes_app->add_option("model", options.models, "Model directory")->required()->expected(1);
   for (CLI::App* writer : {draw_app, codes_app}) {
-    writer->add_option("--out", options.out, "File to write")->required()->check(path_name());
+    writer->add_option("--out", options.out, "File to write")->required()->check(file_to_write());
     add_options(*writer, options);
   }
   CLI::App* bench_app = app.add_subcommand("bench", "Pictures a second of two models, in turns");

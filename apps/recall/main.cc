@@ -143,7 +143,7 @@ int run(int argc, char** argv) {
   CLI::App* search_app = app.add_subcommand("search", "Answer queries from an index");
   add_engine_options(*search_app, options);
   add_search_options(*search_app, options);
-  search_app->add_option("--run", options.run, "TREC run to write")->check(path_name());
+  search_app->add_option("--run", options.run, "TREC run to write")->check(file_to_write());
   search_app->add_flag("--share-of-exact", options.share,
                        "Also search exactly, and say what an approximate index finds of that");
   CLI::App* bench_app =
