@@ -25,14 +25,6 @@ int repeats_of(const std::function<void()>& run) {
 
 }  // namespace
 
-double quantile(std::vector<double> values, double share) {
-  std::sort(values.begin(), values.end());
-  const double position = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(position);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (values[above] - values[below]) * (position - static_cast<double>(below));
-}
-
 Timing summarize(const std::vector<double>& ms) {
   const double median = quantile(ms, 0.5);
   return {median, quantile(ms, 0.95), (quantile(ms, 0.75) - quantile(ms, 0.25)) / median};

@@ -5,12 +5,11 @@
 #include <span>
 #include <vector>
 
+#include "twofour/metrics/quantile.h"
+
 namespace twofour::cli {
 
 inline constexpr int kWarmUps = 3;
-
-// Between the two nearest of `values`, which are not empty.
-double quantile(std::vector<double> values, double share);
 
 struct Timing {
   double median_ms = 0, p95_ms = 0;

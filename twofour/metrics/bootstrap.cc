@@ -8,6 +8,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/base/random.h"
+#include "twofour/metrics/quantile.h"
 #include "twofour/metrics/ranking.h"
 
 namespace twofour {
@@ -132,20 +133,8 @@ void resample(const std::vector<PairedRow>& rows, uint64_t& random,
   }
 }
 
-// Linear between order statistics, as NumPy's default.
-double quantile(const std::vector<double>& sorted, double q) {
-  const double position = q * static_cast<double>(sorted.size() - 1);
-  const auto lower = static_cast<size_t>(position);
-  const size_t upper = std::min(lower + 1, sorted.size() - 1);
-  // Between an infinite one and its neighbour there is no number.
-  if (sorted[lower] == sorted[upper] || std::isinf(sorted[lower])) return sorted[lower];
-  if (std::isinf(sorted[upper])) return sorted[upper];
-  return std::lerp(sorted[lower], sorted[upper], position - static_cast<double>(lower));
-}
-
-std::pair<double, double> central_interval(std::vector<double> values, double confidence) {
+std::pair<double, double> central_interval(const std::vector<double>& values, double confidence) {
   if (values.empty()) return {std::nan(""), std::nan("")};
-  std::sort(values.begin(), values.end());
   return {quantile(values, (1 - confidence) / 2), quantile(values, (1 + confidence) / 2)};
 }
 
@@ -191,7 +180,7 @@ std::map<std::string, Interval> paired_bootstrap(std::span<const QueryStats> a,
     std::tie(interval.difference, interval.relative) = difference(of_a[m], of_b[m]);
     std::tie(interval.low, interval.high) = central_interval(differences[m].absolute, confidence);
     std::tie(interval.relative_low, interval.relative_high) =
-        central_interval(std::move(differences[m].relative), confidence);
+        central_interval(differences[m].relative, confidence);
   }
   return out;
 }
