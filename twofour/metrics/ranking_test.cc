@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
 
@@ -65,6 +67,27 @@ TEST(Ranking, CountsPairsAsBruteForceDoes) {
   const Metrics metrics = aggregate(stats);
   EXPECT_EQ(metrics.at("pnr"), static_cast<double>(expected.concordant) / expected.discordant);
   EXPECT_EQ(metrics.at("pnr_ties"), expected.ties);
+}
+
+// Made by scripts/golden/performance.py.
+TEST(Ranking, AgreesWithSciPyAndScikitLearnOnRandomLists) {
+  const auto golden = nlohmann::json::parse(
+      read_file(std::filesystem::path(TWOFOUR_SOURCE_DIR) / "tests/golden/performance.json"));
+  ASSERT_EQ(golden["rankings"].size(), 3);
+  for (const auto& c : golden["rankings"]) {
+    std::vector<ScoredPair> pairs;
+    for (size_t i = 0; i < c["query"].size(); ++i)
+      pairs.push_back({c["query"][i], c["label"][i], c["score"][i], c["predicted"][i]});
+    const Metrics classes = aggregate(query_stats(pairs, ids_of(20)));
+    EXPECT_DOUBLE_EQ(classes.at("pnr"), c["pnr"]);
+    EXPECT_DOUBLE_EQ(classes.at("accuracy"), c["accuracy"]);
+    EXPECT_DOUBLE_EQ(classes.at("f1@345"), c["f1"]);
+    for (ScoredPair& pair : pairs) pair.predicted = -1;
+    const MetricOptions options = {.score_threshold = c["threshold"]};
+    const Metrics scores = aggregate(query_stats(pairs, ids_of(20), options), options);
+    EXPECT_DOUBLE_EQ(scores.at("accuracy"), c["threshold_accuracy"]);
+    EXPECT_DOUBLE_EQ(scores.at("f1@345"), c["threshold_f1"]);
+  }
 }
 
 TEST(Ranking, NdcgByHand) {
