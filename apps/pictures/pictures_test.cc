@@ -14,6 +14,7 @@
 
 #include "apps/pictures/painter.h"
 #include "apps/pictures/picture.h"
+#include "apps/testing.h"
 #include "twofour/base/error.h"
 
 namespace twofour::pictures {
@@ -28,15 +29,6 @@ using testing::ThrowsMessage;
 constexpr int kCodes = 8;
 constexpr int kWidth = 16;
 const fs::path kData = fs::path(TWOFOUR_SOURCE_DIR) / "data/emoji-pictures";
-
-fs::path scratch() {
-  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  const fs::path folder =
-      fs::path(testing::TempDir()) / (std::string("pictures_test_") + test->name());
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  return folder;
-}
 
 // --- A small model -----------------------------------------------------------------------------
 
@@ -338,6 +330,37 @@ TEST(Codebook, PutsPatchesInReadingOrder) {
 
 TEST(Codebook, TextOfCodesIsThatOfTheData) {
   EXPECT_EQ(text_of({0, 1, 1023}), "\u3400\u3401\u37ff");
+}
+
+// --- The program -------------------------------------------------------------------------------
+
+TEST(PicturesProgram, DrawsMeasuresAndRefuses) {
+  const fs::path folder = scratch();
+  fs::create_directory(folder / "model");
+  for (const auto& [name, text] : small_model().texts)
+    std::ofstream(folder / "model" / name, std::ios::binary) << text;
+  write_png(folder / "codebook.png", Image(kCodes * kPatch, kPatch, 0));
+  const std::string model = folder / "model", out = folder / "x.png";
+  const std::string own = " --codebook " + (folder / "codebook.png").string();
+  const auto expect = [](int code, const std::string& message, const std::string& arguments) {
+    expect_run(code, message, "twofour-pictures " + arguments);
+  };
+  const std::string draw = "draw " + model + " --steps 1 --out " + out + own;
+  const std::string red = " --prompt red";
+  expect(1, "[prompts] there are none", draw);
+  expect(1, "holds a tab or a line break", draw + " --prompt 'red\theart'");
+  expect(1, "names 2 precisions for 1 models", draw + red + " --precision f32,bf16");
+  const std::string other = " --codebook " + (kData / "codebook.png").string();
+  expect(1, "has 1024 patches, the model " + model + " draws with 8",
+         "draw " + model + red + " --out " + out + other);
+  expect(1, "[" + model + "/none", "draw " + model + "/none" + red + " --out " + out + own);
+  expect(2, "there is no folder", "draw " + model + red + " --out " + out + "/none/x.png" + own);
+  expect(2, "--colour", draw + red + " --colour red");
+  EXPECT_FALSE(fs::exists(out));
+  expect(0, "", draw + red + red);
+  EXPECT_EQ(read_png(out).width, 3 * (2 * (kPixels + 1) + 1));
+  expect(0, "\"times_as_fast\"",
+         "bench " + model + red + " --against " + model + " --steps 1 --rounds 1");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "apps/recall/model_hash.h"
 #include "apps/recall/retrieval.h"
 #include "apps/recall/texts.h"
+#include "apps/testing.h"
 #include "twofour/base/error.h"
 
 namespace twofour::recall {
@@ -22,15 +23,6 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 const fs::path kModels = fs::path(TWOFOUR_SOURCE_DIR) / "tests/golden";
-
-fs::path scratch() {
-  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  const fs::path folder =
-      fs::path(testing::TempDir()) / (std::string("recall_test_") + test->name());
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  return folder;
-}
 
 Texts parse(const std::string& text) {
   std::istringstream in(text);
@@ -244,6 +236,30 @@ TEST(Recall, ADocumentIsNearestToItself) {
   std::string first;
   std::getline(in, first);
   EXPECT_THAT(first, AllOf(HasSubstr("d0 Q0 d0 1 "), HasSubstr(" recall")));
+}
+
+TEST(RecallProgram, BuildsSearchesMeasuresAndRefuses) {
+  const fs::path folder = scratch();
+  std::ofstream(folder / "texts") << R"({"_id": 1, "text": "a"}
+{"_id": 2, "text": "b"})";
+  const std::string texts = folder / "texts", index = folder / "index", run = folder / "run";
+  const std::string model = kModels / "minilm/model";
+  const auto expect = [](int code, const std::string& message, const std::string& arguments) {
+    expect_run(code, message, "twofour-recall " + arguments);
+  };
+  const std::string build = "build " + model + " --documents " + texts + " --out " + index;
+  expect(0, "2 documents of width", build);
+  expect(1, "exists already", build);
+  const std::string queries = " " + index + " --queries " + texts;
+  expect(0, "\"queries\": 2", "search " + model + queries + " --run " + run);
+  EXPECT_TRUE(fs::exists(run));
+  expect(0, "\"times_as_fast\"",
+         "bench " + model + queries + " --rounds 1 --against " + model + " " + index);
+  expect(1, "is no model directory", "search " + run + queries);
+  expect(2, "there is no folder", "search " + model + queries + " --run " + run + "/none/run");
+  expect(2, "the name of a file", "search " + model + queries + " --run " + index);
+  expect(2, "--runs", "search " + model + queries + " --runs " + run);
+  expect(2, "subcommand", "");
 }
 
 }  // namespace
