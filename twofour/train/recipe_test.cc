@@ -11,15 +11,25 @@
 namespace twofour {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 
 constexpr const char* kSource = TWOFOUR_SOURCE_DIR;
 
-std::vector<std::filesystem::path> shipped_recipes() {
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(kSource) + "/recipes")) {
+constexpr const char* kApplications[] = {"apps/performance", "apps/pictures", "apps/recall"};
+
+// Appends those of a folder below the source's.
+void add_recipes(const std::string& folder, std::vector<std::filesystem::path>& paths) {
+  const auto recipes = std::filesystem::path(kSource) / folder / "recipes";
+  for (const auto& entry : std::filesystem::directory_iterator(recipes)) {
     if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
   }
+}
+
+std::vector<std::filesystem::path> shipped_recipes() {
+  std::vector<std::filesystem::path> paths;
+  for (const char* folder : kApplications) add_recipes(folder, paths);
+  add_recipes(".", paths);
   std::ranges::sort(paths);
   return paths;
 }
@@ -106,10 +116,10 @@ TEST(Recipe, WeightBitsAreReadAndWritten) {
 }
 
 TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {
-  ASSERT_GE(shipped_recipes().size(), 9u);
+  ASSERT_GE(shipped_recipes().size(), 24u);
   for (const auto& path : shipped_recipes()) {
     const Recipe recipe = read_recipe(path);
-    EXPECT_EQ(recipe.name, path.stem());
+    EXPECT_THAT(recipe.name, EndsWith(path.stem().string()));  // of applications with a prefix
     EXPECT_FALSE(recipe.description.empty()) << path;
   }
 }
@@ -130,6 +140,21 @@ TEST(Recipe, ComparedOnesAreAsLongAsSparseQat) {
     limit_steps(other, 0, 1000);
     EXPECT_EQ(total_steps(other), total_steps(sparse)) << name;
     for (const Stage& stage : other.stages) EXPECT_GE(stage.losses.size(), 3u) << name;
+  }
+}
+
+TEST(Recipe, ApplicationsTrainWhatTheyCompareForEqualSteps) {
+  const auto steps_of = [](const std::filesystem::path& path) {
+    Recipe recipe = read_recipe(path);
+    limit_steps(recipe, 0, 1000);
+    return total_steps(recipe);
+  };
+  for (const char* folder : kApplications) {
+    std::vector<std::filesystem::path> paths;
+    add_recipes(folder, paths);
+    std::erase_if(paths, [](const auto& path) { return path.stem() == "dense"; });
+    for (const auto& path : paths)
+      EXPECT_EQ(steps_of(path), steps_of(path.parent_path() / "sparse-qat.yaml")) << path;
   }
 }
 
