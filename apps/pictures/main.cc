@@ -7,10 +7,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "apps/command_line.h"
 #include "apps/pictures/painter.h"
-#include "apps/run_app.h"
 #include "apps/speed.h"
-#include "apps/validators.h"
 #include "apps/whole_file.h"
 #include "twofour/base/error.h"
 

@@ -14,6 +14,7 @@ namespace twofour::pictures {
 namespace {
 
 constexpr const char* kNothing = "emoji";  // the prompt of training pictures without words
+constexpr const char* kMakeModel = "Models that draw start from apps/pictures/make-model.";
 constexpr int32_t kHidden = -1;
 constexpr int64_t kShortest = kTokens + 4;  // [CLS] picture [SEP] one token of a prompt [SEP]
 constexpr size_t kBlock = 64;               // pictures that are drawn at once
@@ -28,11 +29,6 @@ double gumbel(std::mt19937_64& random) { return -std::log(-std::log(uniform(rand
 std::string utf8(char32_t c) {
   return {static_cast<char>(0xE0 | c >> 12), static_cast<char>(0x80 | (c >> 6 & 0x3F)),
           static_cast<char>(0x80 | (c & 0x3F))};
-}
-
-Error no_token(const std::string& origin, const std::string& what) {
-  return Error(origin, fmt::format("has no token for {}, so that it cannot draw", what),
-               "Models that draw start from apps/pictures/make-model.");
 }
 
 }  // namespace
@@ -114,7 +110,7 @@ Painter::Painter(const ModelDirectory& model, const EngineOptions& options, int 
     throw Error(origin_, "does not have the patches one after the other in its vocabulary");
   }
   mask_token_ = engine_->tokenizer().mask_id();
-  if (mask_token_ < 0) throw no_token(origin_, "hidden patches");
+  if (mask_token_ < 0) throw Error(origin_, "has no token that hides patches", kMakeModel);
   const Encoding nothing = engine_->tokenizer().encode("", 8);
   start_token_ = nothing.ids.front();
   end_token_ = nothing.ids.back();
@@ -126,7 +122,8 @@ int32_t Painter::single_token(const std::string& text, const std::string& what) 
   if (encoding.ids.size() == 3 && engine_->tokenizer().token(encoding.ids[1]) == text) {
     return encoding.ids[1];
   }
-  throw no_token(origin_, what);
+  throw Error(origin_, fmt::format("has no token for {}, so that it cannot draw", what),
+              kMakeModel);
 }
 
 std::vector<int32_t> Painter::read_prompt(const std::string& prompt) const {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <png.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "apps/whole_file.h"

@@ -265,7 +265,7 @@ TEST(Painter, RefusesModelsThatDoNotDraw) {
   Files unmasked = small_model();
   unmasked.texts["vocab.txt"].replace(unmasked.texts["vocab.txt"].find("[MASK]"), 6, "<mask>");
   EXPECT_THAT([&] { Painter(unmasked.model(), {}, 1); },
-              ThrowsMessage<Error>(HasSubstr("[small] has no token for hidden patches")));
+              ThrowsMessage<Error>(HasSubstr("[small] has no token that hides patches")));
   Files narrow = small_model();
   narrow.texts["tokenizer_config.json"] = R"({"model_max_length": 67})";
   EXPECT_THAT([&] { Painter(narrow.model(), {}, 1); },

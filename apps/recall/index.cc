@@ -22,17 +22,6 @@ constexpr int kVersion = 1;
 constexpr const char *kHeader = "index.json", *kIds = "ids.txt", *kVectors = "vectors.f32",
                      *kGraph = "hnsw.bin";
 
-void write(const fs::path& path, const char* data, size_t size) {
-  write_whole_file(path,
-                   [&](std::ostream& out) { out.write(data, static_cast<std::streamsize>(size)); });
-}
-
-std::string lines(const std::vector<std::string>& ids) {
-  std::string text;
-  for (const std::string& id : ids) text += id + '\n';
-  return text;
-}
-
 [[noreturn]] void damaged(const fs::path& path, const std::string& what) {
   throw Error(path.string(), what, "Build the index again with twofour-recall build");
 }
@@ -115,10 +104,13 @@ void Index::save(const fs::path& folder) const {
   const fs::path beside = folder.string() + ".part";
   fs::remove_all(beside);
   fs::create_directories(beside);
-  const std::string ids = lines(ids_);
-  write(beside / kIds, ids.data(), ids.size());
-  write(beside / kVectors, reinterpret_cast<const char*>(vectors_.values.data()),
-        vectors_.values.size() * sizeof(float));
+  write_whole_file(beside / kIds, [&](std::ostream& out) {
+    for (const std::string& id : ids_) out << id << '\n';
+  });
+  write_whole_file(beside / kVectors, [&](std::ostream& out) {
+    out.write(reinterpret_cast<const char*>(vectors_.values.data()),
+              static_cast<std::streamsize>(vectors_.values.size() * sizeof(float)));
+  });
   if (graph_) graph_->save(beside / kGraph);
   Json header = {{"format", kFormat},
                  {"version", kVersion},
@@ -129,8 +121,7 @@ void Index::save(const fs::path& folder) const {
   for (const char* name : {kIds, kVectors, kGraph}) {
     if (fs::exists(beside / name)) header["files"][name] = file_hash(beside / name);
   }
-  const std::string text = header.dump(2) + "\n";
-  write(beside / kHeader, text.data(), text.size());
+  write_whole_file(beside / kHeader, [&](std::ostream& out) { out << header.dump(2) << '\n'; });
   fs::rename(beside, folder);
 }
 

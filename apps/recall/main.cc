@@ -7,10 +7,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "apps/command_line.h"
 #include "apps/recall/retrieval.h"
-#include "apps/run_app.h"
 #include "apps/speed.h"
-#include "apps/validators.h"
 #include "twofour/base/error.h"
 
 namespace twofour::recall {

@@ -1,4 +1,4 @@
-// Values that options refuse, in the words of the command, whose own validators are not public.
+// Command lines that are read and refused as those of the command, whose own code is not public.
 #pragma once
 
 #include <fmt/format.h>
@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstdint>
 #include <filesystem>
+#include <iostream>
 #include <string>
 
 namespace twofour {
@@ -57,6 +58,19 @@ inline CLI::Validator file_to_write() {
     return there ? std::string() : fmt::format("there is no folder {}", folder.string());
   };
   return CLI::Validator(check, "");
+}
+
+// Subcommands work in their callbacks. 0: done or helped, 1: an error, 2: a wrong command line.
+inline int run_app(CLI::App& app, int argc, char** argv) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const std::exception& error) {
+    std::cerr << app.get_name() << ": " << error.what() << '\n';
+    return 1;
+  }
+  return 0;
 }
 
 }  // namespace twofour
