@@ -282,7 +282,7 @@ class Search {
 };
 
 void check_query(const std::string& query, const std::string& where) {
-  if (first_bad_byte(query) != query.size()) throw Error(where, "is not UTF-8 text");
+  if (first_bad_byte(query) != query.size()) throw Error(where, "is not UTF-8 text", kUtf8Remedy);
 }
 
 int search(const Options& options, PairScoring& scoring, Console& console) {

@@ -180,17 +180,22 @@ TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
   };
   std::string many = "query\tdocument\n";
   for (int i = 0; i < 1500; ++i) many += "lamp\tbag\n";
-  EXPECT_THAT(fails(many + "lamp\n"), HasSubstr("[stdin:1502] has 1 field, the header 2"));
-  EXPECT_THAT(fails("query\tdocument\nlamp\t\xff\n"), HasSubstr("[stdin:2] is not UTF-8"));
+  EXPECT_THAT(fails(many + "lamp\n"), HasSubstr("[stdin:1502] has 1 field, the header 2. Fields "
+                                                "are separated by single tabs and hold none\n"));
+  EXPECT_THAT(
+      fails("query\tdocument\nlamp\t\xff\n"),
+      HasSubstr("[stdin:2] is not UTF-8 text. Convert it to UTF-8, for example with iconv\n"));
   EXPECT_THAT(fails("question\tanswer\n"),
               HasSubstr("columns query and document, or text; found: question, answer"));
   EXPECT_THAT(fails(""), HasSubstr("[stdin] is empty"));
   EXPECT_THAT(fails("{\"query\": \"a\", \"document\": \"b\"}\n{\"query\": 1"),
-              HasSubstr("[stdin:2] expected a JSON object"));
-  EXPECT_THAT(fails("{\"query\": \"a\", \"document\": 3}\n"),
-              HasSubstr("document is not a string"));
+              HasSubstr("[stdin:2] expected a JSON object with the keys query and document, or "
+                        "text. Write one such object in each line\n"));
+  EXPECT_THAT(
+      fails("{\"query\": \"a\", \"document\": 3}\n"),
+      HasSubstr("document is not a string. Give it a text in double quotes, which may be empty\n"));
   EXPECT_THAT(fails("{\"query\": \"a\", \"document\": \"b\"}\n{\"text\": \"a\"}\n"),
-              HasSubstr("[stdin:2] mixes"));
+              HasSubstr("[stdin:2] mixes single texts and pairs. Give them as two inputs\n"));
   EXPECT_THAT(fails("text\nlamp\n"), HasSubstr("scores pairs, but the input holds single texts"));
   spill(out, "precious");
   EXPECT_EQ(predict("cross-encoder", "query\tdocument\nx\n", {"--output", out}).code, 1);
@@ -328,7 +333,7 @@ TEST_P(Search, RefusesQueriesThatAreNotUtf8) {
   const Outcome given =
       predict(GetParam(), "", {"--documents", folder_ / "corpus.txt", "--query", "a\xff"});
   EXPECT_EQ(given.code, 1);
-  EXPECT_THAT(given.err, HasSubstr("[--query] is not UTF-8 text"));
+  EXPECT_THAT(given.err, HasSubstr("[--query] is not UTF-8 text. Convert it to UTF-8"));
 }
 
 TEST_P(Search, RefusesADamagedCorpus) {

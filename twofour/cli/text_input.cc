@@ -53,7 +53,9 @@ TextInput::TextInput(std::istream& in, std::string origin) : in_(in), origin_(st
   }
 }
 
-void TextInput::fail(const std::string& message) const { throw Error(where(line_), message); }
+void TextInput::fail(const std::string& message, const char* remedy) const {
+  throw Error(where(line_), message, remedy);
+}
 
 std::string TextInput::where(int64_t line) const { return fmt::format("{}:{}", origin_, line); }
 
@@ -65,7 +67,7 @@ bool TextInput::next_line(std::string& line) {
   while (std::getline(in_, line)) {
     if (++line_ == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (line.ends_with('\r')) line.pop_back();
-    if (first_bad_byte(line) != line.size()) fail("is not UTF-8 text");
+    if (first_bad_byte(line) != line.size()) fail("is not UTF-8 text", kUtf8Remedy);
     if (!line.empty()) return true;
   }
   if (in_.bad()) throw Error(origin_, "cannot be read to its end");
@@ -96,15 +98,18 @@ void TextInput::read_header(const std::string& line) {
 
 InputText TextInput::parse_tsv(const std::string& line) const {
   auto fields = split_tabs(line);
-  if (fields.size() != columns_)
-    fail(fmt::format("has {}, the header {}", counted(std::ssize(fields), "field"), columns_));
+  if (fields.size() != columns_) {
+    fail(fmt::format("has {}, the header {}", counted(std::ssize(fields), "field"), columns_),
+         "Fields are separated by single tabs and hold none");
+  }
   InputText text{std::move(fields[first_column_])};
   if (second_column_ >= 0) text.second = std::move(fields[second_column_]);
   return text;
 }
 
 void TextInput::set_pairs(bool pairs) {
-  if (kind_known_ && pairs != pairs_) fail("mixes single texts and pairs");
+  if (kind_known_ && pairs != pairs_)
+    fail("mixes single texts and pairs", "Give them as two inputs");
   pairs_ = pairs;
   kind_known_ = true;
 }
@@ -113,14 +118,15 @@ InputText TextInput::parse_json(const std::string& line) {
   const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   const bool text = object.is_object() && object.contains("text");
   if (!text && !(object.is_object() && object.contains("query") && object.contains("document"))) {
-    fail("expected a JSON object with the keys query and document, or text");
+    fail("expected a JSON object with the keys query and document, or text",
+         "Write one such object in each line");
   }
   set_pairs(!text);
   try {
     if (text) return {string_of(object, "text")};
     return {string_of(object, "query"), string_of(object, "document")};
   } catch (const std::invalid_argument& error) {
-    fail(error.what());
+    fail(error.what(), "Give it a text in double quotes, which may be empty");
   }
 }
 

@@ -14,6 +14,8 @@
 
 namespace twofour::cli {
 
+inline constexpr const char* kUtf8Remedy = "Convert it to UTF-8, for example with iconv";
+
 struct InputText {
   std::string first, second = {};  // second is unused when the input holds single texts
   int64_t line = 0;
@@ -42,7 +44,7 @@ class TextInput {
   InputText parse_tsv(const std::string& line) const;
   InputText parse_json(const std::string& line);
   void set_pairs(bool pairs);  // throws Error if an earlier line was of the other kind
-  [[noreturn]] void fail(const std::string& message) const;
+  [[noreturn]] void fail(const std::string& message, const char* remedy) const;
   void read_header(const std::string& line);
 
   std::istream& in_;
