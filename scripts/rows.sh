@@ -362,6 +362,18 @@ for things in ("queries", "pictures"):
 EOF
 }
 
+# typed_query QUERY CORPUS: what the first sparse-int8 row finds, and the command that asks it.
+typed_query() {
+  local run
+  for run in "${runs[@]}"; do
+    [[ $(basename "$run") = sparse-qat* ]] && [ -d "$run/model" ] || continue
+    say "a typed query, answered by $(basename "$run"); for another:"
+    printf '%s predict %s --query "%s" --documents %s --top 5\n\n' "${twofour#"$root"/}" "$run/model" "$1" "$2"
+    "$twofour" predict "$run/model" --query "$1" --documents "$2" --top 5
+    return
+  done
+}
+
 # require_rows ROW...: rows that exist and have a recipe in `recipes`; ROW.sN is one with seed N.
 require_rows() {
   local row

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/cli/testing/run_command.h"
+#include "twofour/io/file.h"
 #include "twofour/io/model_directory.h"
 #include "twofour/runtime/test_models.h"
 
@@ -334,6 +335,18 @@ TEST_P(Search, RefusesQueriesThatAreNotUtf8) {
       predict(GetParam(), "", {"--documents", folder_ / "corpus.txt", "--query", "a\xff"});
   EXPECT_EQ(given.code, 1);
   EXPECT_THAT(given.err, HasSubstr("[--query] is not UTF-8 text. Convert it to UTF-8"));
+}
+
+TEST_P(Search, ReadsACompressedCorpus) {
+  const std::string corpus = R"({"_id": "d1", "text": "a green desk lamp"})";
+  for (const char* name : {"corpus.jsonl", "corpus.jsonl.zst"})
+    write_file_atomically(folder_ / name, corpus);
+  ASSERT_NE(slurp(folder_ / "corpus.jsonl.zst"), corpus);
+  const auto answer = [&](const char* name) {
+    return predict(GetParam(), "", {"--documents", folder_ / name, "--query", "lamp"}).out;
+  };
+  EXPECT_THAT(answer("corpus.jsonl.zst"), HasSubstr("d1  a green desk lamp"));
+  EXPECT_EQ(answer("corpus.jsonl.zst"), answer("corpus.jsonl"));
 }
 
 TEST_P(Search, RefusesADamagedCorpus) {
