@@ -209,7 +209,7 @@ TEST_F(BeirTest, RefusesDamagedTexts) {
 TEST_F(BeirTest, RefusesDamagedQrels) {
   const std::string good = qrels;
   qrels = good + "q1\td1\n";
-  EXPECT_THAT(error(), AllOf(HasSubstr("test.tsv:5]"), HasSubstr("2 fields")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("test.tsv:5]"), HasSubstr("the header: 2, expected 3")));
   qrels = good + "q1\td1\thigh\n";
   EXPECT_THAT(error(), HasSubstr("is no number"));
   qrels = "query\tcorpus\tscore\n";

@@ -152,7 +152,9 @@ TEST(Recipe, ApplicationsTrainWhatTheyCompareForEqualSteps) {
   for (const char* folder : kApplications) {
     std::vector<std::filesystem::path> paths;
     add_recipes(folder, paths);
-    std::erase_if(paths, [](const auto& path) { return path.stem() == "dense"; });
+    std::erase_if(paths, [](const auto& path) {
+      return path.stem() == "dense" || path.stem() == "int8-ptq";  // which trains no step
+    });
     for (const auto& path : paths)
       EXPECT_EQ(steps_of(path), steps_of(path.parent_path() / "sparse-qat.yaml")) << path;
   }
