@@ -9,6 +9,7 @@
 #include <limits>
 #include <tuple>
 
+#include "twofour/base/checksum.h"
 #include "twofour/base/testing.h"
 #include "twofour/sparse/testing.h"
 
@@ -234,6 +235,44 @@ TEST(ComputeMask, LosesWhatTheReferenceSaysOnATrainedMatrix) {
   EXPECT_NEAR(lost_share(magnitude, mask_of(magnitude, 128, 128)), 0.2529898, 1e-6);
   // At r = 1 the two saliencies order weights alike.
   EXPECT_EQ(mask_of(magnitude, 128, 128).keep, mask_of(energy, 128, 128).keep);
+}
+
+uint64_t checksum_of(const Mask& mask) {
+  return checksum64({reinterpret_cast<const char*>(mask.keep.data()), mask.keep.size()});
+}
+
+// A byte for each row: there are 128.
+uint64_t checksum_of(const RowSets& sets) {
+  std::string rows;
+  for (const auto& set : sets) rows.append(set.begin(), set.end());
+  return checksum64(rows);
+}
+
+// Frozen: GCC 12 and Clang 14 choose these, optimized or not, with AVX2 and FMA or without.
+TEST(ComputeMask, IsTheSameOnEveryMachine) {
+  struct Frozen {
+    int share_rows;
+    RowPairing pairing;
+    uint64_t mask, row_sets;
+  };
+  constexpr Frozen kFrozen[] = {
+      {1, RowPairing::kAdjacent, 0x9dabcbc58a1f7b41, 0x356c6cc8137514a5},
+      {1, RowPairing::kLeastEnergy, 0x9dabcbc58a1f7b41, 0x356c6cc8137514a5},
+      {2, RowPairing::kAdjacent, 0x665ab814044044e9, 0x356c6cc8137514a5},
+      {2, RowPairing::kLeastEnergy, 0x23d946f2155c1f51, 0x60e6e63f7ca69fe5},
+      {4, RowPairing::kAdjacent, 0xddb4b4f128f380d5, 0x356c6cc8137514a5},
+      {4, RowPairing::kLeastEnergy, 0x21482e90e3fd7cc5, 0xadd4a81286ff693d},
+  };
+  const auto weights = trained_matrix();
+  ASSERT_EQ(weights.size(), 128u * 128);
+  std::vector<float> energy(weights.size());
+  saliency_by_name("energy")(weights, energy);
+  for (const auto& [share_rows, pairing, mask, row_sets] : kFrozen) {
+    const MaskResult result =
+        compute_mask("w", energy, 128, 128, {.share_rows = share_rows, .pairing = pairing});
+    EXPECT_EQ(checksum_of(result.mask), mask) << "share_rows " << share_rows;
+    EXPECT_EQ(checksum_of(result.row_sets), row_sets) << "share_rows " << share_rows;
+  }
 }
 
 TEST(ComputeMask, RefusesBadSaliency) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <queue>
 #include <tuple>
 #include <type_traits>
@@ -12,16 +11,15 @@
 namespace twofour {
 namespace {
 
-constexpr int kLanes = 8;
+constexpr int kLanes = 4;
 constexpr int kMaxGroup = 32;
-// All pair costs of a block are held at once: 64 MiB.
+// All pair costs of a block are held at once: 128 MiB.
 constexpr int64_t kBlockRows = 4096;
 
 using Pairs = std::vector<std::pair<int32_t, int32_t>>;
 
 // Position-major copy of some rows, so that one instruction works on the same position of kLanes
-// groups. Scaled by a power of two into [0, 1], which changes no comparison and keeps sums finite
-// in float. Spare lanes are zero.
+// groups. Spare lanes are zero.
 class Planes {
  public:
   Planes(std::span<const double> saliency, int64_t cols, int m) : m_(m) {
@@ -29,34 +27,31 @@ class Planes {
     groups_ = (groups + kLanes - 1) / kLanes * kLanes;
     rows_ = static_cast<int64_t>(saliency.size()) / cols;
     values_.resize(rows_ * m * groups_);
-    const double largest = *std::max_element(saliency.begin(), saliency.end());
-    const double scale = largest > 0 ? std::ldexp(1.0, -std::ilogb(largest) - 1) : 1.0;
     for (int64_t row = 0; row < rows_; ++row) {
       for (int64_t c = 0; c < cols; ++c) {
-        values_[(row * m + c % m) * groups_ + c / m] =
-            static_cast<float>(saliency[row * cols + c] * scale);
+        values_[(row * m + c % m) * groups_ + c / m] = saliency[row * cols + c];
       }
     }
   }
 
   int64_t rows() const { return rows_; }
   int64_t groups() const { return groups_; }
-  const float* row(int64_t row) const { return values_.data() + row * m_ * groups_; }
+  const double* row(int64_t row) const { return values_.data() + row * m_ * groups_; }
 
  private:
   int m_;
   int64_t groups_ = 0;
   int64_t rows_ = 0;
-  std::vector<float> values_;
+  std::vector<double> values_;
 };
 
 // Sum over the groups of the `dropped` smallest of a[p] + b[p]. `m` is an int or an integral
 // constant, for unrolling.
 template <class M, class Dropped>
-float pair_cost(const float* a, const float* b, int64_t groups, M m, Dropped dropped) {
-  float total[kLanes] = {};
+double pair_cost(const double* a, const double* b, int64_t groups, M m, Dropped dropped) {
+  double total[kLanes] = {};
   for (int64_t g = 0; g < groups; g += kLanes) {
-    float sum[kMaxGroup][kLanes];
+    double sum[kMaxGroup][kLanes];
     for (int p = 0; p < m; ++p) {
       for (int l = 0; l < kLanes; ++l) sum[p][l] = a[p * groups + g + l] + b[p * groups + g + l];
     }
@@ -64,8 +59,8 @@ float pair_cost(const float* a, const float* b, int64_t groups, M m, Dropped dro
     for (int k = 0; k < dropped; ++k) {
       for (int p = m - 1; p > k; --p) {
         for (int l = 0; l < kLanes; ++l) {
-          const float low = sum[p][l] < sum[p - 1][l] ? sum[p][l] : sum[p - 1][l];
-          const float high = sum[p][l] < sum[p - 1][l] ? sum[p - 1][l] : sum[p][l];
+          const double low = sum[p][l] < sum[p - 1][l] ? sum[p][l] : sum[p - 1][l];
+          const double high = sum[p][l] < sum[p - 1][l] ? sum[p - 1][l] : sum[p][l];
           sum[p - 1][l] = low;
           sum[p][l] = high;
         }
@@ -73,8 +68,8 @@ float pair_cost(const float* a, const float* b, int64_t groups, M m, Dropped dro
       for (int l = 0; l < kLanes; ++l) total[l] += sum[k][l];
     }
   }
-  float all = 0;
-  for (const float lane : total) all += lane;
+  double all = 0;
+  for (const double lane : total) all += lane;
   return all;
 }
 
@@ -83,8 +78,7 @@ float pair_cost(const float* a, const float* b, int64_t groups, M m, Dropped dro
 // average partner by most instead of the rows with little saliency.
 class Costs {
  public:
-  Costs(const Planes& planes, NmPattern pattern)
-      : rows_(planes.rows()), cost_(rows_ * rows_, 0.0f) {
+  Costs(const Planes& planes, NmPattern pattern) : rows_(planes.rows()), cost_(rows_ * rows_, 0.0) {
     if (pattern == NmPattern{}) {
       fill(planes, std::integral_constant<int, 4>{}, std::integral_constant<int, 2>{});
     } else {
@@ -94,8 +88,8 @@ class Costs {
   }
 
   int32_t rows() const { return static_cast<int32_t>(rows_); }
-  const float* row(int32_t a) const { return cost_.data() + a * rows_; }
-  float operator()(int32_t a, int32_t b) const { return cost_[a * rows_ + b]; }
+  const double* row(int32_t a) const { return cost_.data() + a * rows_; }
+  double operator()(int32_t a, int32_t b) const { return cost_[a * rows_ + b]; }
 
  private:
   template <class M, class Dropped>
@@ -105,7 +99,7 @@ class Costs {
     for (int64_t tile = 0; tile < rows_; tile += kTile) {
       for (int64_t b = tile + 1; b < rows_; ++b) {
         for (int64_t a = tile; a < std::min(tile + kTile, b); ++a) {
-          const float cost = pair_cost(planes.row(a), planes.row(b), planes.groups(), m, dropped);
+          const double cost = pair_cost(planes.row(a), planes.row(b), planes.groups(), m, dropped);
           cost_[a * rows_ + b] = cost_[b * rows_ + a] = cost;
         }
       }
@@ -119,21 +113,18 @@ class Costs {
       mean[a] /= static_cast<double>(std::max<int64_t>(rows_ - 1, 1));
     }
     for (int64_t a = 0; a < rows_; ++a) {
-      for (int64_t b = 0; b < rows_; ++b) {
-        cost_[a * rows_ + b] =
-            static_cast<float>(cost_[a * rows_ + b] - mean[std::min(a, b)] - mean[std::max(a, b)]);
-      }
+      for (int64_t b = 0; b < rows_; ++b) cost_[a * rows_ + b] -= mean[a] + mean[b];
     }
   }
 
   int64_t rows_;
-  std::vector<float> cost_;
+  std::vector<double> cost_;
 };
 
 // The free row that suits `a` best; the lower index among equals.
 int32_t best_partner(const Costs& costs, const std::vector<uint8_t>& taken, int32_t a) {
   int32_t best = -1;
-  const float* cost = costs.row(a);
+  const double* cost = costs.row(a);
   for (int32_t b = 0; b < costs.rows(); ++b) {
     if (b != a && !taken[b] && (best < 0 || cost[b] < cost[best])) best = b;
   }
@@ -143,7 +134,7 @@ int32_t best_partner(const Costs& costs, const std::vector<uint8_t>& taken, int3
 // Takes the cheapest pair of free rows again and again.
 Pairs greedy_pairs(const Costs& costs) {
   using Entry =
-      std::tuple<float, int32_t, int32_t>;  // cost, row, its best partner when it was pushed
+      std::tuple<double, int32_t, int32_t>;  // cost, row, its best partner when it was pushed
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue;
   std::vector<uint8_t> taken(costs.rows(), 0);
   const auto push = [&](int32_t a) {
@@ -166,16 +157,15 @@ Pairs greedy_pairs(const Costs& costs) {
   return pairs;
 }
 
-// Re-pairs two pairs if that is cheaper. Sums of two floats in double are exact enough to be the
-// same everywhere, and each change lowers the total, so the search ends.
+// Re-pairs two pairs if that is cheaper. A sum that is smaller after rounding is smaller before it,
+// so each change lowers the total, and the search ends.
 bool improve(const Costs& costs, std::pair<int32_t, int32_t>& first,
              std::pair<int32_t, int32_t>& second) {
   const auto [a, b] = first;
   const auto [c, d] = second;
-  const auto sum = [](float x, float y) { return static_cast<double>(x) + y; };
-  const double now = sum(costs(a, b), costs(c, d));
-  const double straight = sum(costs(a, c), costs(b, d));
-  const double crossed = sum(costs(a, d), costs(b, c));
+  const double now = costs(a, b) + costs(c, d);
+  const double straight = costs(a, c) + costs(b, d);
+  const double crossed = costs(a, d) + costs(b, c);
   if (std::min(straight, crossed) >= now) return false;
   if (straight <= crossed) {
     first = {a, c};
