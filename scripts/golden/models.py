@@ -119,10 +119,10 @@ def _loss_golden(layout, golden, logits):
     return golden["loss"]
 
 
-def _embedding_loss(golden, seed):
-    """Of a fixed random direction: the gradient of an embedding is that direction."""
-    direction = torch.randn(golden["output"].shape, generator=torch.Generator().manual_seed(seed + 2))
-    golden["direction"], golden["loss"] = direction, (golden["output"] * direction).sum()
+def _directed_loss(golden, output, seed, weights=1):
+    """Of a fixed random direction: the gradient of the output is that direction."""
+    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed + 2)) * weights
+    golden["direction"], golden["loss"] = direction, (output * direction).sum()
     return golden["loss"]
 
 
@@ -168,9 +168,11 @@ def _golden(model, bert, tokenizer, layout, seed):
         _gradients(model, _loss_golden(layout, golden, out.logits), golden)
     elif "pooling" in layout:
         golden["output"] = _embedding(layout, out.hidden_states[-1], mask)
-        _gradients(model, _embedding_loss(golden, seed), golden)
+        _gradients(model, _directed_loss(golden, golden["output"], seed), golden)
         if layout.get("steps"):
             _steps(model, batch, layout, golden)
+    else:
+        _gradients(model, _directed_loss(golden, out.last_hidden_state, seed, valid / valid.sum()), golden)
     texts = json.dumps({"first": first, "second": second or []}, ensure_ascii=False)
     return {k: v.detach().contiguous() for k, v in golden.items()}, {"texts": texts}
 

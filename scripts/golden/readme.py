@@ -26,8 +26,8 @@ Dropout is off. Rows of padding are zero in `hidden_states.*`, `q`, `k`, `v`.
 | `q`, `k`, `v` | F32 [batch, seq, hidden] | of the last layer, with bias, not divided by sqrt(d) |
 | `output` | F32 [batch, labels or hidden] | logits, or the normalized embedding; absent without a head |
 | `labels`, `loss` | I32 or F32 [batch]; F32 [] | cross-encoders: cross-entropy, or mean squared error |
-| `direction` | F32 [batch, hidden] | embeddings: `loss` is the sum of `output` times it |
-| `grad.<canonical name>` | as the parameter | gradient of `loss`; absent without a head |
+| `direction` | as `output`; F32 [batch, seq, hidden] without a head | `loss` is the sum of `output`, or of `hidden_states.2`, times it; zero at padding |
+| `grad.<canonical name>` | as the parameter | gradient of `loss`; absent where that is not used |
 | `stepped.<canonical name>` | as the parameter | `minilm`: after three steps of AdamW, lr 1e-3, decay 0.01 but on biases and LayerNorm, gradients clipped to a norm of 1 |
 
 ## Losses: `losses.safetensors`

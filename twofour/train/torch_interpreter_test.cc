@@ -96,12 +96,7 @@ TEST_P(Layouts, PaddingChangesNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Layouts,
-                         ::testing::Values("bert-cased", "bert-uncased", "bert-chinese", "minilm",
-                                           "bge", "multilingual", "cross-encoder",
-                                           "cross-encoder-regression"));
-
-// Of each kind of head: classes, a number, embeddings (times a fixed direction).
+// Of classes, of a number, or of embeddings or hidden states times a fixed direction.
 at::Tensor golden_loss(const Model& model, const Golden& golden) {
   const at::Tensor output = model.forward(golden_tokens(golden)).output;
   if (golden.contains("direction")) return (output * golden("direction")).sum();
@@ -109,9 +104,7 @@ at::Tensor golden_loss(const Model& model, const Golden& golden) {
   return twofour::cross_entropy_loss(output, golden.int64("labels"));
 }
 
-class Heads : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(Heads, GradientsAreThoseOfPyTorch) {
+TEST_P(Layouts, GradientsAreThoseOfPyTorch) {
   const Golden golden(std::string(GetParam()) + "/golden.safetensors");
   const Model model(GetParam());
   const at::Tensor loss = golden_loss(model, golden);
@@ -122,9 +115,10 @@ TEST_P(Heads, GradientsAreThoseOfPyTorch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Heads,
-                         ::testing::Values("cross-encoder", "cross-encoder-regression", "minilm",
-                                           "bge"));
+INSTANTIATE_TEST_SUITE_P(All, Layouts,
+                         ::testing::Values("bert-cased", "bert-uncased", "bert-chinese", "minilm",
+                                           "bge", "multilingual", "cross-encoder",
+                                           "cross-encoder-regression"));
 
 TEST(TorchInterpreter, StepsAreThoseOfPyTorch) {
   const Golden golden("minilm/golden.safetensors");
