@@ -11,6 +11,7 @@
 #include <map>
 
 #include "twofour/graph/network.h"
+#include "twofour/io/testing.h"
 #include "twofour/quant/quantize.h"
 #include "twofour/sparse/sparse24.h"
 #include "twofour/train/calibration.h"
@@ -482,6 +483,16 @@ TEST(Trainer, WarnsThatInt8IsLost) {
               HasSubstr(quantized.out.string() + " is int8: its weights are trained as floats, and "
                                                  "the result is a float model"));
   EXPECT_FALSE(ModelDirectory::open(request.out / "model").config().int8);
+}
+
+TEST(Trainer, DynamicActivationsBecomeStatic) {
+  const CalibrateRequest quantized = small_calibration(golden_model("cross-encoder"), "to-strip");
+  run_calibration(quantized, {});
+  TrainRequest request = small_run("int8-ptq", "cross-encoder", "from-dynamic");
+  request.model = without_input_scales(ModelDirectory::open(quantized.out)).path();
+  const ModelDirectory model = ModelDirectory::open(run_afresh(request).model);
+  EXPECT_TRUE(model.config().int8);
+  EXPECT_FALSE(model.config().dynamic_activations);
 }
 
 }  // namespace
