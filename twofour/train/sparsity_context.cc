@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "twofour/base/error.h"
+#include "twofour/graph/inspect.h"
 #include "twofour/sparse/sparse24.h"
 #include "twofour/train/elementwise.h"
 #include "twofour/train/torch_tensors.h"
@@ -172,8 +173,11 @@ SparsityContext::SparsityContext(const Network& network, const Recipe& recipe)
   check_globs(network, recipe.keep_dense);
   for (const Op& op : network.ops) {
     if (op.kind != OpKind::kLinear || stays_dense(op, recipe.keep_dense)) continue;
+    if (const std::string reason = why_not_prunable(network, op); !reason.empty()) {
+      left_dense_.push_back(fmt::format("{} stays dense: {}", op.name, reason));
+      continue;
+    }
     const Parameter& weight = network.parameter(op, 0);
-    if (weight.shape[1] % kPattern.m != 0) continue;
     Layer& layer = layers_.emplace_back();
     layer.weight = weight.name;
     layer.rows = weight.shape[0];

@@ -32,6 +32,10 @@ class SparsityContext {
 
   const std::vector<std::string>& weights() const { return names_; }  // parameter names
 
+  // "LAYER stays dense: REASON", for each layer that the recipe would prune but whose shape forbids
+  // it.
+  const std::vector<std::string>& left_dense() const { return left_dense_; }
+
   // Takes over the pattern of weights that come 2:4 (or sparser) already: they stay so in stages
   // that ask for less. Once, before the first stage.
   void adopt(const ParameterMap& parameters);
@@ -81,6 +85,7 @@ class SparsityContext {
 
   std::vector<Layer> layers_;
   std::vector<std::string> names_;
+  std::vector<std::string> left_dense_;
   SaliencyFunction saliency_;
   Schedule schedule_;
   double zeros_ = 0;  // of count_zeros, which is too slow for each step

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -189,10 +190,18 @@ class Trainer {
   }
 
   void begin() {
+    warn_of_layers_left_dense();
     sparsity_.adopt(parameters_);
     if (!sparsity_.active()) return;
     callbacks_.info(
         fmt::format("the model is sparse already ({:.3f}) and stays so", sparsity_.sparsity()));
+  }
+
+  void warn_of_layers_left_dense() {
+    const bool prunes =
+        std::ranges::any_of(recipe_.stages, [](const Stage& stage) { return stage.sparsity > 0; });
+    if (!prunes) return;
+    for (const std::string& layer : sparsity_.left_dense()) callbacks_.warn(layer);
   }
 
   // --- Stages ----------------------------------------------------------------------------------
