@@ -186,7 +186,7 @@ Measured load(const Options& options, Console& console) {
   if (options.as_if.empty()) {
     measured.model = load_engine(options.model, options.engine, console);
     if (!options.against.empty())
-      measured.other = Engine::load(options.against, {.device = options.engine.device});
+      measured.other = load_engine(options.against, {.device = options.engine.device}, console);
     return measured;
   }
   const ModelDirectory dense = ModelDirectory::open(options.model);
@@ -194,6 +194,7 @@ Measured load(const Options& options, Console& console) {
   EngineOptions on_cpu = options.engine;
   on_cpu.device = "cpu";  // whatever TWOFOUR_DEVICE says: layers are measured by CPU kernels
   measured.model = load_as_if(dense, as_if, on_cpu, console);
+  log_engine(*measured.model, console);
   measured.other = Engine::load(dense, {.device = "cpu"});
   return measured;
 }

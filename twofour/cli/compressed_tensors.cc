@@ -9,8 +9,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void check(const ModelDirectory& model, const Network& network, const fs::path& out) {
-  check_output_model(out, model.path(), /*replace=*/true);
+void check(const ModelDirectory& model, const Network& network, const fs::path& out, bool replace) {
+  check_output_model(out, model.path(), replace);
   if (!model.config().int8) {
     throw Error(model.origin(), "is a float model; format compressed-tensors is for int8 ones",
                 "twofour calibrate makes it int8");
@@ -29,10 +29,10 @@ std::vector<NamedTensor> tensors_of(const ModelDirectory& model) {
 
 }  // namespace
 
-ModelReport export_compressed_tensors(const fs::path& path, const fs::path& out) {
+ModelReport export_compressed_tensors(const fs::path& path, const fs::path& out, bool replace) {
   const ModelDirectory model = ModelDirectory::open(path);
   const Network network = build_network(model.config());
-  check(model, network, out);
+  check(model, network, out, replace);
   save_model_directory(out,
                        ModelToSave{path, model.config(), tensors_of(model), model.twofour_json()});
   return inspect_model(network, ModelDirectory::open(out));

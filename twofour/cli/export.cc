@@ -38,6 +38,7 @@ struct Options {
   ExportRequest request;
   std::string format = "onnx";
   std::filesystem::path report;  // empty: none
+  bool force = false;
 };
 
 void print_plugin(const ExportSummary& summary, Console& console) {
@@ -77,8 +78,9 @@ void check_files(const Options& options) {
   }
 }
 
-int write_compressed_tensors(const ExportRequest& request, Console& console) {
-  const ModelReport report = export_compressed_tensors(request.model, request.out);
+int write_compressed_tensors(const Options& options, Console& console) {
+  const ExportRequest& request = options.request;
+  const ModelReport report = export_compressed_tensors(request.model, request.out, options.force);
   const auto count = [&](auto&& which) {
     return std::count_if(report.layers.begin(), report.layers.end(), which);
   };
@@ -93,9 +95,9 @@ int write_compressed_tensors(const ExportRequest& request, Console& console) {
 }
 
 int run_export(const Options& options, Console& console) {
-  const ExportRequest& request = options.request;
-  if (options.format == kCompressedTensors) return write_compressed_tensors(request, console);
+  if (options.format == kCompressedTensors) return write_compressed_tensors(options, console);
   check_files(options);
+  const ExportRequest& request = options.request;
   const ExportSummary summary = export_api().export_onnx(request);
   print_summary(request, summary, console);
   if (options.report.empty()) return kOk;
@@ -121,7 +123,11 @@ void add_form_options(CLI::App& app, ExportRequest& request) {
 
 // All but MODEL, --out and --format are for ONNX.
 void check_format(const CLI::App& app, const Options& options) {
-  if (options.format != kCompressedTensors) return;
+  if (options.format != kCompressedTensors) {
+    if (!options.force) return;
+    throw CLI::ValidationError(
+        "--force goes with --format compressed-tensors: ONNX files are replaced");
+  }
   for (const char* name : {"--target", "--opset", "--clip", "--precision", "--gemm-as-conv",
                            "--plugin", "--plugin-max-rows", "--external-data", "--report"}) {
     if (app.count(name) == 0) continue;
@@ -165,6 +171,8 @@ Command add_export(CLI::App& root, Console& console) {
                   "JSON to write: each layer's groups of four, and which 2:4 kernels can take it")
       ->type_name("FILE.json")
       ->check(path_name());
+  app->add_flag("--force", options->force,
+                "With compressed-tensors: replace the model that --out holds");
   app->callback([app, options] { check_format(*app, *options); });
   return {app, [options, &console] { return run_export(*options, console); }};
 }

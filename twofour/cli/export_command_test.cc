@@ -227,6 +227,9 @@ TEST(ExportCommand, CompressedTensorsRefuse) {
   EXPECT_THAT(refusal(source, out, 2, {"--target", "openvino"}),
               HasSubstr("--target goes with --format onnx"));
   EXPECT_FALSE(std::filesystem::exists(out));
+  refusal(source, out, 0);
+  EXPECT_THAT(refusal(source, out, 1), HasSubstr("or give --force"));
+  refusal(source, out, 0, {"--force"});
   const auto foreign = scratch("foreign");
   spill(foreign / "thesis.txt", "years of work");
   EXPECT_THAT(refusal(source, foreign, 1), HasSubstr("something other than a model: thesis.txt"));

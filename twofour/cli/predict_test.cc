@@ -181,8 +181,10 @@ TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
   };
   std::string many = "query\tdocument\n";
   for (int i = 0; i < 1500; ++i) many += "lamp\tbag\n";
-  EXPECT_THAT(fails(many + "lamp\n"), HasSubstr("[stdin:1502] has 1 field, the header 2. Fields "
-                                                "are separated by single tabs and hold none\n"));
+  EXPECT_THAT(
+      fails(many + "lamp\n"),
+      HasSubstr("[stdin:1502] has another number of fields than the header: 1, expected 2. Fields "
+                "are separated by single tabs and hold none\n"));
   EXPECT_THAT(
       fails("query\tdocument\nlamp\t\xff\n"),
       HasSubstr("[stdin:2] is not UTF-8 text. Convert it to UTF-8, for example with iconv\n"));

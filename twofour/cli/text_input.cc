@@ -99,7 +99,8 @@ void TextInput::read_header(const std::string& line) {
 InputText TextInput::parse_tsv(const std::string& line) const {
   auto fields = split_tabs(line);
   if (fields.size() != columns_) {
-    fail(fmt::format("has {}, the header {}", counted(std::ssize(fields), "field"), columns_),
+    fail(fmt::format("has another number of fields than the header: {}, expected {}", fields.size(),
+                     columns_),
          "Fields are separated by single tabs and hold none");
   }
   InputText text{std::move(fields[first_column_])};

@@ -16,8 +16,9 @@ namespace {
 constexpr size_t kStepBytes = 4096;
 constexpr size_t kEverything = std::numeric_limits<size_t>::max();
 
-// Models pad their embedding to a multiple of 8, 64 or 128.
-constexpr int64_t kMostPadding = 127;
+// Models pad their embedding to a multiple of 8, 64 or 128, those trained on 8 devices to one of
+// 1024.
+constexpr int64_t kMostPadding = 1023;
 
 std::vector<AddedToken> raw_tokens(std::vector<AddedToken> tokens) {
   std::erase_if(tokens, [](const AddedToken& token) { return token.normalized; });
@@ -197,7 +198,7 @@ void check_whole(const WordPieceConfig& config, const ModelDirectory& model,
       std::ranges::count_if(config.tokens, [](const std::string& token) { return !token.empty(); });
   if (rows - tokens <= kMostPadding) return;
   throw Error(files.where(model.file("vocab.txt") ? "vocab.txt" : "tokenizer.json"),
-              fmt::format("has {} tokens, but the model's embedding has {} rows", tokens, rows),
+              fmt::format("has {} tokens, but the model's vocab_size is {}", tokens, rows),
               "Restore the file; if the other rows are meant to be unused, add a token [unusedN] "
               "for each");
 }

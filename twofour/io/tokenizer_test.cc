@@ -328,13 +328,16 @@ TEST(BadTokenizer, MoreTokensThanTheEmbeddingHasRows) {
               AllOf(HasSubstr("id 6"), HasSubstr("vocab_size is 6")));
 }
 
-// Padding of an embedding has no tokens: up to 127 rows.
+// Padding of an embedding has no tokens: up to 1023 rows.
 TEST(BadTokenizer, VocabularyThatWasCutShort) {
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "cut_vocabulary";
   const auto message = [&](const std::string& layout, const char* name, const std::string& text) {
     std::filesystem::remove_all(folder);
     std::filesystem::copy(kGolden + layout + "/model", folder);
     write_file_atomically(folder / name, text);
+    json config = json::parse(read_file(folder / "config.json"));
+    config["vocab_size"] = 1100;
+    write_file_atomically(folder / "config.json", config.dump());
     return error_of([&] { Tokenizer::open(ModelDirectory::open(folder)); });
   };
   const auto vocab_txt = [](int tokens) {
@@ -342,10 +345,10 @@ TEST(BadTokenizer, VocabularyThatWasCutShort) {
     for (int id = 5; id < tokens; ++id) text += "word" + std::to_string(id) + "\n";
     return text;
   };
-  EXPECT_EQ(message("bert-uncased", "vocab.txt", vocab_txt(211 - 127)), "no error");
-  EXPECT_THAT(message("bert-uncased", "vocab.txt", vocab_txt(211 - 128)),
-              HasSubstr("/vocab.txt] has 83 tokens, but the model's embedding has 211 rows. "
-                        "Restore the file"));
+  EXPECT_EQ(message("bert-uncased", "vocab.txt", vocab_txt(1100 - 1023)), "no error");
+  EXPECT_THAT(message("bert-uncased", "vocab.txt", vocab_txt(1100 - 1024)),
+              HasSubstr("/vocab.txt] has 76 tokens, but the model's vocab_size is 1100. Restore "
+                        "the file"));
   const json whole = json::parse(read_file(kGolden + "multilingual/model/tokenizer.json"));
   const auto tokenizer_json = [&](int tokens) {
     json cut = whole;
@@ -354,9 +357,9 @@ TEST(BadTokenizer, VocabularyThatWasCutShort) {
     }
     return cut.dump();
   };
-  EXPECT_EQ(message("multilingual", "tokenizer.json", tokenizer_json(159 - 127)), "no error");
-  EXPECT_THAT(message("multilingual", "tokenizer.json", tokenizer_json(159 - 128)),
-              HasSubstr("/tokenizer.json] has 31 tokens, but the model's embedding has 159"));
+  EXPECT_EQ(message("multilingual", "tokenizer.json", tokenizer_json(1100 - 1023)), "no error");
+  EXPECT_THAT(message("multilingual", "tokenizer.json", tokenizer_json(1100 - 1024)),
+              HasSubstr("/tokenizer.json] has 76 tokens, but the model's vocab_size is 1100"));
   std::filesystem::remove_all(folder);
 }
 

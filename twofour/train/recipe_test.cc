@@ -106,8 +106,10 @@ TEST(Recipe, TheOptimizerIsReadAndWritten) {
 }
 
 TEST(Recipe, WeightBitsAreReadAndWritten) {
-  const std::string yaml = stages({"name: a, " + kTrained});
+  const std::string yaml = stages({"name: a, calibrate: max, fake_quantize: true, " + kTrained});
   EXPECT_EQ(parse_recipe(yaml, "r").weight_bits, 8);
+  EXPECT_THAT(message_of(stages({"name: a, " + kTrained}) + "weight_bits: 4\n"),
+              HasSubstr("weight_bits wants a stage that is written as int8"));
   const Recipe recipe = parse_recipe(yaml + "weight_bits: 4\n", "r");
   EXPECT_EQ(recipe.weight_bits, 4);
   EXPECT_EQ(parse_recipe(to_yaml(recipe), "again").weight_bits, 4);
@@ -119,6 +121,8 @@ TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {
   ASSERT_GE(shipped_recipes().size(), 24u);
   for (const auto& path : shipped_recipes()) {
     const Recipe recipe = read_recipe(path);
+    const bool is_ours = path.string().find("/apps/") == std::string::npos;
+    EXPECT_EQ(is_ours ? recipe.name : path.stem().string(), path.stem().string());
     EXPECT_THAT(recipe.name, EndsWith(path.stem().string()));  // of applications with a prefix
     EXPECT_FALSE(recipe.description.empty()) << path;
   }

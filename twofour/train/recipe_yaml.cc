@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <set>
 
 #include "twofour/base/error.h"
@@ -370,6 +371,8 @@ Recipe read_tree(YamlReader reader) {
   read_optimizer_options(reader, recipe);
   read_evaluation_options(reader, recipe);
   read_stages(reader, recipe);
+  reader.require(recipe.weight_bits == 8 || std::ranges::any_of(recipe.stages, &Stage::write_int8),
+                 "weight_bits", "wants a stage that is written as int8");
   reader.finish();
   reader.require(has_name, "name", "is missing");
   reader.require(!recipe.stages.empty(), "stages", "are missing: a recipe needs at least one");
@@ -494,7 +497,7 @@ void write_options(YAML::Emitter& out, const Recipe& recipe) {
   out << YAML::Key << "keep_dense" << YAML::Value << YAML::Flow << YAML::BeginSeq;
   for (const std::string& glob : recipe.keep_dense) out << YAML::DoubleQuoted << glob;
   out << YAML::EndSeq;
-  entry("weight_bits", recipe.weight_bits);
+  if (recipe.weight_bits != Recipe{}.weight_bits) entry("weight_bits", recipe.weight_bits);
   entry("evaluate_every", recipe.evaluate_every);
   entry("select_metric", recipe.select_metric);
   entry("patience", recipe.patience);

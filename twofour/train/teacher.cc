@@ -35,7 +35,7 @@ at::Tensor Teacher::remember(const at::Tensor& pairs, const at::Tensor& logits) 
     logits_ = at::full({pairs_, logits.size(1)}, std::numeric_limits<float>::quiet_NaN());
   }
   const at::Tensor stored = logits_.index_select(0, pairs);
-  const at::Tensor rows = at::where(stored.isnan(), logits.to(at::kFloat), stored);
+  at::Tensor rows = at::where(stored.isnan(), logits.to(at::kFloat), stored);
   logits_.index_copy_(0, pairs, rows);
   return rows;
 }
