@@ -49,15 +49,34 @@ class Measures(unittest.TestCase):
 
     def test_same_predictions_differ_by_nothing(self):
         labels = [0.1, 0.4, 0.3, 0.9]
-        for _, difference, low, high in compare.bootstrap(labels, [[1, 2, 3, 5], [1, 2, 3, 5]], resamples=50)[0]:
-            self.assertEqual((difference, low, high), (0, 0, 0))
+        for _, *differences in compare.bootstrap(labels, [[1, 2, 3, 5], [1, 2, 3, 5]], resamples=50)[0]:
+            self.assertEqual(differences, [(0, 0, 0)] * 2)
 
     def test_interval_holds_the_difference(self):
         source = random.Random(5)
         labels = [source.random() for _ in range(100)]
         good, bad = ([label + noise * source.gauss(0, 1) for label in labels] for noise in (0.1, 0.6))
-        for value, difference, low, high in compare.bootstrap(labels, [good, bad], resamples=200)[0]:
-            self.assertTrue(low < difference < high < 0 < value)
+        for value, *differences in compare.bootstrap(labels, [good, bad], resamples=200)[0]:
+            for difference, low, high in differences:
+                self.assertTrue(low < difference < high < 0 < value)
+
+    def test_percentages_are_of_each_resample(self):
+        source = random.Random(6)
+        labels = [source.random() for _ in range(30)]
+        runs = [[label + noise * source.gauss(0, 1) for label in labels] for noise in (0.2, 0.5)]
+        drawn, shares = random.Random(1), []  # as bootstrap draws
+        for _ in range(41):
+            chosen = drawn.choices(range(30), k=30)
+            a, b = (pearson([run[i] for i in chosen], [labels[i] for i in chosen]) for run in runs)
+            shares.append((b - a) / a)
+        shares.sort()
+        _, absolute, (_, low, high) = compare.bootstrap(labels, runs, resamples=41)[0][0]
+        self.assertAlmostEqual(low, shares[1])  # 2.5 % of 40 steps
+        self.assertAlmostEqual(high, shares[39])
+        self.assertNotAlmostEqual(low, absolute[1] / pearson(runs[0], labels), places=3)
+
+    def test_relative_differences(self):
+        self.assertEqual([compare.relative(*pair) for pair in ((2, 1), (0, 0), (0, 1), (-2, -3))], [-0.5, 0, math.inf, -0.5])
 
     def test_one_prediction_for_all_is_no_number(self):
         found = compare.Resample([1] * 3, [1, 2, 3], compare.Values([1, 2, 3])).measures(compare.Values([4, 4, 4]))
