@@ -13,10 +13,11 @@
 #   recipes     folder of the recipes (default: recipes)
 #   train_options eval_options   more options of twofour train and twofour eval
 #   bench_shapes                 of twofour bench --batch --tokens; empty: no latencies
-# A script defines steps_of ROW, which prints the steps of a row in the quick or tiny form, and may define anew
+# A script defines steps_of ROW, which prints the steps of a row in the quick or tiny form, and, where it calls pool_folds,
+# evaluate_pool RUN FOLD..., which evaluates the folds of a row as one run; neither has a default. It may define anew
 #   served_in RUN         the precision in which a run's model is timed
-#   more_options ROW      adds options of twofour train to `arguments`
-#   evaluate_pool RUN FOLD...   of pool_folds
+#   more_options RECIPE   adds options of twofour train to `arguments`
+#   evaluate RUN DATA     evaluates a run, where its metrics are not those of pairs
 
 all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
   sparse-qat sparse-qat-r1 sparse-qat-r2 sparse-qat-r4)
@@ -71,14 +72,24 @@ prepare_rows() {
   [ "$form" != tiny ] || base=$(tiny_base)
 }
 
+# origin_of_runs: the model that the runs in `out` start from, the default one where they do not say; nothing without runs.
+origin_of_runs() {
+  if [ -f "$out/base.txt" ]; then
+    cat "$out/base.txt"
+  elif [ -d "$out/dense" ] || [ -d "$out/base" ] || compgen -G "$out/*/log.jsonl" >/dev/null; then
+    realpath -m --relative-base "$root" "$(echo $(minilm))"
+  fi
+}
+
 # Keeps in the folder of the runs which model they start from: with another --model they would be taken for finished, and the
 # old model's tables printed.
 same_base() {
-  local kept=$out/base.txt
+  local known
   [ -n "$origin" ] || return 0
-  [ ! -f "$kept" ] || [ "$(cat "$kept")" = "$origin" ] ||
-    die "$out has runs that start from $(cat "$kept"): remove the folder to start from $origin"
-  [ $training = no ] || { mkdir -p "$out" && echo "$origin" >"$kept"; }
+  known=$(origin_of_runs)
+  [ -z "$known" ] || [ "$(realpath -m "$known")" = "$(realpath -m "$origin")" ] ||
+    die "$out has runs that start from $known: remove the folder to start from $origin"
+  [ $training = no ] || { mkdir -p "$out" && echo "$origin" >"$out/base.txt"; }
 }
 
 # The first two layers of the model, which train in seconds.
@@ -193,18 +204,21 @@ train_rows() {
 
 # pool_folds ROW FOLD...: the folds of a row as one run, once all are evaluated, so that every query is judged by a model that
 # has not seen it; evaluate_pool, which a script defines, evaluates it. The first fold's model stands for its size and speed.
+# summary.json comes last, as with a row that is trained.
 pool_folds() {
   local fold run=$out/$1 folds=()
+  ! finished "$1" || return 0
   for fold in "${@:2}"; do
     [ -f "$out/fold$fold/$1/eval.json" ] || return 0
     folds+=("$out/fold$fold/$1")
   done
-  [ ! -f "$run/eval.json" ] || return 0
+  [ -f "$out/base.txt" ] || [ ! -f "$out/fold$2/base.txt" ] || cp "$out/fold$2/base.txt" "$out/base.txt"
   mkdir -p "$run"
   ln -sfn "../fold$2/$1/model" "$run/model"
   zstdcat "${folds[@]/%//test.run.zst}" | zstd -q -f -o "$run/test.run.zst"
   evaluate_pool "$run" "${folds[@]}"
-  cp "${folds[0]}/summary.json" "$run/summary.json"
+  cp "${folds[0]}/summary.json" "$run/summary.json.part"
+  mv "$run/summary.json.part" "$run/summary.json"
 }
 
 # All rows in their order, each followed by its runs with other seeds.

@@ -95,12 +95,14 @@ def content(path, remedy=""):
     """The text of a file, compressed or not."""
     if not path.is_file():
         fail(f"{path} is missing{remedy and ': ' + remedy}")
-    if path.suffix != ".zst":
-        return path.read_text(encoding="utf-8")
     try:
+        if path.suffix != ".zst":
+            return path.read_text(encoding="utf-8")
         return run("zstdcat", path, stderr=subprocess.PIPE).decode()
     except subprocess.CalledProcessError as error:
         fail(f"{path} cannot be read: {error.stderr.decode().strip()}")
+    except UnicodeDecodeError:
+        fail(f"{path} is not UTF-8")
 
 
 def fields(path, number, separator=None, remedy=""):
@@ -108,21 +110,30 @@ def fields(path, number, separator=None, remedy=""):
     for place, line in enumerate(content(path, remedy).splitlines(), 1):
         found = line.split(separator)
         if len(found) != number:
-            fail(f"{path}:{place}: {len(found)} fields, expected {number}")
+            fail(f"{path}:{place}: expected {number} fields, found {len(found)}")
         yield found
 
 
 def read_texts(path):
     """Id -> text, of BEIR's corpus or queries."""
-    return {row["_id"]: row["text"] for row in map(json.loads, content(path).splitlines())}
+    texts = {}
+    for place, line in enumerate(content(path).splitlines(), 1):
+        try:
+            row = json.loads(line)
+            texts[row["_id"]] = row["text"]
+        except (ValueError, KeyError, TypeError):
+            fail(f"{path}:{place}: expected a JSON object with _id and text")
+    return texts
 
 
 def read_judged(path, remedy=""):
     """Query -> document -> label, in the order of the file."""
     labels = {}
-    for query, document, label in list(fields(path, 3, "\t", remedy))[1:]:
+    for place, (query, document, label) in enumerate(fields(path, 3, "\t", remedy), 1):
+        if place == 1:  # names of the columns
+            continue
         if not label.isdecimal():
-            fail(f"{path}: label '{label}' of query {query} is no whole number")
+            fail(f"{path}:{place}: label '{label}' of query {query} is no whole number")
         labels.setdefault(query, {})[document] = int(label)
     return labels
 
@@ -132,7 +143,6 @@ def positive(text):
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
     return int(text)
-
 
 
 def jsonl(rows):
