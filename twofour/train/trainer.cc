@@ -519,7 +519,7 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   lock.make();
   if (!trainer.run(checkpoint)) return trainer.summary(false);
   trainer.write_model();
-  const TrainSummary summary = trainer.summary(true);
+  TrainSummary summary = trainer.summary(true);
   folder.finish(summary, inputs.fingerprint);
   return summary;
 }

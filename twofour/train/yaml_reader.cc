@@ -96,8 +96,8 @@ void YamlSource::apply(YAML::Node node, const std::string& rest, const std::stri
   }
 }
 
-YamlReader::YamlReader(const YamlSource& source, YAML::Node node, std::string path)
-    : source_(&source), node_(std::move(node)), path_(std::move(path)) {
+YamlReader::YamlReader(const YamlSource& source, const YAML::Node& node, std::string path)
+    : source_(&source), node_(node), path_(std::move(path)) {
   if (!node_.IsMap()) {
     throw Error(source.where(path_, node_.Mark()),
                 fmt::format("{} must be a map of keys", path_.empty() ? "the file" : path_));

@@ -56,7 +56,7 @@ class YamlSource {
 // asked after it: where one is missing, an unknown one may be it, mistyped.
 class YamlReader {
  public:
-  YamlReader(const YamlSource& source, YAML::Node node, std::string path);
+  YamlReader(const YamlSource& source, const YAML::Node& node, std::string path);
 
   // False, and `value` as it was, where the key is absent.
   template <class T>
