@@ -197,4 +197,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace twofour::pictures
 
+// Only options that are declared wrongly throw out of it.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) { return twofour::pictures::run(argc, argv); }

@@ -164,4 +164,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace twofour::recall
 
+// Only options that are declared wrongly throw out of it.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) { return twofour::recall::run(argc, argv); }

@@ -171,7 +171,8 @@ void print_text(const Json& json, std::ostream& out) {
   line("cpu", json["cpu"]);
   line("features",
        fmt::format("{}", fmt::join(json["features"].get<std::vector<std::string>>(), ", ")));
-  if (json["max_isa"] != "") line("limit", "TWOFOUR_MAX_ISA=" + json["max_isa"].get<std::string>());
+  const auto limit = json["max_isa"].get<std::string>();
+  if (!limit.empty()) line("limit", "TWOFOUR_MAX_ISA=" + limit);
   line("cores", json["cores"].dump());
   line("memory", format_bytes(json["memory_bytes"]));
   line("disk", format_bytes(json["disk_free_bytes"]) + " free here");
