@@ -167,7 +167,7 @@ std::string cpu_name() {
     std::memcpy(words + 4 * i, part, sizeof part);
   }
   std::string name(reinterpret_cast<const char*>(words), sizeof words);
-  name = name.c_str();
+  name = name.substr(0, name.find('\0'));
   while (!name.empty() && name.back() == ' ') name.pop_back();
   const size_t start = name.find_first_not_of(' ');
   return start == std::string::npos ? "unknown x86-64" : name.substr(start);

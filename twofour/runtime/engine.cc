@@ -40,7 +40,7 @@ std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
   std::string warning;
   const auto device = cuda::open_with_plans(libraries, ordinal, kDeviceTokens,
                                             std::filesystem::path(plans.value), warning);
-  const auto engine = load_on(model, options, device);
+  auto engine = load_on(model, options, device);
   if (warning.empty()) engine->state_->device_plan->options.plans = plans.value;
   engine->state_->warning = std::move(warning);
   return engine;

@@ -72,11 +72,11 @@ std::vector<int32_t> take_equal_rows(const MaskWords& masks, int share_rows, Row
     return std::lexicographical_compare_three_way(x.begin(), x.end(), y.begin(), y.end());
   };
   std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return compare(a, b) < 0; });
+                   [&](int32_t a, int32_t b) { return std::is_lt(compare(a, b)); });
   std::vector<int32_t> rest;
   for (auto first = order.begin(); first != order.end();) {
-    const auto last =
-        std::find_if(first, order.end(), [&](int32_t row) { return compare(*first, row) != 0; });
+    const auto last = std::find_if(first, order.end(),
+                                   [&](int32_t row) { return std::is_neq(compare(*first, row)); });
     for (; last - first >= share_rows; first += share_rows)
       sets.emplace_back(first, first + share_rows);
     rest.insert(rest.end(), first, last);
