@@ -106,7 +106,7 @@ std::string GraphConverter::dequantized(const Op& op) {
   const std::string& x = input(op);
   const std::string q = quantized(op);
   const std::string scale = graph_.scalar(quantized_[op.inputs[0]].scale);
-  const std::string dq =
+  std::string dq =
       (options_.target.dequantize_per_reader ? op.name : x) + "/DequantizeLinear";
   if (!quantized_names_.insert(dq).second) return dq;
   return graph_.node("DequantizeLinear", dq, {q, scale, zero_point()});
