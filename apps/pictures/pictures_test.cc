@@ -47,7 +47,8 @@ struct Files {
 class Safetensors {
  public:
   // Small random numbers, or `value`.
-  void add(const std::string& name, std::vector<int> shape, std::optional<float> value = {}) {
+  void add(const std::string& name, const std::vector<int>& shape,
+           std::optional<float> value = {}) {
     std::normal_distribution<float> normal(0, 0.3F);
     size_t count = 1;
     std::string dims;

@@ -153,7 +153,7 @@ void print_tables(const Options& options, const Measured& measured, std::ostream
   print_layers(measured.layers, out);
 }
 
-std::vector<int64_t> tokens_or(const Options& options, std::vector<int64_t> otherwise) {
+std::vector<int64_t> tokens_or(const Options& options, const std::vector<int64_t>& otherwise) {
   return options.tokens.empty() ? otherwise : options.tokens;
 }
 

@@ -199,10 +199,10 @@ TEST(Export, DataOfAnEarlierModelGo) {
   ExportRequest wanted = request(golden("cross-encoder"));
   const fs::path data = wanted.out.string() + ".data";
   write_file_atomically(data, "of a file that is not there");
-  Exported{wanted};
+  const Exported small(wanted);
   EXPECT_TRUE(fs::exists(data)) << "no model referred to them";
   wanted.external_data = true;
-  Exported{wanted};
+  const Exported outside(wanted);
   ASSERT_TRUE(fs::exists(data));
   wanted.external_data = false;
   const Exported inside(wanted);

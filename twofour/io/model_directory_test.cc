@@ -470,7 +470,7 @@ TEST_F(ModelDirectoryTest, MasksOfOtherToolsAreLeftOut) {
 }
 
 TEST_F(ModelDirectoryTest, MasksMustHaveBeenApplied) {
-  const auto refusal = [&](std::vector<NamedTensor> tensors) {
+  const auto refusal = [&](const std::vector<NamedTensor>& tensors) {
     write_safetensors(folder_ / "model.safetensors", tensors);
     return error();
   };

@@ -163,12 +163,13 @@ TEST(Ranking, BestThresholdIsTheBestOfAll) {
   auto pairs = random_pairs(7, 300);
   for (ScoredPair& pair : pairs) pair.predicted = -1;
   for (const int64_t k : {5, 345}) {
-    for (const auto& [criterion, name] :
-         {std::pair(Criterion::kAccuracy, "accuracy"), std::pair(Criterion::kF1, "f1")}) {
+    for (const Criterion criterion : {Criterion::kAccuracy, Criterion::kF1}) {
+      const std::string name =
+          criterion == Criterion::kF1 ? fmt::format("f1@{}", k) : std::string("accuracy");
       const auto value = [&](float threshold) {
         const MetricOptions options = {.recall_k = k, .score_threshold = threshold};
         const Metrics metrics = aggregate(query_stats(pairs, ids_of(7), options), options);
-        return metrics.at(criterion == Criterion::kF1 ? fmt::format("f1@{}", k) : name);
+        return metrics.at(name);
       };
       const float best = best_threshold(pairs, criterion, {.recall_k = k});
       for (const ScoredPair& pair : pairs) {

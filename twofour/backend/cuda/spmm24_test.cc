@@ -256,7 +256,7 @@ TEST_F(Spmm24Test, CompressionRefusesShapes) {
   ProductDesc product = kProduct;
   product.k = 48;
   try {
-    CompressedWeight(cache_, product, dense_.data(), 0, nullptr, "pooler");
+    const CompressedWeight refused(cache_, product, dense_.data(), 0, nullptr, "pooler");
     FAIL();
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("[pooler] k is 48, expected a multiple of 32 for I8"));

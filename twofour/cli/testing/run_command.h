@@ -42,7 +42,7 @@ inline std::filesystem::path scratch(const std::string& name) {
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
   std::string unique = fmt::format("twofour-{}-{}-{}", test->test_suite_name(), test->name(), name);
   std::replace(unique.begin(), unique.end(), '/', '-');
-  const auto path = std::filesystem::path(testing::TempDir()) / unique;
+  auto path = std::filesystem::path(testing::TempDir()) / unique;
   std::filesystem::remove_all(path);
   std::filesystem::create_directories(path);
   return path;
