@@ -214,7 +214,7 @@ TEST_F(BatcherTest, EachTextOnceAnEpoch) {
 TEST_F(BatcherTest, ContrastiveWantsPositives) {
   for (Pair& pair : data.pairs) pair.label = 0;
   try {
-    Batcher(data, texts, {.form = BatchForm::kContrastive});
+    const Batcher refused(data, texts, {.form = BatchForm::kContrastive});
     FAIL();
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("[made.tsv] holds no pair with a label above 0"));
