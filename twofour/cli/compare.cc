@@ -64,6 +64,10 @@ std::optional<Gate> parse_gate(const std::string& text) {
 std::string check_gate(const std::string& text) {
   const auto gate = parse_gate(text);
   if (!gate) return "expected METRIC=-N% or METRIC=-N, e.g. ndcg@10=-2%";
+  // All metrics but pnr lie in [0, 1]: "ndcg@10=-2" forgot its percent sign.
+  if (gate->margin <= -1 && (gate->relative || gate->metric != "pnr"))
+    return fmt::format("{} is a gate that nothing fails; a percentage has a %, e.g. ndcg@10=-2%",
+                       text);
   return gate->metric == "pnr_ties" ? "pnr_ties is a count, neither better nor worse" : "";
 }
 

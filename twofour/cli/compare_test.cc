@@ -91,6 +91,12 @@ TEST_F(Compare, JsonHoldsMetricsAndVerdicts) {
 TEST_F(Compare, RefusesWrongInput) {
   EXPECT_EQ(compare({"--non-inferior", "accuracy"}).code, 2);
   EXPECT_EQ(compare({"--non-inferior", "accuracy=2%"}).code, 2);
+  for (const char* gate : {"accuracy=-2", "accuracy=-100%", "pnr=-100%"}) {
+    const Outcome outcome = compare({"--non-inferior", gate});
+    EXPECT_EQ(outcome.code, 2) << gate;
+    EXPECT_THAT(outcome.err, HasSubstr("a gate that nothing fails")) << gate;
+  }
+  EXPECT_NE(compare({"--non-inferior", "pnr=-2"}).code, 2);
   for (const char* number : {"-2%x", "", "%", "nan", "-nan", "-inf", "-1e999", " -2%"}) {
     EXPECT_EQ(compare({"--non-inferior", std::string("accuracy=") + number}).code, 2) << number;
   }
