@@ -23,7 +23,8 @@ inline std::filesystem::path scratch() {
 // Of a command line whose first word is a program of this build: its exit status, and a part of
 // what it prints.
 inline void expect_run(int code, const std::string& part, const std::string& command) {
-  FILE* pipe = popen((TWOFOUR_BINARY_DIR "/bin/" + command + " 2>&1").c_str(), "r");
+  const auto folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  FILE* pipe = popen((folder.string() + "/" + command + " 2>&1").c_str(), "r");
   std::string printed;
   for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) printed += static_cast<char>(c);
   EXPECT_EQ(WEXITSTATUS(pclose(pipe)), code) << command << '\n' << printed;

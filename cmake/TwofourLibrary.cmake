@@ -44,8 +44,7 @@ function(twofour_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;TARGETS;LIBS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_TARGETS} ${ARG_LIBS} twofour_test_main)
-  target_compile_definitions(${name} PRIVATE TWOFOUR_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
-                                             TWOFOUR_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  target_compile_definitions(${name} PRIVATE TWOFOUR_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   # PRE_TEST: the list is read when ctest runs, so a build does not execute what it just linked.
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()

@@ -21,6 +21,12 @@ std::string error_of(Action&& action) {
   return "no error";
 }
 
+// build/<preset>, whose bin/ holds the running test. Not a definition of the compiler: objects of
+// two presets would differ by it alone, and ccache could not share them.
+inline std::filesystem::path build_folder() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path();
+}
+
 // Each test has an empty folder of its own, also where two builds are tested at once.
 class FolderTest : public ::testing::Test {
  protected:

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/tensorrt/api.h"
 
@@ -23,13 +24,15 @@ TEST(BuildEngine, AbsentLibraryIsNamedWithTheRemedy) {
       [] { build_engine_api(); },
       ThrowsMessage<Error>(AllOf(HasSubstr("tried /nowhere/libtwofour_tensorrt.so"),
                                  HasSubstr("TENSORRT_ROOT"), HasSubstr("docs/tensorrt.md"))));
-  setenv("TWOFOUR_TENSORRT_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_tensorrt.so", 1);
+  setenv("TWOFOUR_TENSORRT_LIBRARY", (build_folder() / "lib/libtwofour_fake_tensorrt.so").c_str(),
+         1);
 }
 
 class BuildEngineCommand : public ::testing::Test {
  protected:
   BuildEngineCommand() {
-    setenv("TWOFOUR_TENSORRT_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_tensorrt.so", 1);
+    setenv("TWOFOUR_TENSORRT_LIBRARY", (build_folder() / "lib/libtwofour_fake_tensorrt.so").c_str(),
+           1);
     spill(onnx_, "model");
   }
 

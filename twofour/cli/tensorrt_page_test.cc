@@ -9,6 +9,7 @@
 #include <regex>
 #include <sstream>
 
+#include "twofour/base/testing.h"
 #include "twofour/cli/testing/int8_model.h"
 #include "twofour/cli/testing/run_command.h"
 
@@ -36,7 +37,8 @@ class TensorRtPage : public ::testing::Test {
     fs::copy(model("cross-encoder"), folder_ / "model", fs::copy_options::recursive);
     fs::copy(int8, folder_ / "model-int8", fs::copy_options::recursive);
     fs::current_path(folder_);
-    setenv("TWOFOUR_TENSORRT_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_tensorrt.so", 1);
+    setenv("TWOFOUR_TENSORRT_LIBRARY", (build_folder() / "lib/libtwofour_fake_tensorrt.so").c_str(),
+           1);
   }
   ~TensorRtPage() override { fs::current_path(before_); }
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "twofour/base/testing.h"
 #include "twofour/cli/testing/int8_model.h"
 #include "twofour/cli/testing/run_command.h"
 
@@ -16,7 +17,7 @@ using ::testing::HasSubstr;
 class TrainCommand : public ::testing::Test {
  protected:
   TrainCommand() {
-    setenv("TWOFOUR_TRAIN_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_train.so", 1);
+    setenv("TWOFOUR_TRAIN_LIBRARY", (build_folder() / "lib/libtwofour_fake_train.so").c_str(), 1);
   }
 
   std::vector<std::string> command(std::vector<std::string> more = {}) {

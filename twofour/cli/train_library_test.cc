@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/train/api.h"
 
@@ -30,7 +31,7 @@ TEST(TrainLibrary, FileThatIsNoLibraryIsRefused) {
 }
 
 TEST(TrainLibrary, LibraryOfAnotherVersionIsRefused) {
-  setenv("TWOFOUR_TRAIN_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_old_train.so", 1);
+  setenv("TWOFOUR_TRAIN_LIBRARY", (build_folder() / "lib/libtwofour_old_train.so").c_str(), 1);
   EXPECT_THAT([] { train_api(); },
               ThrowsMessage<Error>(HasSubstr("does not export twofour_train_api_v1")));
 }

@@ -8,7 +8,7 @@
 // micro-batch).
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <filesystem>
 #include <map>

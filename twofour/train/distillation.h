@@ -5,7 +5,7 @@
 // only. `valid` is [batch, seq] bool. Inputs may be bf16; the arithmetic is f32.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <vector>
 

@@ -6,7 +6,7 @@
 // resuming needs the generator's state only.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 namespace twofour {
 

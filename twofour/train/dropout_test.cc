@@ -1,5 +1,6 @@
 #include "twofour/train/dropout.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -1,6 +1,8 @@
 #include "twofour/train/fake_quantize.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 #include <utility>

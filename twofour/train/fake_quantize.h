@@ -2,7 +2,7 @@
 // calibration.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <functional>
 #include <map>

@@ -1,8 +1,8 @@
 // For tests: tensors of tests/golden by name.
 #pragma once
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <string>
 

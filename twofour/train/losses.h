@@ -2,7 +2,7 @@
 // same names, which the compiler finds through their arguments.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 namespace twofour {
 

@@ -1,7 +1,7 @@
 // The loss of a stage: its terms, weighed and summed, over one micro-batch.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <string>
 #include <utility>

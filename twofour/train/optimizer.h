@@ -2,7 +2,7 @@
 // checkpoint can hold.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <map>
 #include <optional>

@@ -1,6 +1,7 @@
 #include "twofour/train/run_inputs.h"
 
 #include <fmt/format.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,6 @@
 #include "twofour/train/sparsity_context.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fnmatch.h>
 

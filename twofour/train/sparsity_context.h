@@ -1,7 +1,7 @@
 // Keeps the masks of a model: computes them, applies them, checks them.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <map>
 #include <string>

@@ -1,7 +1,7 @@
 // One training step at the shape of MiniLM-L6, batch 64 x 48, random weights: what masks, fake
 // quantization and a teacher add to it. Compare rows of one run.
+#include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
-#include <torch/torch.h>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/train/distillation.h"

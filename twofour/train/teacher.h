@@ -1,7 +1,7 @@
 // The dense float model that a student imitates.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "twofour/graph/network.h"
 #include "twofour/train/batcher.h"

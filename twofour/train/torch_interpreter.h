@@ -1,7 +1,7 @@
 // Runs a Network with LibTorch, forwards with autograd.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <map>
 #include <string>

@@ -1,6 +1,7 @@
 #include "twofour/train/torch_session.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 namespace twofour {
 

@@ -1,7 +1,7 @@
 // Between the library's tensors and LibTorch's. Both are dense, row-major and in host memory.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "twofour/base/tensor.h"
 

@@ -339,7 +339,7 @@ class Trainer {
     const auto& [batch, tokens, targets, weight, seed] = micro;
     ForwardResult taught;
     if (needs.teacher) taught = teacher_->forward(batch, tokens, needs, bf16_);
-    torch::manual_seed(seed);
+    at::manual_seed(seed);
     const ForwardResult result =
         student_.forward(tokens, {.training = true,
                                   .dropout = recipe_.dropout,

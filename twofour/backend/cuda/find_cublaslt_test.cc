@@ -8,7 +8,7 @@
 
 #include "twofour/backend/cuda/cublaslt.h"
 #include "twofour/backend/cuda/diagnosis.h"
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour::cuda {
 namespace {
@@ -53,12 +53,7 @@ TEST(FindCublasLt, ANamedFileIsTheOnlyCandidate) {
 }
 
 std::string error_of_opening(const std::string& path) {
-  try {
-    open_cublaslt(path);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return error_of([&] { open_cublaslt(path); });
 }
 
 TEST(OpenCublasLt, SaysWhyNot) {
@@ -68,7 +63,7 @@ TEST(OpenCublasLt, SaysWhyNot) {
   }
   EXPECT_THAT(error_of_opening("/nowhere/lib.so"), HasSubstr("/nowhere/lib.so: "));
   EXPECT_THAT(error_of_opening("libm.so.6"), HasSubstr("does not export cublasLtGetVersion"));
-  EXPECT_THAT(error_of_opening(TWOFOUR_BINARY_DIR "/lib/libtwofour_old_cublaslt.so"),
+  EXPECT_THAT(error_of_opening(build_folder() / "lib/libtwofour_old_cublaslt.so"),
               HasSubstr("it is version 11.6.1, expected one of CUDA 12 or 13"));
 }
 

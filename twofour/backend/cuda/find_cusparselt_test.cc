@@ -8,7 +8,7 @@
 
 #include "twofour/backend/cuda/cusparselt.h"
 #include "twofour/backend/cuda/diagnosis.h"
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour::cuda {
 namespace {
@@ -58,12 +58,7 @@ TEST(FindCusparseLt, ANamedFileIsTheOnlyCandidate) {
 }
 
 std::string error_of_opening(const std::string& path) {
-  try {
-    open_cusparselt(path);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return error_of([&] { open_cusparselt(path); });
 }
 
 TEST(OpenCusparseLt, SaysWhyNot) {
@@ -73,7 +68,7 @@ TEST(OpenCusparseLt, SaysWhyNot) {
   }
   EXPECT_THAT(error_of_opening("/nowhere/lib.so"), HasSubstr("/nowhere/lib.so: "));
   EXPECT_THAT(error_of_opening("libm.so.6"), HasSubstr("does not export cusparseLtGetProperty"));
-  EXPECT_THAT(error_of_opening(TWOFOUR_BINARY_DIR "/lib/libtwofour_old_cusparselt.so"),
+  EXPECT_THAT(error_of_opening(build_folder() / "lib/libtwofour_old_cusparselt.so"),
               HasSubstr("it is version 0.6.2, expected 0.7 or later"));
 }
 

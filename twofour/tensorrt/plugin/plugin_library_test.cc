@@ -4,13 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <string>
+#include "twofour/base/testing.h"
 
 namespace twofour::tensorrt {
 namespace {
-
-constexpr const char* kPlugin = TWOFOUR_BINARY_DIR "/lib/libtwofour_spmm_plugin.so";
-constexpr const char* kNvinfer = TWOFOUR_BINARY_DIR "/lib/libtwofour_stand_in_nvinfer.so";
 
 template <class Function>
 Function* symbol(void* library, const char* name) {
@@ -19,13 +16,15 @@ Function* symbol(void* library, const char* name) {
 
 // One process: TensorRT comes after the plug-in, and the registry is asked once.
 TEST(PluginLibrary, RegistersOnceTensorRtIsThere) {
-  void* plugin = dlopen(kPlugin, RTLD_NOW | RTLD_LOCAL);
+  void* plugin =
+      dlopen((build_folder() / "lib/libtwofour_spmm_plugin.so").c_str(), RTLD_NOW | RTLD_LOCAL);
   ASSERT_NE(plugin, nullptr) << dlerror();
   auto* register_plugin = symbol<int()>(plugin, "twofour_register_spmm_plugin");
   ASSERT_NE(register_plugin, nullptr);
   EXPECT_EQ(register_plugin(), 0);
 
-  void* nvinfer = dlopen(kNvinfer, RTLD_NOW | RTLD_GLOBAL);
+  void* nvinfer = dlopen((build_folder() / "lib/libtwofour_stand_in_nvinfer.so").c_str(),
+                         RTLD_NOW | RTLD_GLOBAL);
   ASSERT_NE(nvinfer, nullptr) << dlerror();
   auto* set_version = symbol<void(int32_t)>(nvinfer, "stand_in_set_version");
   auto* creators = symbol<int32_t()>(nvinfer, "stand_in_creators");
