@@ -63,6 +63,29 @@ struct Differences {
     }
     total += std::ssize(a);
   }
+
+  double share(int64_t count) const {
+    return static_cast<double>(count) / static_cast<double>(total);
+  }
+};
+
+// The engine's int8 values go on in place of training's own, so that every layer starts from equal
+// inputs.
+class FollowingHook : public FakeQuantizeHook {
+ public:
+  FollowingHook(const std::vector<float>& scales, const Taps& engine)
+      : FakeQuantizeHook(scales), scales_(scales), engine_(engine) {}
+
+  at::Tensor activation(int32_t point, const at::Tensor& x, const at::Tensor& valid,
+                        at::ScalarType type) override {
+    FakeQuantizeHook::activation(point, x, valid, type);
+    const at::Tensor values = at::tensor(engine_[point]).view({-1, x.size(-1)});
+    return at::zeros_like(x).index_put_({valid}, values.to(at::kFloat) * scales_[point]).to(type);
+  }
+
+ private:
+  const std::vector<float>& scales_;
+  const Taps& engine_;
 };
 
 class Parity : public testing::TestWithParam<bool> {
@@ -100,9 +123,8 @@ class Parity : public testing::TestWithParam<bool> {
     return TokenStore::of_pairs(data, *tokenizer_, length, pool_);
   }
 
-  Taps training_taps(const TokenTensors& batch) {
+  Taps training_taps(const TokenTensors& batch, FakeQuantizeHook& hook) {
     Taps taps(network_.quant_points.size());
-    FakeQuantizeHook hook(scales_);
     hook.tap = [&](int32_t point, const at::Tensor& values) {
       const at::Tensor valid = values.index({batch.valid}).to(at::kChar).contiguous();
       taps[point].assign(valid.data_ptr<int8_t>(), valid.data_ptr<int8_t>() + valid.numel());
@@ -131,6 +153,39 @@ class Parity : public testing::TestWithParam<bool> {
     std::vector<float> output(batch.ids.size(0) * engine_->output_width());
     session.run({ids, types, offsets}, output);
     return taps;
+  }
+
+  // With `follow`, training reads the engine's values at every point.
+  Differences compare_taps(bool follow) {
+    Differences found;
+    std::vector<Differences> by_point(network_.quant_points.size());
+    Session session(engine_, {.threads = 2});
+    for (const Batch& batch : batches_of(data_)) {
+      const TokenTensors tokens = tokens_.collate(batch.sequences);
+      const Taps engine = engine_taps(tokens, session);
+      FakeQuantizeHook free(scales_);
+      FollowingHook following(scales_, engine);
+      const Taps training = training_taps(tokens, follow ? following : free);
+      for (size_t point = 0; point < training.size(); ++point) {
+        if (training[point].size() != engine[point].size()) {
+          ADD_FAILURE() << network_.quant_points[point].name;
+          return {};
+        }
+        found.add(training[point], engine[point]);
+        by_point[point].add(training[point], engine[point]);
+      }
+    }
+    for (size_t point = 0; point < by_point.size(); ++point) {
+      const Differences& there = by_point[point];
+      RecordProperty(network_.quant_points[point].name,
+                     fmt::format("{} of {} differ, by {} at most", there.total - there.equal,
+                                 there.total, there.largest));
+    }
+    RecordProperty("values", std::to_string(found.total));
+    RecordProperty("equal_share", fmt::format("{:.7f}", found.share(found.equal)));
+    RecordProperty("by_more_than_one_share",
+                   fmt::format("{:.9f}", found.share(found.by_more_than_one)));
+    return found;
   }
 
   std::vector<QueryStats> engine_stats() {
@@ -165,34 +220,18 @@ class Parity : public testing::TestWithParam<bool> {
 // rounded the other way, which shifts a whole row of the next product by a fraction of a step.
 // Where such shifts meet, a value is off by two: a few in a million.
 TEST_P(Parity, QuantizedValuesEqualThoseOfTraining) {
-  Differences found;
-  std::vector<Differences> by_point(network_.quant_points.size());
-  Session session(engine_, {.threads = 2});
-  for (const Batch& batch : batches_of(data_)) {
-    const TokenTensors tokens = tokens_.collate(batch.sequences);
-    const Taps training = training_taps(tokens), engine = engine_taps(tokens, session);
-    for (size_t point = 0; point < training.size(); ++point) {
-      ASSERT_FALSE(training[point].empty()) << network_.quant_points[point].name;
-      ASSERT_EQ(training[point].size(), engine[point].size()) << network_.quant_points[point].name;
-      found.add(training[point], engine[point]);
-      by_point[point].add(training[point], engine[point]);
-    }
-  }
-  const auto share = [&](int64_t count) {
-    return static_cast<double>(count) / static_cast<double>(found.total);
-  };
-  for (size_t point = 0; point < by_point.size(); ++point) {
-    const Differences& there = by_point[point];
-    RecordProperty(network_.quant_points[point].name,
-                   fmt::format("{} of {} differ, by {} at most", there.total - there.equal,
-                               there.total, there.largest));
-  }
-  RecordProperty("values", std::to_string(found.total));
-  RecordProperty("equal_share", fmt::format("{:.7f}", share(found.equal)));
-  RecordProperty("by_more_than_one_share", fmt::format("{:.9f}", share(found.by_more_than_one)));
-  EXPECT_GE(share(found.equal), 0.999);
-  EXPECT_LE(share(found.by_more_than_one), 1e-5);
+  const Differences found = compare_taps(/*follow=*/false);
+  EXPECT_GE(found.share(found.equal), 0.999);
+  EXPECT_LE(found.share(found.by_more_than_one), 1e-5);
   EXPECT_LE(found.largest, 2);
+}
+
+// Without the shifts that earlier layers hand on, which layers multiply until, in a trained model
+// of six, 7 % of the values differ.
+TEST_P(Parity, EachLayerGivesTheValuesOfTraining) {
+  const Differences found = compare_taps(/*follow=*/true);
+  EXPECT_GE(found.share(found.equal), 0.9999);
+  EXPECT_LE(found.largest, 1);
 }
 
 TEST_P(Parity, MetricsEqualThoseOfTraining) {
