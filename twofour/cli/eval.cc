@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string_view>
-#include <unordered_set>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
@@ -33,6 +32,9 @@ constexpr const char* kExamples =
     R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too.
 pnr: concordant / discordant pairs of one query with different labels, pooled; ties count for neither.
 ndcg: gain 2^label - 1. f1, recall: labels from --relevant on, among the first --recall-k of each query.
+Ids: where DATA has no query_id and document_id, texts are numbered by place: q1, d1. Files of --scores, and those of --run
+with such numbers, keep a checksum of their data, and other data is refused. A run of another program keeps none: numbers
+in it that DATA has as well are taken for DATA's, so give DATA ids.
 
 Examples:
   twofour eval runs/sparse/model test.tsv
@@ -109,21 +111,33 @@ void score_with_model(const Options& options, Evaluation& evaluation, Console& c
   evaluation.speed.update(engine_options_json(*engine));
 }
 
-// Metrics of a run over other queries would all be 0.
-void check_queries(const Options& options, const TrecRun& run, const Dataset& data) {
-  const std::unordered_set<std::string_view> known(data.query_ids.begin(), data.query_ids.end());
-  if (std::ranges::any_of(run.rows, [&](const TrecRow& row) { return known.contains(row.query); }))
-    return;
-  throw Error(options.trec_run.string(),
-              fmt::format("no query of the run is in {}: ids are such as '{}' here, '{}' there",
-                          data.origin, run.rows.front().query, data.query_ids.front()));
+// Of a run that belongs to the data; runs over a collection rank what nobody judged.
+void check_run(const Options& options, const TrecRun& run, const Dataset& data, Console& console) {
+  const std::string path = options.trec_run.string();
+  const auto [queries, pairs, unranked] = match_run(options.trec_run, run, data);
+  const auto warn = [&](const Unmatched& some, std::string_view how) {
+    if (some.count > 0) {
+      console.log(LogLevel::kWarning, fmt::format("{} of {} queries of {}, the first is {}",
+                                                  some.count, some.total, how, some.first));
+    }
+  };
+  warn(queries, fmt::format("{} are not in {}, and passed over", path, data.origin));
+  if (options.collection) {
+    warn(unranked, fmt::format("{} are not in {}: nothing was found for them", data.origin, path));
+  } else if (pairs.count > 0) {
+    throw Error(path,
+                fmt::format("{} of {} pairs of the run are not in {}, the first is {}", pairs.count,
+                            pairs.total, data.origin, pairs.first),
+                "Name the data that the run was made on; --collection counts what DATA does not "
+                "judge as not relevant");
+  }
 }
 
-void score_with_run(const Options& options, Evaluation& evaluation) {
+void score_with_run(const Options& options, Evaluation& evaluation, Console& console) {
   evaluation.system = options.trec_run.string();
   evaluation.data = read_dataset(options.inputs.back());
   const TrecRun run = read_trec_run(options.trec_run);
-  if (options.collection) check_queries(options, run, evaluation.data);
+  check_run(options, run, evaluation.data, console);
   evaluation.pairs = options.collection ? pairs_of_collection_run(run, evaluation.data)
                                         : pairs_of_run(run, evaluation.data);
 }
@@ -156,7 +170,7 @@ Evaluation evaluate(const Options& options, Console& console) {
     evaluation.system = options.inputs.front().string();
     score_with_model(options, evaluation, console);
   } else {
-    score_with_run(options, evaluation);
+    score_with_run(options, evaluation, console);
   }
   if (!options.tune.empty()) tune_threshold(options.tune, evaluation);
   evaluation.queries = query_stats(evaluation.pairs, evaluation.data.query_ids, evaluation.metric);
@@ -187,7 +201,7 @@ Json to_json(const Evaluation& evaluation) {
 
 void write_run(const std::filesystem::path& path, const Evaluation& evaluation) {
   TrecRun run;
-  run.tag = "twofour";
+  run.tag = run_tag(evaluation.data);
   for (size_t i = 0; i < evaluation.pairs.size(); ++i) {
     const Pair& pair = evaluation.data.pairs[i];
     run.rows.push_back({evaluation.data.query_ids[pair.query],
@@ -234,8 +248,9 @@ int run_eval(const Options& options, Console& console) {
   check_outputs(options);
   const Evaluation evaluation = evaluate(options, console);
   if (!options.scores.empty()) {
+    const auto checksum = options.pool.empty() ? pairs_checksum(evaluation.data) : "";
     write_scores_file(options.scores, {evaluation.system, evaluation.metric, evaluation.queries,
-                                       evaluation.collection});
+                                       evaluation.collection, checksum});
   }
   if (!options.run.empty()) write_run(options.run, evaluation);
   const Json json = to_json(evaluation);
@@ -284,7 +299,8 @@ Command add_eval(CLI::App& root, Console& console) {
   auto* costly =
       app->add_option("--costly", options->delivery.scores,
                       "Scores of a costly delivery: how well queries do if a share of them, those "
-                      "with the lowest predictions, gets it and the others do as their labels say")
+                      "with the lowest predictions, gets it and the others do as their labels say. "
+                      "Queries are known by their ids")
           ->type_name("FILE")
           ->needs(performance);
   app->add_option("--share", options->delivery.share, "Queries that get the costly delivery")

@@ -364,9 +364,51 @@ TEST(Eval, ATunedThresholdDecides) {
   EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--tune-threshold", "pnr"}).code, 2);
 }
 
+// Both have query q1 and documents d1 and d2, with the same labels.
+TEST(Eval, RunsAndScoresOfOtherDataAreRefused) {
+  const auto folder = scratch("eval-other-data");
+  for (const std::string name : {"a", "b"}) {
+    spill(folder / (name + ".tsv"),
+          "query\tdocument\tlabel\n" + name + "\tgood\t2\n" + name + "\tbad\t0\n");
+    const Outcome outcome =
+        run_command({"eval", model("minilm"), folder / (name + ".tsv"), "--scores",
+                     folder / (name + ".jsonl"), "--run", folder / (name + ".run")});
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+  }
+  const auto of_run = [&](const char* data) {
+    return run_command({"eval", "--trec-run", folder / "a.run", folder / data});
+  };
+  EXPECT_EQ(of_run("a.tsv").code, 0);
+  EXPECT_EQ(of_run("b.tsv").code, 1);
+  EXPECT_THAT(of_run("b.tsv").err, HasSubstr("a.run] is of other data than "));
+  const Outcome compared = run_command({"compare", folder / "a.jsonl", folder / "b.jsonl"});
+  EXPECT_EQ(compared.code, 1);
+  EXPECT_THAT(compared.err, HasSubstr("b.jsonl] has the checksum of other data than "));
+}
+
+TEST(Eval, WhatARunHasBesidesTheDataIsNamed) {
+  const auto folder = scratch("eval-more");
+  spill(folder / "data.tsv", "query\tdocument\tlabel\tquery_id\tdocument_id\nq\td\t2\tA\t1\n");
+  const auto of_run = [&](const std::string& rows) {
+    spill(folder / "run", "A Q0 1 1 2 t\n" + rows);
+    return run_command({"eval", "--trec-run", folder / "run", folder / "data.tsv"});
+  };
+  const Outcome queries = of_run("B Q0 1 1 2 t\n");
+  EXPECT_EQ(queries.code, 0);
+  EXPECT_THAT(queries.err, AllOf(HasSubstr("1 of 2 queries of "),
+                                 HasSubstr("data.tsv, and passed over, the first is 'B'")));
+  const Outcome pairs = of_run("A Q0 2 2 1 t\n");
+  EXPECT_EQ(pairs.code, 1);
+  EXPECT_THAT(pairs.err, AllOf(HasSubstr("run] 1 of 2 pairs of the run are not in "),
+                               HasSubstr("the first is document '2' of query 'A'"),
+                               HasSubstr("--collection counts")));
+}
+
 TEST(Eval, RunsOverACollectionNeedNotHoldAllJudgedPairs) {
   const auto folder = scratch("eval-collection");
-  spill(folder / "data.tsv", "query\tdocument\tlabel\nq\td1\t2\nq\td2\t2\nr\td1\t2\n");
+  spill(folder / "data.tsv",
+        "query\tdocument\tlabel\tquery_id\tdocument_id\n"
+        "q\td1\t2\tq1\td1\nq\td2\t2\tq1\td2\nr\td1\t2\tq2\td1\n");
   spill(folder / "run", "q1 Q0 unjudged 1 9 t\nq1 Q0 d1 2 8 t\nelsewhere Q0 d1 1 1 t\n");
   const std::vector<std::string> command = {"eval", "--trec-run", folder / "run",
                                             folder / "data.tsv", "--json"};
@@ -377,12 +419,17 @@ TEST(Eval, RunsOverACollectionNeedNotHoldAllJudgedPairs) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["recall@345"], 1 / 3.0);
   EXPECT_DOUBLE_EQ(json::parse(outcome.out)["metrics"]["f1@345"], 2 / 5.0);
+  EXPECT_THAT(outcome.err, HasSubstr("nothing was found for them, the first is 'q2'"));
   EXPECT_EQ(run_command({"eval", model("minilm"), data(), "--collection"}).code, 2);
   spill(folder / "run", "elsewhere Q0 d1 1 1 t\n");
   const Outcome foreign = run_command(collection);
   EXPECT_EQ(foreign.code, 1);
   EXPECT_THAT(foreign.err, HasSubstr("run] no query of the run is in "));
   EXPECT_THAT(foreign.err, HasSubstr("ids are such as 'elsewhere' here, 'q1' there"));
+  spill(folder / "data.tsv", "query\tdocument\tlabel\nq\td1\t2\nq\td2\t2\n");
+  spill(folder / "run", "q1 Q0 d1 1 9 t\nq1 Q0 unjudged 2 8 t\n");
+  EXPECT_THAT(run_command(collection).err,
+              HasSubstr("run] is of other data: 1 of 2 pairs of the run are not in "));
 }
 
 TEST(Eval, PredictedPerformanceIsComparedWithTheActual) {
@@ -408,7 +455,12 @@ TEST(Eval, PredictedPerformanceIsComparedWithTheActual) {
   EXPECT_NEAR(metrics["delivery"].get<double>(), (.7 + .9 + .5 + .8) / 4, 1e-6);
   EXPECT_NEAR(metrics["delivery_fixed"].get<double>(), (.2 + .9 + .4 + .8 + .7 + .9 + .5 + .7) / 8,
               1e-6);
-  costly.queries.pop_back();
+  costly.queries.push_back({.query_id = "q5", .ndcg = .5, .ndcg_defined = true});
+  write_scores_file(folder / "costly.jsonl", costly);
+  EXPECT_THAT(run_command(command).err,
+              AllOf(HasSubstr("costly.jsonl] has scores of 5 queries, but "),
+                    HasSubstr("data.tsv, where ids are numbers by place, has 4")));
+  costly.queries.resize(3);
   write_scores_file(folder / "costly.jsonl", costly);
   EXPECT_THAT(run_command(command).err, HasSubstr("has no ndcg of query 'q4'"));
   spill(folder / "data.tsv", header + "q\td1\t0.2\nq\td2\t0.9\n");

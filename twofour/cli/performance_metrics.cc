@@ -35,10 +35,22 @@ Performance performance_of(std::span<const ScoredPair> pairs, const Dataset& dat
   return performance;
 }
 
+// Numbers of queries are the same in a file of more queries, which it may have.
+void check_numbers(const std::filesystem::path& path, const QueryScores& scores,
+                   const Dataset& data) {
+  if (!data.queries_numbered || scores.queries.size() == data.queries.size()) return;
+  throw Error(
+      path.string(),
+      fmt::format("has scores of {} queries, but {}, where ids are numbers by place, has {}",
+                  scores.queries.size(), data.origin, data.queries.size()),
+      "Give queries ids (query_id)");
+}
+
 std::vector<double> ndcg_of(const std::filesystem::path& path,
-                            const std::vector<std::string>& queries) {
+                            const std::vector<std::string>& queries, const Dataset& data) {
+  const QueryScores scores = read_scores_file(path);
   std::map<std::string, double> ndcg;
-  for (const QueryStats& stats : read_scores_file(path).queries) {
+  for (const QueryStats& stats : scores.queries) {
     if (stats.ndcg_defined) ndcg[stats.query_id] = stats.ndcg;
   }
   std::vector<double> out;
@@ -48,6 +60,7 @@ std::vector<double> ndcg_of(const std::filesystem::path& path,
       throw Error(path.string(), fmt::format("has no ndcg of query '{}'", query));
     out.push_back(found->second);
   }
+  check_numbers(path, scores, data);
   return out;
 }
 
@@ -63,7 +76,7 @@ Metrics performance_metrics(std::span<const ScoredPair> pairs, const Dataset& da
                      {"ordered_ndcg", ordered_ndcg(predicted, actual)}};
   if (!costly.scores.empty()) {
     const Delivery delivery =
-        delivery_gain(predicted, actual, ndcg_of(costly.scores, queries), costly.share);
+        delivery_gain(predicted, actual, ndcg_of(costly.scores, queries, data), costly.share);
     metrics["delivery"] = delivery.predicted;
     metrics["delivery_fixed"] = delivery.fixed;
     metrics["delivery_best"] = delivery.best;

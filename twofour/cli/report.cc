@@ -27,8 +27,9 @@ constexpr const char* kExamples =
 used where they exist; with scores, differences get the 95 % interval of a paired bootstrap over queries. Files
 eval-NAME.json and scores-NAME.jsonl.zst are a further table: the same runs on other data. With --queries the page sets
 the rankings of the first run and of the last one side by side, for the queries where they differ most: test.run.zst in
-their folders, from twofour eval --run. The same
-tables are printed. The page carries its script and style inside and needs no network. Differences are against the first run.
+their folders, from twofour eval --run on that data. Rankings of other data are refused; where DATA has no ids, by the
+checksum that eval --run keeps then: rankings of other programs need ids. The same tables are printed. The page carries
+its script and style inside and needs no network. Differences are against the first run.
 
 Examples:
   twofour eval runs/sparse/model test.tsv --out runs/sparse/eval.json --scores runs/sparse/scores.jsonl.zst

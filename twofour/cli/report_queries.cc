@@ -37,8 +37,22 @@ struct Ranking {
   std::map<std::string, double> ndcg;                // of queries with a positive label
 };
 
+// Queries without a row would be shown as the worst.
+void check_ranked(const fs::path& path, const Ranking& ranking, const Dataset& data) {
+  std::vector<std::string> lacking;
+  for (const auto& [id, ndcg] : ranking.ndcg) {
+    if (!ranking.rows.contains(id)) lacking.push_back(id);
+  }
+  if (lacking.empty()) return;
+  throw Error(path.string(),
+              fmt::format("lacks {} of {} queries of {} with a label above 0, the first is '{}'",
+                          lacking.size(), ranking.ndcg.size(), data.origin, lacking.front()),
+              "Name the data that the run was made on");
+}
+
 Ranking read_ranking(const fs::path& path, const Dataset& data) {
   const TrecRun run = read_trec_run(path);
+  match_run(path, run, data);
   Ranking ranking;
   for (const TrecRow& row : run.rows) ranking.rows[row.query].push_back(row);
   for (auto& [query, rows] : ranking.rows)
@@ -46,6 +60,7 @@ Ranking read_ranking(const fs::path& path, const Dataset& data) {
   for (const QueryStats& stats : query_stats(pairs_of_collection_run(run, data), data.query_ids)) {
     if (stats.ndcg_defined) ranking.ndcg[stats.query_id] = stats.ndcg;
   }
+  check_ranked(path, ranking, data);
   return ranking;
 }
 
@@ -102,12 +117,6 @@ Json collect_queries(const std::vector<fs::path>& runs, const std::vector<std::s
   std::vector<std::pair<double, std::string>> order;  // what b wins
   for (const auto& [id, ndcg] : a.ndcg) order.emplace_back(b.ndcg.at(id) - ndcg, id);
   if (order.empty()) throw Error(data.string(), "no query has a label above 0");
-  if (std::ranges::none_of(order, [&, &a = a, &b = b](const auto& query) {
-        return a.rows.contains(query.second) || b.rows.contains(query.second);
-      })) {
-    throw Error(data.string(), "none of its queries stands in the rankings of the runs",
-                "Name the data that they were evaluated on");
-  }
   std::ranges::sort(order);
   const size_t count = std::min(options.queries, order.size() / 2 + order.size() % 2);
   Json json = {{"runs", {names[first], names[last]}},

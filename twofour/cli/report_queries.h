@@ -21,7 +21,7 @@ struct QueryOptions {
 //                         "rankings": [[{"id", "text", "label"}, ...], [...]]}
 // A ranked document that the data does not judge has no text and no label. `names` are those of the
 // runs on the page. Throws Error: fewer than two runs with a ranking, data or rankings that are
-// damaged, no query with a positive label.
+// damaged, rankings of other data, no query with a positive label.
 nlohmann::ordered_json collect_queries(const std::vector<std::filesystem::path>& runs,
                                        const std::vector<std::string>& names,
                                        const std::filesystem::path& data,

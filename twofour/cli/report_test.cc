@@ -246,7 +246,24 @@ TEST_F(Report, NamesDataThatIsNotTheRuns) {
       [&] {
         collect_queries({a, b}, {"a", "b"}, folder_ / "other.tsv");
       },
-      ThrowsMessage<Error>(HasSubstr("none of its queries stands in the rankings")));
+      ThrowsMessage<Error>(HasSubstr("ids are such as 'q1' here, 'z' there")));
+  spill(folder_ / "more.tsv",
+        "query_id\tquery\tdocument_id\tdocument\tlabel\n"
+        "q1\tone\td1\tgood\t2\nq2\ttwo\td1\tgood\t1\n");
+  EXPECT_THAT(
+      [&] {
+        collect_queries({a, b}, {"a", "b"}, folder_ / "more.tsv");
+      },
+      ThrowsMessage<Error>(AllOf(HasSubstr("a/test.run.zst] lacks 1 of 2 queries of "),
+                                 HasSubstr("with a label above 0, the first is 'q2'"))));
+  spill(folder_ / "numbered.tsv", "query\tdocument\tlabel\none\tgood\t2\n");
+  collect_queries({a, b}, {"a", "b"}, folder_ / "numbered.tsv");
+  write_file_atomically(b / "test.run.zst", "q1 Q0 d1 1 2 twofour-0123456789abcdef\n");
+  EXPECT_THAT(
+      [&] {
+        collect_queries({a, b}, {"a", "b"}, folder_ / "numbered.tsv");
+      },
+      ThrowsMessage<Error>(HasSubstr("b/test.run.zst] is of other data than ")));
 
   const auto evaluate = [&](const std::filesystem::path& run, int pairs) {
     spill(run / "eval.json",

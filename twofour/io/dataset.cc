@@ -9,6 +9,7 @@
 #include <set>
 #include <unordered_set>
 
+#include "twofour/base/checksum.h"
 #include "twofour/base/error.h"
 #include "twofour/io/dataset_lines.h"
 #include "twofour/io/file.h"
@@ -251,6 +252,15 @@ Dataset read_beir(const fs::path& path, std::string_view qrels, const DatasetOpt
                     {corpus, corpus_path.string()}, options);
 }
 
+// Ids are told apart from the texts that follow them by a byte that neither holds.
+std::vector<uint64_t> checksums(const std::vector<std::string>& ids,
+                                const std::vector<std::string>& texts, bool numbered) {
+  std::vector<uint64_t> sums;
+  for (size_t i = 0; i < ids.size(); ++i)
+    sums.push_back(checksum64(ids[i] + '\0' + (numbered ? texts[i] : "")));
+  return sums;
+}
+
 }  // namespace
 
 Dataset parse_dataset(std::string_view content, const std::string& name,
@@ -286,6 +296,17 @@ Dataset read_dataset(const fs::path& path, const DatasetOptions& options) {
   Lines lines(content, path.string());
   if (first_line_of(lines, path.string()) == kBeirHeader) return read_beir(path, content, options);
   return parse_dataset(content, path.string(), options);
+}
+
+std::string pairs_checksum(const Dataset& data) {
+  const auto queries = checksums(data.query_ids, data.queries, data.queries_numbered);
+  const auto documents = checksums(data.document_ids, data.documents, data.documents_numbered);
+  uint64_t sum = 0;
+  for (const Pair& pair : data.pairs) {
+    sum += checksum64(
+        fmt::format("{} {} {}", queries[pair.query], documents[pair.document], pair.label));
+  }
+  return fmt::format("{:016x}", sum);
 }
 
 Dataset read_texts(const fs::path& path) {

@@ -34,6 +34,7 @@ struct Dataset {
   std::vector<std::string> query_ids, queries;  // ids are "q1", "q2", ... where the file gives none
   std::vector<std::string> document_ids, documents;  // "d1", "d2", ... likewise
   std::vector<Pair> pairs;
+  bool queries_numbered = false, documents_numbered = false;  // ids are such numbers
 };
 
 struct DatasetOptions {
@@ -57,6 +58,10 @@ struct BeirFile {
 };
 Dataset parse_beir(const BeirFile& qrels, const BeirFile& queries, const BeirFile& corpus,
                    const DatasetOptions& options = {});
+
+// Of ids and labels, and of texts where ids are numbers: those alone are the same in other data. 16
+// hexadecimal digits, whatever the order of pairs with ids of their own.
+std::string pairs_checksum(const Dataset& data);
 
 struct Corpus {
   std::vector<std::string> ids, texts;

@@ -133,7 +133,8 @@ Dataset PairCollector::finish() {
     throw Error(origin_, "holds no pairs", "A line for each pair follows the header");
   }
   return {std::move(origin_),        std::move(queries_.ids),     std::move(queries_.texts),
-          std::move(documents_.ids), std::move(documents_.texts), std::move(pairs_)};
+          std::move(documents_.ids), std::move(documents_.texts), std::move(pairs_),
+          !queries_.has_ids,         !documents_.has_ids};
 }
 
 }  // namespace twofour

@@ -38,6 +38,7 @@ TEST(DatasetTest, Tsv) {
   EXPECT_THAT(data.documents, ElementsAre("vim", "emacs", "mutt"));
   EXPECT_THAT(data.query_ids, ElementsAre("q1", "q2"));
   EXPECT_THAT(data.document_ids, ElementsAre("d1", "d2", "d3"));
+  EXPECT_TRUE(data.queries_numbered && data.documents_numbered);
   ASSERT_EQ(data.pairs.size(), 4u);
   EXPECT_EQ(data.pairs[2].query, 1);
   EXPECT_EQ(data.pairs[2].document, 2);
@@ -55,6 +56,7 @@ TEST(DatasetTest, ColumnsInAnyOrderWithIds) {
   EXPECT_THAT(data.query_ids, ElementsAre("A", "B"));
   EXPECT_THAT(data.queries, ElementsAre("same text", "same text"));
   EXPECT_THAT(data.document_ids, ElementsAre("D7", "D8"));
+  EXPECT_FALSE(data.queries_numbered || data.documents_numbered);
   EXPECT_EQ(data.pairs[1].label, 2.0f);
 }
 
@@ -73,6 +75,24 @@ TEST(DatasetTest, RepeatedPairStandsOnce) {
   EXPECT_EQ(parse_dataset(rows({"q\td\t1", "q\te\t1", "q\td\t1"}), "x.tsv").pairs.size(), 2u);
   EXPECT_THAT(parse_error(rows({"q\td\t1", "q\te\t1", "q\td\t2"})),
               AllOf(HasSubstr("x.tsv:4]"), HasSubstr("had label 1 before, now 2")));
+}
+
+TEST(DatasetTest, ChecksumsTellPairsApart) {
+  const auto sum = [](const std::string& text) {
+    return pairs_checksum(parse_dataset(text, "x.tsv"));
+  };
+  const std::string numbered = sum(rows({"q\td\t1", "q\te\t0"}));
+  EXPECT_THAT(numbered, testing::MatchesRegex("[0-9a-f]{16}"));
+  EXPECT_EQ(sum(rows({"q\td\t1.0", "q\te\t0", "q\td\t1"})), numbered);
+  for (const std::string& other :
+       {rows({"p\td\t1", "p\te\t0"}), rows({"q\td\t1", "q\tf\t0"}), rows({"q\td\t2", "q\te\t0"}),
+        rows({"q\te\t0", "q\td\t1"}), rows({"q\td\t1"})}) {
+    EXPECT_NE(sum(other), numbered) << other;
+  }
+  const std::string header = "query\tdocument\tlabel\tquery_id\tdocument_id\n";
+  const std::string named = sum(header + "q\td\t1\tA\t1\n" + "q\te\t0\tA\t2\n");
+  EXPECT_EQ(sum(header + "Q\te\t0\tA\t2\n" + "Q\tD\t1\tA\t1\n"), named);
+  EXPECT_NE(sum(header + "q\td\t1\tA\t1\n" + "q\te\t0\tA\t3\n"), named);
 }
 
 TEST(DatasetTest, Columns) {

@@ -46,6 +46,7 @@ json header_json(const QueryScores& scores) {
   json header = {
       {"format", kFormat}, {"version", kVersion}, {"system", scores.system}, {"options", options}};
   if (scores.collection) header["collection"] = true;
+  if (!scores.data_checksum.empty()) header["data_checksum"] = scores.data_checksum;
   return header;
 }
 
@@ -89,6 +90,7 @@ void parse_header(const JsonObject& line, QueryScores& out) {
   }
   out.options.gain = parse_gain(*options);
   out.collection = line.boolean_or("collection", false);
+  out.data_checksum = line.string_or("data_checksum", "");
 }
 
 QueryStats parse_query(const JsonObject& line) {
@@ -173,6 +175,9 @@ void check_comparable(const std::filesystem::path& a_file, const QueryScores& a,
     of_a.erase(found);
   }
   if (!of_a.empty()) differ(fmt::format("lacks query '{}' of", of_a.begin()->first), kSameData);
+  const bool known = !a.data_checksum.empty() && !b.data_checksum.empty();
+  if (known && a.data_checksum != b.data_checksum)
+    differ("has the checksum of other data than", kSameData);
 }
 
 QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths) {

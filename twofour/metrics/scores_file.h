@@ -19,6 +19,7 @@ struct QueryScores {
   // Of rankings of a whole collection: systems find different pairs of a query, of which as many
   // are relevant.
   bool collection = false;
+  std::string data_checksum = {};  // pairs_checksum; empty: unknown, as in older and pooled files
 
   bool operator==(const QueryScores&) const = default;
 };
@@ -32,13 +33,14 @@ void write_scores_file(const std::filesystem::path& path, const QueryScores& sco
 QueryScores read_scores_file(const std::filesystem::path& path);
 
 // Throws Error naming both files, and the query where there is one, unless they tell of the same
-// pairs: other metric options, a query that one of them lacks, other pairs or labels of a query.
+// pairs: other metric options, a query that one of them lacks, other pairs or labels of a query,
+// another checksum where both have one.
 void check_comparable(const std::filesystem::path& a_file, const QueryScores& a,
                       const std::filesystem::path& b_file, const QueryScores& b);
 
-// One system's scores over different queries, such as the folds of a cross-validation, as one.
-// Throws Error naming the file: other metric options than the first, a query of an earlier file, no
-// files.
+// One system's scores over different queries, such as the folds of a cross-validation, as one,
+// without checksum: a file may hold some of its data's queries alone. Throws Error naming the file:
+// other metric options than the first, a query of an earlier file, no files.
 QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace twofour

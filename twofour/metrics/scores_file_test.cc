@@ -50,6 +50,7 @@ TEST(ScoresFile, RoundTripIsExact) {
 TEST(ScoresFile, DefaultOptionsRoundTrip) {
   QueryScores scores = example();
   scores.options = {.gain = Gain::kLinear};
+  scores.data_checksum = "0123456789abcdef";
   write_scores_file(temp_file("b.jsonl"), scores);
   EXPECT_EQ(read_scores_file(temp_file("b.jsonl")), scores);
 }
@@ -150,6 +151,22 @@ TEST(ScoresFile, OnlyTheSameDataIsComparable) {
               HasSubstr("has other pairs or labels of query 'q1' than a.jsonl"));
   EXPECT_THAT(message([](QueryScores& b) { ++b.queries[0].ties; }),
               HasSubstr("has other pairs or labels of query 'q1' than a.jsonl"));
+}
+
+TEST(ScoresFile, ChecksumsTellDataApartThatHasTheSameIdsAndCounts) {
+  QueryScores a = example(), b = a;
+  a.data_checksum = "0123456789abcdef";
+  const auto message = [&](const char* checksum) {
+    b.data_checksum = checksum;
+    return error_of([&] { check_comparable("a.jsonl", a, "b.jsonl", b); });
+  };
+  EXPECT_EQ(message("0123456789abcdee"),
+            "[b.jsonl] has the checksum of other data than a.jsonl. Compare systems scored on the "
+            "same data");
+  EXPECT_EQ(message("0123456789abcdef"), "no error");
+  EXPECT_EQ(message(""), "no error");  // an older file
+  write_scores_file(temp_file("pooled.jsonl"), a);
+  EXPECT_EQ(pool_scores_files({temp_file("pooled.jsonl")}).data_checksum, "");
 }
 
 TEST(ScoresFile, RefusesATruncatedLine) {

@@ -112,6 +112,46 @@ class RunScores {
   std::unordered_map<std::string_view, std::unordered_map<std::string_view, double>> scores_;
 };
 
+constexpr const char* kNumberedTag = "twofour-";
+
+bool numbered(const Dataset& dataset) {
+  return dataset.queries_numbered || dataset.documents_numbered;
+}
+
+std::string quoted(const std::string& id) { return fmt::format("'{}'", id); }
+
+std::string pair_name(const std::string& query, const std::string& document) {
+  return fmt::format("document '{}' of query '{}'", document, query);
+}
+
+void count(const std::string& name, Unmatched& unmatched) {
+  if (++unmatched.count == 1) unmatched.first = name;
+}
+
+RunMatch differences(const TrecRun& run, const Dataset& dataset) {
+  std::unordered_map<std::string_view, std::unordered_set<std::string_view>> judged;
+  for (const Pair& pair : dataset.pairs)
+    judged[dataset.query_ids[pair.query]].insert(dataset.document_ids[pair.document]);
+  RunMatch match;
+  std::unordered_set<std::string_view> ranked;
+  for (const TrecRow& row : run.rows) {
+    const auto documents = judged.find(row.query);
+    if (ranked.insert(row.query).second) {
+      ++match.queries.total;
+      if (documents == judged.end()) count(quoted(row.query), match.queries);
+    }
+    if (documents == judged.end()) continue;
+    ++match.pairs.total;
+    if (!documents->second.contains(row.document))
+      count(pair_name(row.query, row.document), match.pairs);
+  }
+  match.unranked.total = std::ssize(dataset.query_ids);
+  for (const std::string& query : dataset.query_ids) {
+    if (!ranked.contains(query)) count(quoted(query), match.unranked);
+  }
+  return match;
+}
+
 }  // namespace
 
 void write_trec_run(const std::filesystem::path& path, const TrecRun& run) {
@@ -146,21 +186,50 @@ TrecRun read_trec_run(const std::filesystem::path& path) {
   return run;
 }
 
+std::string run_tag(const Dataset& dataset) {
+  return numbered(dataset) ? kNumberedTag + pairs_checksum(dataset) : "twofour";
+}
+
+RunMatch match_run(const std::filesystem::path& path, const TrecRun& run, const Dataset& dataset) {
+  const auto fail = [&](const std::string& how) {
+    throw Error(path.string(), how, "Name the data that the run was made on, or give it ids");
+  };
+  if (numbered(dataset) && run.tag.starts_with(kNumberedTag) && run.tag != run_tag(dataset)) {
+    fail(fmt::format("is of other data than {}: its tag is {}, expected {}", dataset.origin,
+                     run.tag, run_tag(dataset)));
+  }
+  const RunMatch match = differences(run, dataset);
+  if (match.queries.count == match.queries.total) {
+    fail(fmt::format("no query of the run is in {}: ids are such as '{}' here, '{}' there",
+                     dataset.origin, run.rows.front().query, dataset.query_ids.front()));
+  }
+  const auto require_all = [&](const char* what, const Unmatched& lacking) {
+    if (lacking.count == 0) return;
+    fail(fmt::format("is of other data: {} of {} {} of the run are not in {}, the first is {}",
+                     lacking.count, lacking.total, what, dataset.origin, lacking.first));
+  };
+  if (dataset.queries_numbered) require_all("queries", match.queries);
+  if (dataset.documents_numbered) require_all("pairs", match.pairs);
+  return match;
+}
+
 std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset) {
   const RunScores scores(run);
   std::vector<ScoredPair> out;
+  Unmatched missing{.total = std::ssize(dataset.pairs)};
   for (const Pair& pair : dataset.pairs) {
     const std::string& query = dataset.query_ids[pair.query];
     const std::string& document = dataset.document_ids[pair.document];
     const double* score = scores.find(query, document);
-    if (score == nullptr) {
-      throw Error(dataset.origin,
-                  fmt::format("run '{}' has no score for document '{}' of query '{}'", run.tag,
-                              document, query));
-    }
-    out.push_back({pair.query, pair.label, pair_score(*score), -1});
+    if (score == nullptr)
+      count(pair_name(query, document), missing);
+    else
+      out.push_back({pair.query, pair.label, pair_score(*score), -1});
   }
-  return out;
+  if (missing.count == 0) return out;
+  throw Error(dataset.origin,
+              fmt::format("run '{}' has no score for {} of {} pairs, the first is {}", run.tag,
+                          missing.count, missing.total, missing.first));
 }
 
 std::vector<ScoredPair> pairs_of_collection_run(const TrecRun& run, const Dataset& dataset) {

@@ -6,6 +6,7 @@
 // score by document id, so that their figures may differ from ours where scores tie.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -37,8 +38,30 @@ void write_trec_run(const std::filesystem::path& path, const TrecRun& run);
 // Rows as they stand; the tag is that of the first row. Throws Error with file and line.
 TrecRun read_trec_run(const std::filesystem::path& path);
 
+// The tag for a run of that dataset. Where ids are numbers, which other data has as well, the
+// checksum of the pairs is part of it: "twofour-0123456789abcdef".
+std::string run_tag(const Dataset& dataset);
+
+// "`count` of `total`, the first is `first`".
+struct Unmatched {
+  int64_t count = 0, total = 0;
+  std::string first = {};  // as messages name it
+};
+
+struct RunMatch {
+  Unmatched queries = {};   // of the run: those that the dataset lacks
+  Unmatched pairs = {};     // of the run for queries of the dataset, likewise
+  Unmatched unranked = {};  // queries of the dataset: those without a row
+};
+
+// What run and dataset do not have in common. Throws Error(path) where the run is of other data:
+// they share no query; or the dataset's ids are numbers, and the run has the tag of another
+// dataset, or ids that this one lacks. Of numbers in a run with another tag nothing more can be
+// known.
+RunMatch match_run(const std::filesystem::path& path, const TrecRun& run, const Dataset& dataset);
+
 // The dataset's pairs, in its order, with the run's scores as f32; no predicted labels. Throws
-// Error naming the first pair that the run does not score.
+// Error with the number of pairs that the run does not score and the first of them.
 std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset);
 
 // For a run that ranks a whole collection: documents of the run that the dataset does not judge for

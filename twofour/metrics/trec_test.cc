@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 #include "twofour/io/file.h"
 
 namespace twofour {
@@ -86,7 +87,55 @@ TEST(Trec, ScoresThePairsOfADataset) {
   run.rows.pop_back();
   EXPECT_THAT([&] { pairs_of_run(run, data); },
               ThrowsMessage<Error>(
-                  HasSubstr("[test.tsv] run 't' has no score for document 'a' of query 'q2'")));
+                  HasSubstr("[test.tsv] run 't' has no score for 1 of 2 pairs, the first is "
+                            "document 'a' of query 'q2'")));
+}
+
+Dataset without_ids(const std::string& query, const std::string& name) {
+  return parse_dataset(
+      "query\tdocument\tlabel\n" + query + "\ta\t1\n" + query + "\tb\t0\nr\ta\t1\n", name);
+}
+
+TEST(Trec, NumbersAreThoseOfOneDataset) {
+  const Dataset data = without_ids("q", "data.tsv"), other = without_ids("p", "other.tsv");
+  TrecRun run = {run_tag(data), {{"q1", "d1", 2}, {"q1", "d2", 1}, {"q2", "d1", 1}}};
+  EXPECT_EQ(match_run("run", run, data).pairs.total, 3);
+  const auto message = [&](const Dataset& dataset) {
+    return error_of([&] { match_run("run", run, dataset); });
+  };
+  EXPECT_THAT(message(other), HasSubstr("[run] is of other data than other.tsv: its tag is " +
+                                        run_tag(data) + ", expected " + run_tag(other)));
+  run.tag = "bm25";
+  EXPECT_EQ(message(other), "no error") << "nobody can know";
+  run.rows.push_back({"q2", "d2", 1});
+  EXPECT_THAT(message(data), HasSubstr("[run] is of other data: 1 of 4 pairs of the run are not in "
+                                       "data.tsv, the first is document 'd2' of query 'q2'. Name"));
+  run.rows.push_back({"q3", "d1", 1});
+  EXPECT_THAT(message(data), HasSubstr("[run] is of other data: 1 of 3 queries of the run are not "
+                                       "in data.tsv, the first is 'q3'. Name"));
+}
+
+TEST(Trec, WhatRunAndDatasetDoNotShareIsCounted) {
+  Dataset data;
+  data.origin = "test.tsv";
+  data.query_ids = {"A", "B"};
+  data.document_ids = {"a", "b"};
+  data.pairs = {{0, 0, 2}, {0, 1, 0}, {1, 0, 1}};
+  TrecRun run = {"twofour-0", {{"A", "a", 3}, {"C", "a", 2}, {"A", "x", 1}, {"A", "y", 0}}};
+  EXPECT_EQ(run_tag(data), "twofour");
+  const RunMatch match = match_run("run", run, data);
+  const auto expect = [](const Unmatched& found, int64_t count, int64_t total, const char* first) {
+    EXPECT_EQ(found.count, count);
+    EXPECT_EQ(found.total, total);
+    EXPECT_EQ(found.first, first);
+  };
+  expect(match.queries, 1, 2, "'C'");
+  expect(match.pairs, 2, 3, "document 'x' of query 'A'");
+  expect(match.unranked, 1, 2, "'B'");
+  run.rows = {{"C", "a", 2}};
+  EXPECT_THAT(error_of([&] { match_run("run", run, data); }),
+              HasSubstr("[run] no query of the run is in test.tsv: ids are such as 'C' here, 'A' "
+                        "there"));
 }
 
 // Ties included: scores of models that are neighbours in f32 stay apart, equal ones equal.
