@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -27,7 +28,8 @@ paired bootstrap interval over queries; A is the base of relative differences.
 Examples:
   twofour compare dense.jsonl.zst sparse.jsonl.zst
   twofour compare dense.jsonl.zst sparse.jsonl.zst --non-inferior ndcg@10=-2% --non-inferior pnr=-6%
-      exit code 3 unless the lower end of each interval lies above the margin)";
+      exit code 3 unless the lower end of each interval lies above the margin; a metric that cannot fall, such as one
+      that is 0 for both on every query, meets no gate)";
 
 struct Options {
   std::filesystem::path a, b;
@@ -73,6 +75,7 @@ std::string check_gate(const std::string& text) {
 }
 
 struct Comparison {
+  QueryScores a_scores, b_scores;
   Metrics a, b;
   std::map<std::string, Interval> intervals;
 };
@@ -81,7 +84,7 @@ Comparison compare(const Options& options) {
   const QueryScores a = read_scores_file(options.a);
   const QueryScores b = read_scores_file(options.b);
   check_comparable(options.a, a, options.b, b);
-  return {aggregate(a.queries, a.options), aggregate(b.queries, b.options),
+  return {a, b, aggregate(a.queries, a.options), aggregate(b.queries, b.options),
           paired_bootstrap(a.queries, b.queries, options.resamples, options.confidence,
                            options.seed, a.options)};
 }
@@ -97,6 +100,46 @@ const Interval& interval_of(const Gate& gate, const Comparison& comparison) {
 
 bool holds(const Gate& gate, const Interval& interval) {
   return (gate.relative ? interval.relative_low : interval.low) > gate.margin;
+}
+
+bool all_queries(const Comparison& comparison, bool (*test)(const QueryStats&)) {
+  return std::ranges::all_of(comparison.a_scores.queries, test) &&
+         std::ranges::all_of(comparison.b_scores.queries, test);
+}
+
+// Why the metric has nothing that the candidate could lose; empty where it has.
+std::string why_empty(const std::string& metric, const Comparison& comparison) {
+  const MetricOptions& options = comparison.a_scores.options;
+  const bool decides = metric.starts_with("f1@") || metric.starts_with("recall@");
+  if (comparison.a.at(metric) == 0 && comparison.b.at(metric) == 0) {
+    return "both are 0 on every query, which leaves nothing to lose" +
+           (decides ? fmt::format("; labels from {:g} on were relevant: eval --relevant",
+                                  options.relevant_label)
+                    : "");
+  }
+  if (decides &&
+      all_queries(comparison, [](const QueryStats& q) { return q.retrieved == q.pairs; })) {
+    return "neither turned a document down, so that the data alone decides it: eval "
+           "--score-threshold, or a lower --recall-k";
+  }
+  const bool ranks = metric.starts_with("ndcg@") && !comparison.a_scores.collection;
+  if (ranks && all_queries(comparison, [](const QueryStats& q) {
+        return q.concordant + q.discordant + q.ties == 0;
+      })) {
+    return "no query has documents with different labels, so that any order is right";
+  }
+  return "";
+}
+
+struct Verdict {
+  bool met = false;
+  std::string empty;  // of why_empty
+};
+
+Verdict judge(const Gate& gate, const Comparison& comparison) {
+  const Interval& interval = interval_of(gate, comparison);
+  const std::string empty = why_empty(gate.metric, comparison);
+  return {empty.empty() && holds(gate, interval), empty};
 }
 
 void print_table(const Options& options, const Comparison& comparison, std::ostream& out) {
@@ -126,8 +169,12 @@ int print_gates(const std::vector<Gate>& gates, const Comparison& comparison, st
   int code = kOk;
   for (const Gate& gate : gates) {
     const Interval& interval = interval_of(gate, comparison);
-    const bool met = holds(gate, interval);
+    const auto [met, empty] = judge(gate, comparison);
     if (!met) code = kGateNotMet;
+    if (!empty.empty()) {
+      out << fmt::format("FAIL  {}: {}\n", gate.metric, empty);
+      continue;
+    }
     const auto show = [&](double value) {
       return gate.relative ? fmt::format("{:+.2f} %", value * 100) : fmt::format("{:+.4f}", value);
     };
@@ -154,12 +201,13 @@ int print_json(const Options& options, const std::vector<Gate>& gates, const Com
   int code = kOk;
   Json verdicts = Json::array();
   for (const Gate& gate : gates) {
-    const bool met = holds(gate, interval_of(gate, comparison));
+    const auto [met, empty] = judge(gate, comparison);
     if (!met) code = kGateNotMet;
     verdicts.push_back({{"metric", gate.metric},
                         {"margin", gate.margin},
                         {"relative", gate.relative},
                         {"met", met}});
+    if (!empty.empty()) verdicts.back()["reason"] = empty;
   }
   const Json json = {{"a", options.a.string()},
                      {"b", options.b.string()},

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <tuple>
+#include <utility>
 
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/metrics/scores_file.h"
@@ -86,6 +87,52 @@ TEST_F(Compare, JsonHoldsMetricsAndVerdicts) {
   const auto json = nlohmann::json::parse(outcome.out);
   EXPECT_NEAR(json["metrics"]["accuracy"]["difference"], -0.1, 1e-9);
   EXPECT_EQ(json["gates"][0]["met"], false);
+}
+
+// A metric that no candidate could lower says nothing of this one.
+TEST_F(Compare, GatesOnWhatCannotFallAreNotMet) {
+  const auto verdict = [&](const std::string& gate, auto change) {
+    for (const auto& [file, wrong] : {std::pair{"a.jsonl.zst", 1}, std::pair{"b.jsonl", 2}}) {
+      QueryScores changed = scores(wrong);
+      for (QueryStats& query : changed.queries) change(query);
+      write_scores_file(folder_ / file, changed);
+    }
+    const Outcome outcome = compare({"--non-inferior", gate});
+    EXPECT_EQ(outcome.code, outcome.out.find("FAIL") == std::string::npos ? 0 : 3) << outcome.err;
+    return outcome.out;
+  };
+  const auto nothing = [](QueryStats&) {};
+  EXPECT_THAT(verdict("f1@345=-2%", [](QueryStats& q) { q.retrieved = 3; }),
+              HasSubstr("FAIL  f1@345: both are 0 on every query, which leaves nothing to lose; "
+                        "labels from 2 on were relevant: eval --relevant\n"));
+  EXPECT_THAT(
+      verdict("pnr=-0.5", [](QueryStats& q) { q.discordant += std::exchange(q.concordant, 0); }),
+      HasSubstr("FAIL  pnr: both are 0 on every query, which leaves nothing to lose\n"));
+  for (const char* metric : {"f1@345", "recall@345"}) {
+    const auto all = [](QueryStats& q) {
+      q.retrieved = 10;
+      q.relevant = q.relevant_retrieved = q.query_id < "q2" ? 2 : 3;
+    };
+    EXPECT_THAT(verdict(std::string(metric) + "=-2%", all),
+                HasSubstr(std::string("FAIL  ") + metric + ": neither turned a document down"));
+    const auto most = [&](QueryStats& q) {
+      all(q);
+      if (q.query_id == "q5") q.retrieved = 9;
+    };
+    EXPECT_THAT(verdict(std::string(metric) + "=-2%", most), HasSubstr("PASS"));
+  }
+  const auto one_label = [](QueryStats& q) {
+    q.concordant = q.discordant = 0;
+    q.ndcg = 1;
+  };
+  EXPECT_THAT(verdict("ndcg@10=-2%", one_label),
+              HasSubstr("FAIL  ndcg@10: no query has documents with different labels"));
+  EXPECT_THAT(verdict("ndcg@10=-10%", nothing), HasSubstr("PASS"));
+  verdict("accuracy=-2%", [](QueryStats& q) { q.correct = 0; });
+  const auto json =
+      nlohmann::json::parse(compare({"--json", "--non-inferior", "accuracy=-2%"}).out);
+  EXPECT_EQ(json["gates"][0]["met"], false);
+  EXPECT_THAT(json["gates"][0]["reason"].get<std::string>(), HasSubstr("0 on every query"));
 }
 
 TEST_F(Compare, RefusesWrongInput) {
