@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 
 #include "twofour/base/cpu_features.h"
@@ -31,7 +32,8 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kExamples =
     R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too.
 pnr: concordant / discordant pairs of one query with different labels, pooled; ties count for neither.
-ndcg: gain 2^label - 1. f1, recall: labels from --relevant on, among the first --recall-k of each query.
+ndcg: gain 2^label - 1. f1, recall: labels from --relevant on, among the first --recall-k of each query;
+twofour train evaluates with their defaults.
 Ids: where DATA has no query_id and document_id, texts are numbered by place: q1, d1. Files of --scores, and those of --run
 with such numbers, keep a checksum of their data, and other data is refused. A run of another program keeps none: numbers
 in it that DATA has as well are taken for DATA's, so give DATA ids.
@@ -56,6 +58,7 @@ struct Options {
   int64_t max_length = 0;
   EngineOptions engine;
   MetricOptions metric;
+  std::optional<float> relevant;  // else by the data
   bool json = false;
 };
 
@@ -172,6 +175,8 @@ Evaluation evaluate(const Options& options, Console& console) {
   } else {
     score_with_run(options, evaluation, console);
   }
+  evaluation.metric.relevant_label =
+      options.relevant.value_or(default_relevant_label(evaluation.data.pairs));
   if (!options.tune.empty()) tune_threshold(options.tune, evaluation);
   evaluation.queries = query_stats(evaluation.pairs, evaluation.data.query_ids, evaluation.metric);
   evaluation.metrics = aggregate(evaluation.queries, evaluation.metric);
@@ -187,12 +192,17 @@ int64_t num_pairs(const Evaluation& evaluation) {
   return pairs;
 }
 
+bool has_decisions(const Evaluation& evaluation) {
+  return evaluation.metrics.contains(fmt::format("f1@{}", evaluation.metric.recall_k));
+}
+
 Json to_json(const Evaluation& evaluation) {
   Json json = {{"system", evaluation.system},
                {"data", evaluation.origin},
                {"queries", evaluation.queries.size()},
                {"pairs", num_pairs(evaluation)},
                {"metrics", evaluation.metrics}};
+  if (has_decisions(evaluation)) json["relevant_label"] = evaluation.metric.relevant_label;
   if (std::isfinite(evaluation.metric.score_threshold))
     json["score_threshold"] = evaluation.metric.score_threshold;
   json.update(evaluation.speed);
@@ -219,6 +229,8 @@ void print_table(const Evaluation& evaluation, std::ostream& out) {
   table.print(out);
   out << fmt::format("\n{} of {}", counted(num_pairs(evaluation), "pair"),
                      counted(std::ssize(evaluation.queries), "query"));
+  if (has_decisions(evaluation))
+    out << fmt::format(", relevant from label {:g} on", evaluation.metric.relevant_label);
   if (std::isfinite(evaluation.metric.score_threshold))
     out << fmt::format(", score threshold {}", evaluation.metric.score_threshold);
   if (!evaluation.speed.empty()) {
@@ -342,8 +354,8 @@ Command add_eval(CLI::App& root, Console& console) {
   app->add_option("--recall-k", options->metric.recall_k, "Cut-off of f1 and recall")
       ->capture_default_str()
       ->check(positive_number());
-  app->add_option("--relevant", options->metric.relevant_label, "Labels from here on are relevant")
-      ->capture_default_str()
+  app->add_option("--relevant", options->relevant,
+                  "Labels from here on are relevant [2, or DATA's largest if that is less]")
       ->check(finite_number());
   app->add_option("--score-threshold", options->metric.score_threshold,
                   "Models without classes: scores from here on count as relevant [any]")

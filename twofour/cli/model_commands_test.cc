@@ -325,6 +325,27 @@ TEST(Eval, WritesScoresAndARunThatEvaluatesToTheSame) {
               HasSubstr("eval.json] is a result of twofour eval --out"));
 }
 
+// As the trainer's evaluations do.
+TEST(Eval, TheLargestLabelIsRelevantWhereNoneIs2) {
+  const auto folder = scratch("eval-binary");
+  const std::string header = "query\tdocument\tlabel\n";
+  const auto eval = [&](const std::string& rows, std::vector<std::string> more) {
+    spill(folder / "data.tsv", header + rows);
+    more.insert(more.begin(), {"eval", model("minilm"), folder / "data.tsv"});
+    const Outcome outcome = run_command(more);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out;
+  };
+  const std::string binary = "q\tgood\t1\nq\tbad\t0\n";
+  const json result = json::parse(eval(binary, {"--json"}));
+  EXPECT_EQ(result["relevant_label"], 1);
+  EXPECT_EQ(result["metrics"]["recall@345"], 1);
+  EXPECT_THAT(eval(binary, {}), HasSubstr("2 pairs of 1 query, relevant from label 1 on in "));
+  EXPECT_FALSE(
+      json::parse(eval(binary, {"--json", "--relevant", "2"}))["metrics"].contains("recall@345"));
+  EXPECT_EQ(json::parse(eval("q\tgood\t3\nq\tbad\t0\n", {"--json"}))["relevant_label"], 2);
+}
+
 TEST(Eval, EmbeddingModelsAreRankedByTheirProduct) {
   const Outcome outcome = run_command({"eval", model("minilm"), data()});
   ASSERT_EQ(outcome.code, 0) << outcome.err;

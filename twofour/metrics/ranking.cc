@@ -116,6 +116,13 @@ QueryStats stats_of_query(std::string id, std::vector<ScoredPair> pairs,
 
 }  // namespace
 
+float default_relevant_label(std::span<const Pair> pairs) {
+  const float label = MetricOptions().relevant_label;
+  if (pairs.empty()) return label;
+  const float largest = std::ranges::max_element(pairs, {}, &Pair::label)->label;
+  return largest > 0 ? std::min(label, largest) : label;
+}
+
 bool comparable(const MetricOptions& a, const MetricOptions& b) {
   MetricOptions same = b;
   same.score_threshold = a.score_threshold;

@@ -30,6 +30,8 @@
 #include <string>
 #include <vector>
 
+#include "twofour/io/dataset.h"
+
 namespace twofour {
 
 struct ScoredPair {
@@ -67,6 +69,10 @@ struct MetricOptions {
 
   bool operator==(const MetricOptions&) const = default;
 };
+
+// The relevant_label where nobody says otherwise: 2, or the largest label where that is less; 2
+// again where no label is above 0.
+float default_relevant_label(std::span<const Pair> pairs);
 
 // Whether evaluations with these options measure the same. A threshold belongs to the system that
 // was evaluated, not to the measure.

@@ -26,12 +26,9 @@ std::vector<std::vector<int32_t>> batches_by_length(const TokenStore& tokens) {
   return batches;
 }
 
-// Labels above 2 mean relevant as well; data without a 2 calls its best label relevant.
+// As twofour eval has them.
 MetricOptions metric_options(const Dataset& data) {
-  MetricOptions options;
-  const auto best = std::ranges::max_element(data.pairs, {}, &Pair::label);
-  options.relevant_label = std::min(options.relevant_label, best->label);
-  return options;
+  return {.relevant_label = default_relevant_label(data.pairs)};
 }
 
 }  // namespace
