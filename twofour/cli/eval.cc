@@ -90,9 +90,9 @@ void score_with_model(const Options& options, Evaluation& evaluation, Console& c
   PairScoring scoring(options.inputs.front(), engine,
                       {.threads = threads, .max_length = options.max_length});
   if (scoring.has_classes()) check_threshold_unasked(options);
-  evaluation.data =
-      read_dataset(options.inputs.back(),
-                   {.num_labels = scoring.has_classes() ? engine->config().num_labels : 0});
+  evaluation.data = read_dataset(
+      options.inputs.back(), {.num_labels = scoring.has_classes() ? engine->config().num_labels : 0,
+                              .labels_of = model.origin()});
   const Stopwatch watch;
   const auto scores = scoring.score(evaluation.data, [&](int64_t done, int64_t total) {
     console.progress("eval", done, total, scoring.embeds() ? "documents" : "pairs",

@@ -561,7 +561,9 @@ TEST(Eval, RefusesWrongInput) {
   spill(folder / "labels.tsv", "query\tdocument\tlabel\nq\td\t7\n");
   const Outcome labels = run_command({"eval", model("cross-encoder"), folder / "labels.tsv"});
   EXPECT_EQ(labels.code, 1);
-  EXPECT_THAT(labels.err, HasSubstr("labels.tsv:2"));
+  EXPECT_THAT(labels.err,
+              AllOf(HasSubstr("labels.tsv:2] label 7 is no whole number from 0 to 2: "),
+                    HasSubstr("cross-encoder/model has num_labels 3. Correct the label, or take")));
   const Outcome headless = run_command({"eval", model("bert-uncased"), data()});
   EXPECT_EQ(headless.code, 1);
   EXPECT_THAT(headless.err, HasSubstr("bert-uncased/model] has no head"));

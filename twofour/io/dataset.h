@@ -39,6 +39,10 @@ struct Dataset {
 
 struct DatasetOptions {
   int64_t num_labels = 0;  // > 0: labels must be whole numbers in [0, num_labels)
+  // For messages: what has so many labels ("model/config.json"), and what to do besides correcting
+  // the label.
+  std::string labels_of = "the model";
+  std::string remedy = "take a model with as many labels as the data";
 };
 
 // Throws Error with file and line number: missing columns, wrong field counts, labels that are no

@@ -106,10 +106,10 @@ void PairCollector::check_label(float label, const std::string& where) const {
   if (label == std::floor(label) && label >= 0 && label < static_cast<float>(options_.num_labels)) {
     return;
   }
-  throw Error(
-      where,
-      fmt::format("label {} is no whole number from 0 to {}", label, options_.num_labels - 1),
-      "Correct the label, or take a model with as many labels as the data");
+  throw Error(where,
+              fmt::format("label {} is no whole number from 0 to {}: {} has num_labels {}", label,
+                          options_.num_labels - 1, options_.labels_of, options_.num_labels),
+              fmt::format("Correct the label, or {}", options_.remedy));
 }
 
 void PairCollector::add(const Row& row, const std::string& where) {

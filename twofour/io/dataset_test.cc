@@ -117,7 +117,8 @@ TEST(DatasetTest, Labels) {
   EXPECT_EQ(parse_error(rows({"q\td\t2"}), 3), "no error");
   for (const char* label : {"3", "-1", "0.5"}) {
     EXPECT_THAT(parse_error(rows({fmt::format("q\td\t{}", label).c_str()}), 3),
-                HasSubstr("no whole number from 0 to 2. Correct the label"))
+                HasSubstr("no whole number from 0 to 2: the model has num_labels 3. Correct the "
+                          "label, or take a model with as many labels as the data"))
         << label;
   }
 }

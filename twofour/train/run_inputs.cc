@@ -34,11 +34,11 @@ bool wants_classes(const Recipe& recipe) {
 }
 
 // Labels that no class of the head stands for; the reader is asked again because it knows the line.
-void check_labels(const Dataset& data, int64_t num_labels) {
+void check_labels(const Dataset& data, const DatasetOptions& labels) {
   const bool fit = whole_numbers(data) && std::ranges::all_of(data.pairs, [&](const Pair& pair) {
-                     return pair.label < static_cast<float>(num_labels);
+                     return pair.label < static_cast<float>(labels.num_labels);
                    });
-  if (!fit) read_dataset(data.origin, {.num_labels = num_labels});
+  if (!fit) read_dataset(data.origin, labels);
 }
 
 // Of the model's classifier, if it is of the kind that the recipe asks for.
@@ -46,16 +46,25 @@ int64_t own_labels(const Recipe& recipe, const ModelConfig& config) {
   return config.head == recipe.head ? config.num_labels : 0;
 }
 
-int64_t resolve_num_labels(const Recipe& recipe, const ModelDirectory& model,
-                           const Dataset& train) {
-  const ModelConfig& config = model.config();
-  if (recipe.num_labels > 0) return recipe.num_labels;
-  if (const int64_t own = own_labels(recipe, config); own > 0) return own;
+constexpr const char* kSetLabels = "set num_labels, in the recipe or by --set";
+
+// How many labels the head has, and from where.
+DatasetOptions resolve_labels(const Recipe& recipe, const ModelDirectory& model,
+                              const Dataset& train) {
+  if (recipe.num_labels > 0) {
+    return {recipe.num_labels, fmt::format("recipe '{}'", recipe.name),
+            "raise num_labels, in the recipe or by --set"};
+  }
+  if (const int64_t own = own_labels(recipe, model.config()); own > 0) {
+    const bool trained = model.contains("classifier.weight");
+    return {own, model.origin(), trained ? "start from an encoder without classifier" : kSetLabels};
+  }
   if (recipe.head == HeadKind::kTokenClassification) {
     const int64_t tokens = Tokenizer::open(model)->vocab_size();
-    return std::max<int64_t>(1, tokens - recipe.masking.first_token);
+    return {std::max<int64_t>(1, tokens - recipe.masking.first_token)};
   }
-  return wants_classes(recipe) ? labels_in(train) : 1;
+  return {wants_classes(recipe) ? labels_in(train) : 1,
+          fmt::format("a new head for the labels of {}", train.origin), kSetLabels};
 }
 
 ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& model) {
@@ -334,11 +343,12 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
 
   Recipe& recipe = inputs.recipe;
   if (classifies(recipe.head)) {
-    recipe.num_labels = resolve_num_labels(recipe, model, inputs.train);
+    const DatasetOptions labels = resolve_labels(recipe, model, inputs.train);
+    recipe.num_labels = labels.num_labels;
     check_head_fits_losses(recipe, request.model.string());
     if (uses_loss(recipe, LossKind::kCrossEntropy)) {
-      check_labels(inputs.train, recipe.num_labels);
-      if (inputs.dev) check_labels(*inputs.dev, recipe.num_labels);
+      check_labels(inputs.train, labels);
+      if (inputs.dev) check_labels(*inputs.dev, labels);
     }
   }
   inputs.model = with_recipe_head(recipe, model);

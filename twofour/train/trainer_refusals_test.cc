@@ -40,7 +40,23 @@ TEST(TrainerRefuses, AHeadOfAnotherWidth) {
 TEST(TrainerRefuses, LabelsThatTheHeadLacks) {
   TrainRequest request = small_run("dense", "bert-uncased", "refused");
   request.overrides["num_labels"] = "2";
-  EXPECT_THAT(refusal(request), HasSubstr("en.tsv:"));
+  EXPECT_THAT(refusal(request), AllOf(HasSubstr("en.tsv:"),
+                                      HasSubstr("label 2 is no whole number from 0 to 1: recipe "
+                                                "'dense' has num_labels 2. Correct the label, "
+                                                "or raise num_labels, in the recipe or by --set")));
+}
+
+// Training data has labels 0 and 1, dev a 2.
+TEST(TrainerRefuses, LabelsOfDevThatTrainingDataLacks) {
+  TrainRequest request = small_run("dense", "bert-uncased", "refused");
+  request.train_data = fs::path(testing::TempDir()) / "binary.tsv";
+  write_file_atomically(request.train_data,
+                        "query\tdocument\tlabel\nred cup\ta red cup\t1\nred cup\tlamp\t0\n");
+  EXPECT_THAT(refusal(request),
+              AllOf(HasSubstr("en.tsv:"),
+                    HasSubstr("a new head for the labels of " + request.train_data.string() +
+                              " has num_labels 2. Correct the label, or set "
+                              "num_labels, in the recipe or by --set")));
 }
 
 TEST(TrainerRefuses, CrossEntropyOnARegressionHead) {
@@ -331,7 +347,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"BadLabel", "data.tsv", text(kHeader + "q\td\tgood\n"), "data.tsv:2",
                  "A label is a number, such as 0, 1 or 0.5: the larger, the more relevant"},
         BadInput{"LabelThatTheHeadLacks", "data.tsv", text(kHeader + "q\td\t7\n"), "data.tsv:2",
-                 "Correct the label, or take a model with as many labels as the data"},
+                 "Correct the label, or start from an encoder without classifier"},
         BadInput{"BadEncoding", "data.tsv", text(kHeader + "q\tcaf\xE9\t1\n"), "data.tsv:2",
                  "Convert the file to UTF-8, for example with iconv"},
         BadInput{"EmptyText", "data.tsv", text(kHeader + "q\t \t1\n"), "data.tsv:2",
