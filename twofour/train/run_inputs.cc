@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string_view>
 #include <unordered_set>
 
@@ -24,9 +25,19 @@ bool whole_numbers(const Dataset& data) {
   });
 }
 
+constexpr const char* kSetLabels = "set num_labels, in the recipe or by --set";
+
+// A label beyond is rather an id or a count than a class.
+constexpr int64_t kMostLabels = 1000;
+
+// Of a head that is made for the data; the reader is asked again because it knows the line.
 int64_t labels_in(const Dataset& data) {
-  const auto largest = std::ranges::max_element(data.pairs, {}, &Pair::label);
-  return std::max<int64_t>(2, static_cast<int64_t>(largest->label) + 1);
+  const float largest = std::ranges::max_element(data.pairs, {}, &Pair::label)->label;
+  if (largest >= static_cast<float>(kMostLabels)) {
+    read_dataset(data.origin,
+                 {kMostLabels, "the largest head that is made for labels alone", kSetLabels});
+  }
+  return std::max<int64_t>(2, static_cast<int64_t>(largest) + 1);
 }
 
 bool wants_classes(const Recipe& recipe) {
@@ -41,12 +52,26 @@ void check_labels(const Dataset& data, const DatasetOptions& labels) {
   if (!fit) read_dataset(data.origin, labels);
 }
 
+std::set<float> distinct_labels(const Dataset& data) {
+  std::set<float> labels;
+  for (const Pair& pair : data.pairs) labels.insert(pair.label);
+  return labels;
+}
+
+// Cross-entropy is least where a model gives everything the one label.
+void check_is_no_single_label(const Dataset& data) {
+  const std::set<float> labels = distinct_labels(data);
+  if (labels.size() > 1) return;
+  throw Error(data.origin,
+              fmt::format("every label is {}: from one class cross_entropy learns nothing",
+                          *labels.begin()),
+              "Add pairs with another label, such as 0 for what is not relevant");
+}
+
 // Of the model's classifier, if it is of the kind that the recipe asks for.
 int64_t own_labels(const Recipe& recipe, const ModelConfig& config) {
   return config.head == recipe.head ? config.num_labels : 0;
 }
-
-constexpr const char* kSetLabels = "set num_labels, in the recipe or by --set";
 
 // How many labels the head has, and from where.
 DatasetOptions resolve_labels(const Recipe& recipe, const ModelDirectory& model,
@@ -265,6 +290,20 @@ void warn_of_shared_queries(const TrainRequest& request, const RunInputs& inputs
                   request.dev_data.string(), request.train_data.string(), shared, queries.size()));
 }
 
+void warn_of_classes_without_example(const RunInputs& inputs, const Callbacks& callbacks) {
+  const Recipe& recipe = inputs.recipe;
+  if (!classifies(recipe.head) || !uses_loss(recipe, LossKind::kCrossEntropy)) return;
+  const std::set<float> found = distinct_labels(inputs.train);
+  const int64_t lacking = recipe.num_labels - std::ssize(found);
+  if (lacking == 0) return;
+  int64_t first = 0;
+  while (found.contains(static_cast<float>(first))) ++first;
+  callbacks.warn(
+      fmt::format("{} has no example of {} of {} classes, the first is {}: the model learns not to "
+                  "predict them",
+                  inputs.train.origin, lacking, recipe.num_labels, first));
+}
+
 // What is done with an int8 model instead of what its owner may expect.
 void warn_of_lost_int8(const RunInputs& inputs, const Callbacks& callbacks) {
   if (!inputs.model.config().int8) return;
@@ -348,6 +387,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
     check_head_fits_losses(recipe, request.model.string());
     if (uses_loss(recipe, LossKind::kCrossEntropy)) {
       check_labels(inputs.train, labels);
+      check_is_no_single_label(inputs.train);
       if (inputs.dev) check_labels(*inputs.dev, labels);
     }
   }
@@ -363,6 +403,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   tokenize(inputs, threads);
   plan_steps(request, inputs);
   warn_of_lost_int8(inputs, callbacks);
+  warn_of_classes_without_example(inputs, callbacks);
   warn_of_shared_queries(request, inputs, callbacks);
   inputs.bf16 = wants_bf16(recipe);
   inputs.fingerprint = fingerprint_of(request, inputs, threads);

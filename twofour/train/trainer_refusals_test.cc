@@ -71,6 +71,26 @@ fs::path data_without_order() {
   return path;
 }
 
+TEST(TrainerRefuses, CrossEntropyOnOneLabel) {
+  TrainRequest request = small_run("dense", "cross-encoder", "refused");
+  request.train_data = data_without_order();
+  EXPECT_THAT(refusal(request),
+              HasSubstr("without-order.tsv] every label is 1: from one class cross_entropy learns "
+                        "nothing. Add pairs with another label"));
+}
+
+TEST(TrainerRefuses, HeadsThatNobodyMeans) {
+  TrainRequest request = small_run("dense", "bert-uncased", "refused");
+  request.train_data = fs::path(testing::TempDir()) / "ids.tsv";
+  write_file_atomically(request.train_data,
+                        "query\tdocument\tlabel\nred cup\tlamp\t0\nred cup\tcup\t100000\n");
+  EXPECT_THAT(
+      refusal(request),
+      HasSubstr("ids.tsv:3] label 100000 is no whole number from 0 to 999: the largest head "
+                "that is made for labels alone has num_labels 1000. Correct the label, or "
+                "set num_labels, in the recipe or by --set"));
+}
+
 TEST(TrainerRefuses, ToSelectByWhatDevDoesNotDefine) {
   TrainRequest request = small_run("dense", "cross-encoder", "refused");
   request.dev_data = data_without_order();

@@ -198,7 +198,8 @@ TEST(Trainer, WarnsOfQueriesThatTrainingAndEvaluationShare) {
   request.max_steps = 1;
   request.train_data = fs::path(testing::TempDir()) / "shared-train.tsv";
   request.dev_data = fs::path(testing::TempDir()) / "shared-dev.tsv";
-  const std::string train = "query\tdocument\tlabel\nred cup\ta red cup\t2\nlamp\ta cup\t0\n";
+  const std::string train =
+      "query\tdocument\tlabel\nred cup\ta red cup\t2\nlamp\ta cup\t0\nlamp\ta desk\t1\n";
   const std::string dev = "query\tdocument\tlabel\ndesk\ta desk\t2\ndesk\ta cup\t0\n";
   write_file_atomically(request.train_data, train);
   write_file_atomically(request.dev_data, dev);
@@ -207,6 +208,18 @@ TEST(Trainer, WarnsOfQueriesThatTrainingAndEvaluationShare) {
   EXPECT_EQ(warnings_of(request),
             fmt::format("{} shares queries with {}, 1 of 2: dev's metrics will flatter the model",
                         request.dev_data.string(), request.train_data.string()));
+}
+
+TEST(Trainer, WarnsOfClassesWithoutExample) {
+  TrainRequest request = small_run("dense", "cross-encoder", "classes");
+  request.max_steps = 1;
+  request.dev_data.clear();
+  request.train_data = fs::path(testing::TempDir()) / "classes.tsv";
+  write_file_atomically(request.train_data,
+                        "query\tdocument\tlabel\nred cup\ta red cup\t2\nlamp\ta cup\t0\n");
+  EXPECT_EQ(warnings_of(request), request.train_data.string() +
+                                      " has no example of 1 of 3 classes, the first is 1: the "
+                                      "model learns not to predict them");
 }
 
 TEST(Trainer, WarnsOfATeacherThatNobodyNeeds) {
