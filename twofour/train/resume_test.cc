@@ -369,6 +369,40 @@ TEST(Resume, FinishedRunsSayWhatTheyDid) {
   EXPECT_TRUE(contents_of(request.out) == before);
 }
 
+// Before it trains, not when it has.
+TEST(Resume, RefusesAModelFolderThatItsResultWouldNotReplace) {
+  TrainRequest request = whole_chain("model-taken");
+  stop_after(request, 3);
+  request.resume = true;
+  const fs::path model = request.out / "model";
+  int steps = 0;
+  Callbacks callbacks;
+  callbacks.progress = [&](const Progress&) { ++steps; };
+  const auto refused = [&] { return message_of([&] { run_training(request, callbacks); }); };
+  write_file_atomically(model / "notes.txt", "precious");
+  EXPECT_EQ(refused(), "[" + model.string() +
+                           "] is a folder that holds something other than a model: notes.txt. "
+                           "Choose another folder, or empty it");
+  fs::remove_all(model);
+  write_file_atomically(model, "precious");
+  EXPECT_EQ(refused(), "[" + model.string() + "] is a file, expected a folder or nothing");
+  EXPECT_EQ(steps, 0);
+  EXPECT_EQ(read_file(model), "precious");
+  fs::remove(model);
+  expect_resumed_equal(request);
+}
+
+TEST(Resume, RefusesAFolderThatCannotBeWritten) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
+  TrainRequest request = whole_chain("read-only");
+  stop_after(request, 3);
+  request.resume = true;
+  fs::permissions(request.out, fs::perms::owner_write, fs::perm_options::remove);
+  const std::string message = message_of([&] { run_training(request, {}); });
+  fs::permissions(request.out, fs::perms::owner_write, fs::perm_options::add);
+  EXPECT_THAT(message, HasSubstr(request.out.string() + "] cannot be written: Permission denied"));
+}
+
 // A stopped run that is resumed after `change` must refuse and leave its files alone.
 template <class Change>
 std::string refusal_after(const std::string& name, const Change& change) {

@@ -15,6 +15,7 @@
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
 #include "twofour/io/json.h"
+#include "twofour/io/model_directory.h"
 
 namespace twofour {
 namespace {
@@ -91,10 +92,15 @@ void RunFolder::recover() const {
 void RunFolder::check(bool resume) const {
   const std::array paths = {checkpoint(), model(), summary(), log()};
   const auto present = std::ranges::find_if(paths, is_there);
-  if (resume && present != paths.end()) return;
-  if (resume) {
+  if (resume && present == paths.end()) {
     throw Error(path_.string(), "holds no run to resume",
                 "Start it without --resume, or correct --out.");
+  }
+  if (resume) {
+    if (is_there(summary())) return;  // it only tells what it did
+    check_writable();
+    check_model_destination(model());
+    return;
   }
   check_writable();
   const bool has_log_only = present != paths.end() && *present == log();

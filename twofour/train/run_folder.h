@@ -43,8 +43,9 @@ class RunFolder {
   void recover() const;
 
   // Throws Error if there is no run to resume or, where `resume` is false, if the folder holds a
-  // run or anything else, and if nothing can be written there. An empty log is no run: a process
-  // that starts at the same moment may have made it.
+  // run or anything else, and if nothing can be written there, or model/ holds what its result
+  // would not replace. An empty log is no run: a process that starts at the same moment may have
+  // made it.
   void check(bool resume) const;
 
   // The summary of a run that is done; nothing if it is not, or if a checkpoint can write its model
