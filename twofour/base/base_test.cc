@@ -25,6 +25,15 @@ TEST(Error, NamesPlaceMessageAndRemedy) {
   EXPECT_STREQ(Error("a.tsv", "no rows", "Add one").what(), "[a.tsv] no rows. Add one");
 }
 
+TEST(Error, HasPartsThatCanBeToldAgain) {
+  for (const char* remedy : {"", "Add one"}) {
+    const Error error("a.tsv", "no rows", remedy);
+    EXPECT_EQ(error.where(), "a.tsv");
+    EXPECT_EQ(error.message(), "no rows");
+    EXPECT_EQ(error.remedy(), remedy);
+  }
+}
+
 TEST(DType, NamesRoundTrip) {
   for (int i = 0; i <= static_cast<int>(DType::kF64); ++i) {
     const auto dtype = static_cast<DType>(i);

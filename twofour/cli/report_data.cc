@@ -86,8 +86,22 @@ void check_bench(const JsonObject& bench) {
 
 void check_summary(const JsonObject& summary) { check_numbers(summary, {"steps", "seconds"}); }
 
-constexpr std::pair<const char*, void (*)(const JsonObject&)> kFiles[] = {
-    {"eval", check_eval}, {"bench", check_bench}, {"summary", check_summary}};
+constexpr const char* kDamaged = "damaged JSON";
+constexpr const char* kEvalRemedy = "Write it again with twofour eval --out";
+
+struct RunFile {
+  const char* name;
+  void (*check)(const JsonObject&);
+  const char* remedy;  // of a damaged one
+};
+
+// A run without its summary would be trained again by train --resume.
+constexpr RunFile kFiles[] = {
+    {"eval", check_eval, kEvalRemedy},
+    {"bench", check_bench, "Write it again with twofour bench --json"},
+    {"summary", check_summary,
+     "Restore it from a copy, or report on a copy of the run without it: train --resume reads it "
+     "here"}};
 
 Log read_log(const fs::path& path) {
   std::istringstream in(read_file(path));
@@ -97,7 +111,8 @@ Log read_log(const fs::path& path) {
     const std::string where = fmt::format("{}:{}", path.string(), ++number);
     // A kill may cut the last line short.
     if (in.eof() && !Json::accept(line)) break;
-    add_row(JsonObject::parse(line, where), log);
+    add_row(JsonObject::parse(line, where, {kDamaged, "Remove the line: reports do without it"}),
+            log);
   }
   return log;
 }
@@ -147,11 +162,11 @@ Json collect_run(const fs::path& path) {
     add_log(path / "log.jsonl", run);
     found = true;
   }
-  for (const auto& [name, check] : kFiles) {
+  for (const auto& [name, check, remedy] : kFiles) {
     const fs::path file = path / fmt::format("{}.json", name);
     if (!fs::exists(file)) continue;
     const std::string text = read_file(file);
-    check(JsonObject::parse(text, file.string()));
+    check(JsonObject::parse(text, file.string(), {kDamaged, remedy}));
     run[name] = Json::parse(text);
     found = true;
   }
@@ -213,7 +228,7 @@ Json collect_set(const std::string& name, const std::vector<fs::path>& paths, co
     const fs::path file = paths[i] / fmt::format("eval-{}.json", name);
     if (fs::exists(file)) {
       const std::string text = read_file(file);
-      check_eval(JsonObject::parse(text, file.string()));
+      check_eval(JsonObject::parse(text, file.string(), {kDamaged, kEvalRemedy}));
       run["eval"] = Json::parse(text);
     }
     set["runs"].push_back(std::move(run));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <set>
 
@@ -48,7 +49,9 @@ std::string describe(const json& value) {
 }  // namespace
 
 std::string json_reason(const json::exception& error) {
-  const std::string text = error.what();
+  std::string text = error.what();
+  // The token that was read last may be as long as the file.
+  text.resize(std::min(text.size(), text.find("; last read: ")));
   const size_t end = text.find("] ");
   return end == std::string::npos ? text : text.substr(end + 2);
 }
@@ -83,8 +86,8 @@ JsonObject::JsonObject(json value, std::string where)
   }
 }
 
-JsonObject JsonObject::parse(std::string_view text, std::string where) {
-  json value = parse_json(text, where);
+JsonObject JsonObject::parse(std::string_view text, std::string where, const JsonFault& fault) {
+  json value = parse_json(text, where, fault);
   return JsonObject(std::move(value), std::move(where));
 }
 

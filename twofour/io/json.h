@@ -22,7 +22,8 @@ struct JsonFault {
 nlohmann::json parse_json(std::string_view text, std::string_view where,
                           const JsonFault& fault = {});
 
-// What the library says of a value that is not as expected, without the name of its exception.
+// What the library says of a value that is not as expected, in short: without the name of its
+// exception and the text that it read.
 std::string json_reason(const nlohmann::json::exception& error);
 
 // A value as text. Bytes that are no UTF-8, which names of files may hold, become U+FFFD; dump()
@@ -37,7 +38,7 @@ class JsonObject {
  public:
   // Throws Error unless `value` is an object.
   JsonObject(nlohmann::json value, std::string where);
-  static JsonObject parse(std::string_view text, std::string where);
+  static JsonObject parse(std::string_view text, std::string where, const JsonFault& fault = {});
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
   const nlohmann::json* find(std::string_view key) const;  // nullptr when absent

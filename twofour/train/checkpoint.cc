@@ -92,16 +92,34 @@ void write_tensors(const std::filesystem::path& path, const TensorGroups& groups
   write_safetensors(path, std::move(tensors));
 }
 
-TensorGroups read_tensors(const std::filesystem::path& path) {
+TensorGroups groups_in(const std::filesystem::path& path, const std::string& remedy) {
   const Safetensors file = Safetensors::open(path);
   TensorGroups groups;
   for (const std::string& name : file.names()) {
     const size_t slash = name.find('/');
     if (slash == std::string::npos)
-      throw Error(path.string(), "tensor '" + name + "' has no group");
+      throw Error(path.string(), "tensor '" + name + "' has no group", remedy);
     groups[name.substr(0, slash)][name.substr(slash + 1)] = to_torch(file.get(name));
   }
   return groups;
+}
+
+// What the reader advises is for models, which may be fetched again; where it advises nothing, the
+// file itself may be whole.
+TensorGroups read_tensors(const std::filesystem::path& path, const std::string& remedy) {
+  try {
+    return groups_in(path, remedy);
+  } catch (const Error& error) {
+    if (error.remedy().empty()) throw;
+    throw Error(error.where(), error.message(), remedy);
+  }
+}
+
+std::string starting_again(const std::filesystem::path& path) {
+  return fmt::format(
+      "remove {} and run the same command with --resume: the run starts again and replaces a model "
+      "that is there.",
+      path.string());
 }
 
 }  // namespace
@@ -116,10 +134,16 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
   });
 }
 
+std::string checkpoint_remedy(const std::filesystem::path& path) {
+  return "Restore it from a copy, or " + starting_again(path);
+}
+
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
+  const std::string remedy = checkpoint_remedy(path);
+  for (const char* name : {kStateFile, kTensorFile}) {
+    if (!is_there(path / name)) throw Error((path / name).string(), "is missing", remedy);
+  }
   const std::filesystem::path file = path / kStateFile;
-  const std::string remedy =
-      fmt::format("Remove {} and resume to start the run again.", path.string());
   const auto fail = [&](const std::string& why) {
     throw Error(file.string(), "is damaged: " + why, remedy);
   };
@@ -127,7 +151,8 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   try {
     const json state = parse_json(read_file(file), file.string(), {"is damaged", remedy});
     if (state.at("format") != kFormat) {
-      throw Error(file.string(), "is of another version of the training library");
+      throw Error(file.string(), "is of another version of the training library",
+                  "Resume with the version that wrote it, or " + starting_again(path));
     }
     checkpoint.state = state_from_json(state.at("state"));
     state.at("fingerprint").get_to(checkpoint.fingerprint);
@@ -136,7 +161,7 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   } catch (const std::invalid_argument& error) {
     fail(error.what());
   }
-  checkpoint.tensors = read_tensors(path / kTensorFile);
+  checkpoint.tensors = read_tensors(path / kTensorFile, remedy);
   return checkpoint;
 }
 

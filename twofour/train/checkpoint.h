@@ -53,7 +53,10 @@ struct Checkpoint {
 // throws Error.
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 
-// Throws Error naming what is damaged.
+// Throws Error naming what is damaged, and what to do.
 Checkpoint load_checkpoint(const std::filesystem::path& path);
+
+// What to do about a damaged checkpoint at `path`.
+std::string checkpoint_remedy(const std::filesystem::path& path);
 
 }  // namespace twofour

@@ -112,25 +112,59 @@ TEST_F(CheckpointTest, FullDiskLeavesTheOneBefore) {
 }
 
 TEST_F(CheckpointTest, DamageIsNamed) {
+  const std::string again = "remove " + path.string() +
+                            " and run the same command with --resume: the run starts again and "
+                            "replaces a model that is there.";
+  const std::string remedy = ". Restore it from a copy, or " + again;
   save_checkpoint(path, make_checkpoint());
   const std::string whole = read_file(path / "state.json");
   write_file_atomically(path / "state.json", "{\"format\": 1}");
   EXPECT_THAT(message_of([&] { load_checkpoint(path); }),
-              HasSubstr("state.json] is damaged: key 'state' not found. Remove " + path.string() +
-                        " and resume to start the run again."));
-  write_file_atomically(path / "state.json", whole.substr(0, whole.size() / 2));
+              EndsWith("state.json] is damaged: key 'state' not found" + remedy));
+  // Amid a text, which the parser would tell from its beginning.
+  write_file_atomically(path / "state.json", whole.substr(0, whole.find("name: x") + 4));
   const std::string cut = message_of([&] { load_checkpoint(path); });
   EXPECT_THAT(cut, HasSubstr("state.json] is damaged: parse error at line "));
-  EXPECT_THAT(cut, EndsWith(" and resume to start the run again."));
+  EXPECT_THAT(cut, EndsWith("missing closing quote" + remedy));
   std::string state = whole;
   state.replace(state.find("\"inf\""), 5, "\"1.5x\"");
   write_file_atomically(path / "state.json", state);
   EXPECT_THAT(message_of([&] { load_checkpoint(path); }),
               HasSubstr("state.json] is damaged: pnr is '1.5x', not a number"));
   write_file_atomically(path / "state.json", "{\"format\": 99}");
-  EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("of another version"));
+  EXPECT_THAT(message_of([&] { load_checkpoint(path); }),
+              EndsWith("state.json] is of another version of the training library. Resume with the "
+                       "version that wrote it, or " +
+                       again));
   fs::remove(path / "state.json");
-  EXPECT_THAT(message_of([&] { load_checkpoint(path); }), HasSubstr("state.json"));
+  EXPECT_THAT(message_of([&] { load_checkpoint(path); }),
+              EndsWith("state.json] is missing" + remedy));
+}
+
+// Models may be fetched again, a checkpoint may not.
+TEST_F(CheckpointTest, DamageOfTensorsIsNamed) {
+  save_checkpoint(path, make_checkpoint());
+  const fs::path file = path / "tensors.safetensors";
+  const std::string remedy = ". Restore it from a copy, or remove " + path.string() +
+                             " and run the same command with --resume: the run starts again and "
+                             "replaces a model that is there.";
+  const std::string whole = read_file(file);
+  const auto refused = [&](const std::string& content) {
+    write_file_atomically(file, content);
+    return message_of([&] { load_checkpoint(path); });
+  };
+  for (const std::string& content :
+       {std::string(), whole.substr(0, 100), whole.substr(0, whole.size() - 1),
+        std::string(whole.size(), '\0')}) {
+    const std::string message = refused(content);
+    EXPECT_THAT(message, testing::StartsWith("[" + file.string()));
+    EXPECT_THAT(message, EndsWith(remedy));
+    EXPECT_THAT(message, testing::Not(HasSubstr("fetch")));
+  }
+  fs::remove(file);
+  EXPECT_EQ(message_of([&] { load_checkpoint(path); }),
+            "[" + file.string() + "] is missing" + remedy);
+  EXPECT_EQ(refused(whole), "no error");
 }
 
 TEST(Fingerprint, SeesHowAModelPoolsAndReadsItsTexts) {

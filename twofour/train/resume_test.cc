@@ -251,8 +251,96 @@ TEST(Resume, WarnsWhereALogHasLostItsCheckpoint) {
   };
   request.resume = true;
   run_training(request, callbacks);
-  EXPECT_THAT(warnings, HasSubstr("log.jsonl is there without a checkpoint"));
+  EXPECT_THAT(warnings, HasSubstr(request.out.string() +
+                                  " holds no checkpoint: the run starts again, with a new log"));
+  EXPECT_THAT(warnings, testing::Not(HasSubstr("replaces model/")));
   EXPECT_EQ(log_rows(request.out, "step").size(), 20u);
+}
+
+TEST(Resume, GoesOnWithALogThatHasLostRows) {
+  TrainRequest request = whole_chain("log-cut");
+  const TrainSummary stopped = stop_after(request, 9);
+  const fs::path log = request.out / "log.jsonl";
+  const std::string rows = read_file(log);
+  write_file_atomically(log, rows.substr(0, rows.find('\n') + 5));
+  std::string warnings;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel level, const std::string& message) {
+    if (level == LogLevel::kWarning) warnings += message;
+  };
+  request.resume = true;
+  EXPECT_TRUE(contents_of(run_training(request, callbacks).model) == uninterrupted());
+  EXPECT_THAT(warnings, HasSubstr(log.string() + " has lost rows that the checkpoint knew"));
+  const auto steps = log_rows(request.out, "step");  // all of whose lines are whole
+  ASSERT_EQ(std::ssize(steps), 20 - stopped.steps);
+  EXPECT_EQ(steps.front().at("step"), stopped.steps + 1);
+}
+
+TEST(Resume, DamagedCheckpointsSayWhatToDo) {
+  TrainRequest request = whole_chain("damaged");
+  stop_after(request, 9);
+  request.resume = true;
+  const fs::path path = request.out / "checkpoint";
+  const Checkpoint whole = load_checkpoint(path);
+  const auto expect_refused = [&](const Checkpoint& damaged, const std::string& message) {
+    save_checkpoint(path, damaged);
+    EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+                AllOf(testing::StartsWith("[" + path.string() + "] is damaged: " + message),
+                      testing::EndsWith("Restore it from a copy, or remove " + path.string() +
+                                        " and run the same command with --resume: the run starts "
+                                        "again and replaces a model that is there.")));
+  };
+  const std::pair<std::string, std::string> groups[] = {{"parameters", "parameters: lacks "},
+                                                        {"optimizer", "optimizer: exp_avg."},
+                                                        {"sparsity", "SparsityContext: mask."},
+                                                        {"teacher", "teacher: lacks "}};
+  for (const auto& [group, message] : groups) {
+    Checkpoint damaged = whole;
+    auto& tensors = damaged.tensors[group];
+    ASSERT_FALSE(tensors.empty()) << group;
+    tensors.erase(tensors.begin());
+    expect_refused(damaged, message);
+  }
+  Checkpoint damaged = whole;
+  damaged.tensors["parameters"].begin()->second = at::zeros({1});
+  expect_refused(damaged, "parameters: ");
+  damaged = whole;
+  damaged.tensors["teacher_logits"]["logits"] = at::zeros({1, 3});
+  expect_refused(damaged, "teacher_logits: ");
+  save_checkpoint(path, whole);
+  expect_resumed_equal(request);
+}
+
+// It has figures alone, and the checkpoint has gone.
+TEST(Resume, ADamagedSummaryDoesNotCostTheModel) {
+  TrainRequest request = small_run("int8-ptq", "cross-encoder", "summary-damaged");
+  run_afresh(request);
+  request.resume = true;
+  const fs::path model = request.out / "model";
+  const auto before = contents_of(model);
+  for (const char* damaged : {"{\"steps\": 20", "[]", ""}) {
+    write_file_atomically(request.out / "summary.json", damaged);
+    EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+                AllOf(HasSubstr("summary.json] is damaged: "),
+                      testing::EndsWith(
+                          ". Restore it from a copy, or do without it: " + model.string() +
+                          " is whole. Without summary.json, --resume trains the run again from its "
+                          "start and replaces that model.")));
+  }
+  EXPECT_TRUE(contents_of(model) == before);
+  fs::create_directory(request.out / "checkpoint");
+  EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+              HasSubstr("Remove it and run the same command with --resume: the checkpoint writes "
+                        "it again."));
+  fs::remove(request.out / "checkpoint");
+  fs::remove(request.out / "summary.json");
+  std::string warnings;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel level, const std::string& message) {
+    if (level == LogLevel::kWarning) warnings += message;
+  };
+  EXPECT_TRUE(run_training(request, callbacks).finished);
+  EXPECT_THAT(warnings, HasSubstr("starts again, with a new log, and replaces model/ at its end"));
 }
 
 TEST(Resume, StopSavesAndGoesOnToTheSameBytes) {

@@ -23,8 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kSummaryRemedy = "Put it back, or remove it and resume to train again.";
-
 json to_json(const TrainSummary& summary) {
   return {{"steps", summary.steps},
           {"seconds", summary.seconds},
@@ -146,12 +144,25 @@ std::string RunFolder::foreign_name() const {
   return first;
 }
 
+// With the last checkpoint gone, the model is all that is left of the training.
+std::string RunFolder::summary_remedy() const {
+  if (is_there(checkpoint())) {
+    return "Remove it and run the same command with --resume: the checkpoint writes it again.";
+  }
+  if (!is_there(model())) return "Put it back, or remove it and resume to train again.";
+  return fmt::format(
+      "Restore it from a copy, or do without it: {} is whole. Without {}, --resume trains the run "
+      "again from its start and replaces that model.",
+      model().string(), summary().filename().string());
+}
+
 std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint,
                                                 const Sources& sources) const {
   if (!is_there(summary())) return std::nullopt;
+  const std::string remedy = summary_remedy();
   try {
     const json object =
-        parse_json(read_file(summary()), summary().string(), {"is damaged", kSummaryRemedy});
+        parse_json(read_file(summary()), summary().string(), {"is damaged", remedy});
     check_same(object.at("fingerprint").get<Fingerprint>(), fingerprint, sources,
                summary().string());
     TrainSummary result = summary_from_json(object);
@@ -166,7 +177,7 @@ std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint,
     }
     return result;
   } catch (const json::exception& error) {
-    throw Error(summary().string(), "is damaged: " + json_reason(error), kSummaryRemedy);
+    throw Error(summary().string(), "is damaged: " + json_reason(error), remedy);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "twofour/train/api.h"
 #include "twofour/train/checkpoint.h"
@@ -63,6 +64,8 @@ class RunFolder {
 
  private:
   void check_writable() const;
+  // What to do about a damaged summary.
+  std::string summary_remedy() const;
   // What the folder holds beside a log: the first name in order; empty: nothing.
   std::string foreign_name() const;
 

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "twofour/base/error.h"
+#include "twofour/io/file.h"
 #include "twofour/io/json.h"
 
 namespace twofour {
@@ -17,6 +18,10 @@ namespace {
   throw Error(path.string(),
               fmt::format("cannot be {}: {}", done, std::generic_category().message(error)),
               remedy);
+}
+
+int64_t bytes_in_whole_lines(const std::filesystem::path& path) {
+  return static_cast<int64_t>(read_file(path).rfind('\n') + 1);  // no line: npos + 1 is 0
 }
 
 constexpr const char* kPlace = "Choose another folder for the run, or change its permissions.";
@@ -30,7 +35,7 @@ RunLog::RunLog(const std::filesystem::path& path, int64_t keep_bytes)
   if (error) fail(path.parent_path(), "made", error.value(), kPlace);
   if (std::filesystem::exists(path, error)) {
     const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
-    bytes_ = std::min(bytes_, size);
+    if (!error && size < bytes_) bytes_ = bytes_in_whole_lines(path);
     std::filesystem::resize_file(path, static_cast<uintmax_t>(bytes_), error);
   } else {
     bytes_ = 0;

@@ -18,7 +18,7 @@ namespace twofour {
 class RunLog {
  public:
   // Keeps the first `keep_bytes` of an existing file: what a killed process wrote after its last
-  // checkpoint goes.
+  // checkpoint goes. Of a file that has lost some of them, the whole lines.
   RunLog(const std::filesystem::path& path, int64_t keep_bytes);
 
   // Throws Error if the line cannot be written.

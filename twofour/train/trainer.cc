@@ -43,12 +43,21 @@ ParameterMap copy_of(const ParameterMap& parameters) {
   return copy;
 }
 
-void assign(const std::map<std::string, at::Tensor>& from, const ParameterMap& to) {
+void assign(const ParameterMap& from, const ParameterMap& to) {
   const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : to) {
-    const auto found = from.find(name);
-    if (found == from.end()) throw Error("checkpoint", "lacks the parameter " + name);
-    at::Tensor(tensor).copy_(found->second);
+  for (const auto& [name, tensor] : to) at::Tensor(tensor).copy_(from.at(name));
+}
+
+// Throws Error unless a group of a checkpoint has a value for each parameter.
+void check_group(const std::string& group, const ParameterMap& values,
+                 const ParameterMap& parameters) {
+  for (const auto& [name, tensor] : parameters) {
+    const auto found = values.find(name);
+    if (found == values.end()) throw Error(group, "lacks " + name);
+    if (found->second.sizes() != tensor.sizes() ||
+        found->second.scalar_type() != tensor.scalar_type()) {
+      throw Error(group, name + " is of another size or type");
+    }
   }
 }
 
@@ -119,6 +128,11 @@ class Trainer {
   bool run(const std::optional<Checkpoint>& checkpoint) {
     checkpoint ? restore(*checkpoint) : begin();
     log_.emplace(folder_.log(), state_.log_bytes);
+    if (log_->bytes() < state_.log_bytes) {
+      callbacks_.warn(folder_.log().string() +
+                      " has lost rows that the checkpoint knew: training goes on without them, "
+                      "reports lack them");
+    }
     stream_.emplace(batcher_, state_.position);
     process_start_ = Clock::now();
     seconds_before_ = state_.seconds;
@@ -451,23 +465,43 @@ class Trainer {
   }
 
   void restore(const Checkpoint& checkpoint) {
+    const std::filesystem::path path = folder_.checkpoint();
+    try {
+      load(checkpoint);
+    } catch (const Error& error) {
+      throw Error(path.string(), fmt::format("is damaged: {}: {}", error.where(), error.message()),
+                  checkpoint_remedy(path));
+    }
+    callbacks_.info(fmt::format("resuming after step {}", state_.step));
+  }
+
+  void load(const Checkpoint& checkpoint) {
     const auto group = [&](const std::string& name) {
       const auto found = checkpoint.tensors.find(name);
-      return found == checkpoint.tensors.end() ? std::map<std::string, at::Tensor>()
-                                               : found->second;
+      return found == checkpoint.tensors.end() ? ParameterMap() : found->second;
     };
     state_ = checkpoint.state;
-    assign(group("parameters"), parameters_);
+    const ParameterMap parameters = group("parameters");
+    check_group("parameters", parameters, parameters_);
+    assign(parameters, parameters_);
     optimizer_.load_state(group("optimizer"));
     sparsity_.load_state(group("sparsity"));
     best_ = group("best");
+    if (!best_.empty()) check_group("best", best_, parameters_);
     if (const auto teacher = group("teacher"); !teacher.empty()) {
+      check_group("teacher", teacher, parameters_);
       set_teacher(inputs_.network, teacher);
     }
     if (const auto logits = group("teacher_logits"); !logits.empty()) {
-      teacher_->load_logits(logits.at("logits"));
+      load_logits(logits.begin()->second);
     }
-    callbacks_.info(fmt::format("resuming after step {}", state_.step));
+  }
+
+  void load_logits(const at::Tensor& logits) {
+    if (!teacher_ || logits.dim() != 2 || logits.size(0) != std::ssize(inputs_.train.pairs)) {
+      throw Error("teacher_logits", "fit no teacher or other data");
+    }
+    teacher_->load_logits(logits);
   }
 
   const TrainRequest& request_;
@@ -510,9 +544,11 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   if (const auto finished = folder.finished(inputs.fingerprint, inputs.sources)) return *finished;
   const std::optional<Checkpoint> checkpoint =
       folder.checkpoint_of(inputs.fingerprint, inputs.sources);
-  if (request.resume && !checkpoint && std::filesystem::exists(folder.log())) {
-    callbacks.warn(folder.log().string() +
-                   " is there without a checkpoint: the run starts again, with a new log");
+  if (request.resume && !checkpoint) {
+    const bool replaces = std::filesystem::exists(folder.model());
+    callbacks.warn(fmt::format("{} holds no checkpoint: the run starts again, with a new log{}",
+                               request.out.string(),
+                               replaces ? ", and replaces model/ at its end" : ""));
   }
 
   Trainer trainer(request, callbacks, inputs);
