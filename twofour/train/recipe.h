@@ -114,6 +114,9 @@ struct Recipe {
   int64_t batch_pairs = 64;  // of a micro-batch
   int64_t accumulate = 1;    // micro-batches for one optimizer step
   int64_t max_length = 128;
+  // Where the file or a setting names max_length, for messages; empty: the default, which is cut to
+  // what the model reads.
+  std::string max_length_where;
   int64_t hard_negatives =
       1;  // kContrastive: documents of the query without a label above 0, for each positive
   std::string autocast = "auto";  // "auto": bf16 where the CPU has it; "bf16"; "none"

@@ -279,7 +279,8 @@ void read_stages(YamlReader& reader, Recipe& recipe) {
 void read_data_options(YamlReader& reader, Recipe& recipe) {
   reader.read("batch_pairs", recipe.batch_pairs);
   reader.read("accumulate", recipe.accumulate);
-  reader.read("max_length", recipe.max_length);
+  if (reader.read("max_length", recipe.max_length))
+    recipe.max_length_where = reader.where("max_length");
   reader.read("hard_negatives", recipe.hard_negatives);
   reader.require(recipe.batch_pairs > 0, "batch_pairs", "must be above 0");
   reader.require(recipe.accumulate > 0, "accumulate", "must be above 0");

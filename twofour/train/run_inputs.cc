@@ -176,6 +176,16 @@ void check_vocabulary(const ModelDirectory& student, const ModelDirectory& teach
   }
 }
 
+// The default is cut to what the model reads; a length that somebody names is not.
+void check_length(const Recipe& recipe, const ModelDirectory& model) {
+  const int64_t most = model.config().max_sequence_length;
+  if (recipe.max_length_where.empty() || recipe.max_length <= most) return;
+  throw Error(recipe.max_length_where,
+              fmt::format("max_length is {}, but {} reads {} tokens at most", recipe.max_length,
+                          model.origin(), most),
+              fmt::format("Set it to {} or less.", most));
+}
+
 // Positions and token types that a network must have a row for to read what the student reads.
 void check_tables(const Recipe& recipe, const ModelConfig& student, const ModelDirectory& reader) {
   const ModelConfig& config = reader.config();
@@ -378,6 +388,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   RunInputs inputs;
   inputs.recipe = read_recipe(request.recipe, request.overrides);
   const ModelDirectory model = ModelDirectory::open(request.model);
+  check_length(inputs.recipe, model);
   load_data(request, inputs);
 
   Recipe& recipe = inputs.recipe;

@@ -43,8 +43,8 @@ struct RunInputs {
 // Throws Error for everything that would stop the run later: a head that does not fit the labels,
 // cross-entropy on one label, more classes than anybody means, a teacher that does not fit the
 // model, a recipe that distils from a head that nobody has trained or selects by a metric that the
-// data do not define. Warns of what it does not use, of classes without an example, and of queries
-// that training and evaluation share.
+// data do not define; and for a max_length that the model does not read. Warns of what it does not
+// use, of classes without an example, and of queries that training and evaluation share.
 RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks& callbacks);
 
 }  // namespace twofour

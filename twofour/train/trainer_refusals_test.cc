@@ -64,6 +64,25 @@ TEST(TrainerRefuses, CrossEntropyOnARegressionHead) {
               HasSubstr("has one output"));
 }
 
+// As predict does; a default of 128 is cut to what the model reads.
+TEST(TrainerRefuses, ALengthThatTheModelDoesNotRead) {
+  TrainRequest request = small_run("dense", "cross-encoder", "refused");
+  const std::string expected = "max_length is 65, but " + request.model.string() +
+                               " reads 64 tokens at most. Set it to 64 or less.";
+  request.overrides["max_length"] = "65";
+  EXPECT_EQ(refusal(request), "[--set max_length] " + expected);
+  request.overrides.erase("max_length");
+  request.recipe = write_recipe("too-long", R"(
+name: too-long
+max_length: 65
+stages:
+  - {name: first, steps: 1, losses: [{kind: cross_entropy}]}
+)");
+  EXPECT_EQ(refusal(request), "[" + request.recipe.string() + ":3] " + expected);
+  request.overrides["max_length"] = "64";
+  EXPECT_TRUE(run_afresh(request).finished);
+}
+
 // Every label is 1: no order to get right.
 fs::path data_without_order() {
   const auto path = fs::path(testing::TempDir()) / "without-order.tsv";

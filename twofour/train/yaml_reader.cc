@@ -146,12 +146,18 @@ void YamlReader::finish() const {
   }
 }
 
+std::string YamlReader::path_of(const std::string& key) const {
+  return key.empty() ? path_ : join(path_, key);
+}
+
+std::string YamlReader::where(const std::string& key) const {
+  const YAML::Node node = key.empty() ? node_ : std::as_const(node_)[key];
+  return source_->where(path_of(key), node ? node.Mark() : node_.Mark());
+}
+
 void YamlReader::fail(const std::string& key, const std::string& message,
                       const std::string& remedy) const {
-  const YAML::Node node = key.empty() ? node_ : std::as_const(node_)[key];
-  const std::string path = key.empty() ? path_ : join(path_, key);
-  throw Error(source_->where(path, node ? node.Mark() : node_.Mark()), path + " " + message,
-              remedy);
+  throw Error(where(key), path_of(key) + " " + message, remedy);
 }
 
 void YamlReader::convert(const std::string& key, const YAML::Node& node,

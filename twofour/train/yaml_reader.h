@@ -93,6 +93,7 @@ class YamlReader {
   void finish() const;
 
   // An empty key means the map itself.
+  std::string where(const std::string& key) const;
   [[noreturn]] void fail(const std::string& key, const std::string& message,
                          const std::string& remedy = {}) const;
   void require(bool condition, const std::string& key, const std::string& message,
@@ -102,6 +103,7 @@ class YamlReader {
 
  private:
   YAML::Node find(const std::string& key);
+  std::string path_of(const std::string& key) const;
 
   template <class T>
   static constexpr const char* type_name() {
