@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/cli/command.h"
+#include "twofour/cli/interrupt.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/validators.h"
 #include "twofour/graph/network.h"
@@ -62,6 +63,7 @@ void print_json(const CalibrateRequest& request, std::ostream& out) {
 int run_calibrate(Options& options, bool length_given, Console& console) {
   options.request.method = CalibrationMethod::parse(options.method);
   check_output_model(options.request.out, options.request.model, options.force);
+  const InterruptCleanup cleanup({options.request.out});
   if (length_given) check_given_length(options.request);
   train_api().calibrate(options.request, console.callbacks());
   if (options.json) print_json(options.request, console.out());

@@ -8,7 +8,7 @@ enum ExitCode {
   kFailure = 1,        // bad input or a failure, told on stderr
   kUsage = 2,          // the command line itself
   kGateNotMet = 3,     // compare --non-inferior
-  kInterrupted = 130,  // stopped on request; what was done is saved and resumable
+  kInterrupted = 130,  // stopped on request; what was done is saved and resumable, or removed
 };
 
 }  // namespace twofour::cli

@@ -11,6 +11,7 @@
 #include "twofour/cli/compressed_tensors.h"
 #include "twofour/cli/export_report.h"
 #include "twofour/cli/format.h"
+#include "twofour/cli/interrupt.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/validators.h"
 #include "twofour/io/file.h"
@@ -80,6 +81,7 @@ void check_files(const Options& options) {
 
 int write_compressed_tensors(const Options& options, Console& console) {
   const ExportRequest& request = options.request;
+  const InterruptCleanup cleanup({request.out});
   const ModelReport report = export_compressed_tensors(request.model, request.out, options.force);
   const auto count = [&](auto&& which) {
     return std::count_if(report.layers.begin(), report.layers.end(), which);
@@ -98,6 +100,7 @@ int run_export(const Options& options, Console& console) {
   if (options.format == kCompressedTensors) return write_compressed_tensors(options, console);
   check_files(options);
   const ExportRequest& request = options.request;
+  const InterruptCleanup cleanup({request.out, request.out.string() + ".data", options.report});
   const ExportSummary summary = export_api().export_onnx(request);
   print_summary(request, summary, console);
   if (options.report.empty()) return kOk;

@@ -1,31 +1,130 @@
 #include "twofour/cli/interrupt.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <csignal>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "twofour/cli/exit_codes.h"
+#include "twofour/io/file.h"
 
 namespace twofour::cli {
 namespace {
 
-volatile std::sig_atomic_t g_requested = 0;
 constexpr int kSignals[] = {SIGINT, SIGTERM};
 struct sigaction g_previous[2];
 
-void on_signal(int) { g_requested = 1; }
+void catch_signals(void (*handler)(int), int flags) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &action, &g_previous[i]);
+}
+
+void release_signals() {
+  for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
+}
+
+volatile std::sig_atomic_t g_requested = 0;
+
+void on_request(int) { g_requested = 1; }
+
+// --- Cleaning up, by what a signal handler may call --------------------------------------------
+
+using FileId = std::pair<dev_t, ino_t>;  // zeros: there is no file
+
+struct Output {
+  std::string path, folder, temporaries;  // the last one begins names in the folder
+  FileId before;
+};
+
+std::vector<Output> g_outputs;
+bool g_terminal = false;  // stderr is one
+
+FileId id_of(const char* path) {
+  struct stat status {};
+  return ::stat(path, &status) == 0 ? FileId(status.st_dev, status.st_ino) : FileId();
+}
+
+// What an open folder holds under names that begin with `prefix`.
+void remove_entries(int folder, const char* prefix) {
+  alignas(dirent64) char entries[4096];
+  for (ssize_t size = 0; (size = ::getdents64(folder, entries, sizeof entries)) > 0;) {
+    for (ssize_t offset = 0; offset < size;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(entries + offset);
+      offset += entry->d_reclen;
+      const char* name = entry->d_name;
+      if (std::strncmp(name, prefix, std::strlen(prefix)) != 0) continue;
+      if (std::strcmp(name, ".") == 0 || std::strcmp(name, "..") == 0) continue;
+      if (::unlinkat(folder, name, 0) == 0) continue;
+      const int inner = ::openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+      if (inner < 0) continue;
+      remove_entries(inner, "");
+      ::close(inner);
+      ::unlinkat(folder, name, AT_REMOVEDIR);
+    }
+  }
+}
+
+void tell(const char* text) {
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+// What has got its name already, or lost what had it, is told.
+void on_end(int) {
+  for (const Output& output : g_outputs) {
+    const int folder = ::open(output.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) continue;
+    remove_entries(folder, output.temporaries.c_str());
+    ::close(folder);
+  }
+  if (g_terminal) tell("\r\033[K");  // over a line of progress
+  tell("twofour: interrupted, ");
+  bool changed = false;
+  for (const Output& output : g_outputs) {
+    if (id_of(output.path.c_str()) == output.before) continue;
+    if (std::exchange(changed, true)) tell(" and ");
+    tell(output.path.c_str());
+  }
+  tell(changed ? " changed already\n" : "nothing written\n");
+  ::_exit(kInterrupted);
+}
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
   g_requested = 0;
-  struct sigaction action {};
-  action.sa_handler = on_signal;
   // The handler serves once: a second signal has its default effect.
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &action, &g_previous[i]);
+  catch_signals(on_request, static_cast<int>(SA_RESETHAND));
 }
 
-InterruptGuard::~InterruptGuard() {
-  for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
-}
+InterruptGuard::~InterruptGuard() { release_signals(); }
 
 bool InterruptGuard::requested() { return g_requested != 0; }
+
+InterruptCleanup::InterruptCleanup(const std::vector<std::filesystem::path>& outputs) {
+  std::vector<Output> named;
+  for (const std::filesystem::path& path : outputs) {
+    if (path.empty()) continue;
+    const std::filesystem::path temporaries = temporaries_of(path);
+    named.push_back({path.string(), temporaries.parent_path().string(),
+                     temporaries.filename().string(), id_of(path.c_str())});
+  }
+  if (named.empty()) return;
+  g_outputs = std::move(named);
+  g_terminal = ::isatty(STDERR_FILENO) == 1;
+  catch_signals(on_end, 0);
+}
+
+InterruptCleanup::~InterruptCleanup() {
+  if (g_outputs.empty()) return;
+  release_signals();
+  g_outputs.clear();
+}
 
 }  // namespace twofour::cli

@@ -1,9 +1,12 @@
-// Ctrl-C as a request: the first one asks the library for a clean stop, the second ends the
-// process.
+// Ctrl-C, in commands that can stop and go on later, and in those that can only end.
 #pragma once
+
+#include <filesystem>
+#include <vector>
 
 namespace twofour::cli {
 
+// As a request: the first one asks the library for a clean stop, the second ends the process.
 class InterruptGuard {
  public:
   InterruptGuard();  // catches SIGINT and SIGTERM until destroyed
@@ -12,6 +15,17 @@ class InterruptGuard {
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 
   static bool requested();
+};
+
+// As the end: the first one removes what the process has begun to write beside `outputs`, says so
+// and ends it with kInterrupted. Empty paths stand for none, and without any a signal does what it
+// did before. One of both classes at a time.
+class InterruptCleanup {
+ public:
+  explicit InterruptCleanup(const std::vector<std::filesystem::path>& outputs);
+  ~InterruptCleanup();
+  InterruptCleanup(const InterruptCleanup&) = delete;
+  InterruptCleanup& operator=(const InterruptCleanup&) = delete;
 };
 
 }  // namespace twofour::cli

@@ -14,6 +14,7 @@
 #include "twofour/cli/command.h"
 #include "twofour/cli/engine_options.h"
 #include "twofour/cli/format.h"
+#include "twofour/cli/interrupt.h"
 #include "twofour/cli/lexical_candidates.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/pair_scoring.h"
@@ -308,6 +309,7 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
 int run_predict(const Options& options, Console& console) {
   check_output_file(options.output,
                     {options.model, options.input == "-" ? "" : options.input, options.documents});
+  const InterruptCleanup cleanup({options.output});
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(options.model, load_engine(options.model, options.engine, console),
                       {.threads = threads, .max_length = options.max_length});

@@ -7,6 +7,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/interrupt.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/pruning.h"
 #include "twofour/cli/table.h"
@@ -150,6 +151,7 @@ void print_json(const Options& options, const std::vector<PrunedLayer>& layers, 
 
 int run_prune(const Options& options, Console& console) {
   check_output_model(options.out, options.model, options.force);
+  const InterruptCleanup cleanup({options.out});
   const ModelDirectory model = ModelDirectory::open(options.model);
   if (model.config().int8) {
     throw Error(options.model.string(), "is int8 already: pruning needs float weights",

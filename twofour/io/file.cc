@@ -55,8 +55,7 @@ std::string temporary_prefix(const fs::path& target) {
 
 fs::path temporary_name(const fs::path& target) {
   std::random_device random;
-  return target.parent_path() /
-         fmt::format("{}{}.{:08x}", temporary_prefix(target), ::getpid(), random());
+  return temporaries_of(target) += fmt::format("{:08x}", random());
 }
 
 std::optional<pid_t> writer_of(std::string_view name, std::string_view prefix) {
@@ -262,6 +261,11 @@ void write_directory_atomically(const fs::path& path,
   });
   temporary.set_placed();
   sync_directory(target.parent_path());
+}
+
+fs::path temporaries_of(const fs::path& path) {
+  const fs::path target = normalized(path);
+  return target.parent_path() / fmt::format("{}{}.", temporary_prefix(target), ::getpid());
 }
 
 void recover_directory(const fs::path& path) {

@@ -31,6 +31,10 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 void write_directory_atomically(const std::filesystem::path& path,
                                 const std::function<void(const std::filesystem::path&)>& fill);
 
+// What the names begin with that these two give to what this process writes beside `path`: a path
+// without the end of its last part. For those who must clean up where no destructor runs.
+std::filesystem::path temporaries_of(const std::filesystem::path& path);
+
 // Puts back the folder that a kill between those two renames left beside `path`: for readers that
 // come before the next write.
 void recover_directory(const std::filesystem::path& path);

@@ -190,6 +190,14 @@ TEST_F(FileTest, NextWriteRemovesWhatAKilledWriterLeft) {
   EXPECT_THAT(names(), ElementsAre("x", "x.tmp.00000000.999999999.00000000", "x.tmp.notes"));
 }
 
+TEST_F(FileTest, TemporariesBeginAsTold) {
+  const std::string begin = temporaries_of(folder_ / "x").filename().string();
+  write_file_atomically(folder_ / "x", [&](std::ostream&) {
+    EXPECT_THAT(names(), ElementsAre(testing::StartsWith(begin)));
+  });
+  EXPECT_THAT(begin, testing::StartsWith("x.tmp."));
+}
+
 TEST_F(FileTest, DirectoryTakesThePlaceOfTheOldOne) {
   const fs::path target = folder_ / "model";
   write_directory_atomically(target,

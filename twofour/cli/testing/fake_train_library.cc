@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "twofour/base/error.h"
+#include "twofour/io/file.h"
 #include "twofour/train/api.h"
 
 namespace twofour {
@@ -47,8 +48,12 @@ class FakeTrainApi : public TrainApi {
     return summary;
   }
 
+  // Leaves the model that is there already.
   void calibrate(const CalibrateRequest& request, const Callbacks&) override {
-    std::ofstream(request.out) << request.method.to_string() << '|' << request.batches;
+    if (std::filesystem::exists(request.out)) return;
+    write_file_atomically(request.out, [&](std::ostream& out) {
+      out << request.method.to_string() << '|' << request.batches;
+    });
   }
 };
 

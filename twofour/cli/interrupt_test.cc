@@ -1,0 +1,123 @@
+// Ctrl-C in commands that cannot go on later: nothing stays beside what they were to write.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string_view>
+
+#include "twofour/cli/testing/int8_model.h"
+#include "twofour/cli/testing/run_command.h"
+
+namespace {
+std::string_view interrupted_at_rename_to;  // end of a path; empty: never
+int signal_sent = SIGINT;
+bool renamed_first = false;
+}  // namespace
+
+// Stands before the C library's: when a file gets its name, all of it has been written beside.
+extern "C" __attribute__((visibility("default"))) int rename(const char* from,
+                                                             const char* to) noexcept {
+  const bool now =
+      !interrupted_at_rename_to.empty() && std::string_view(to).ends_with(interrupted_at_rename_to);
+  if (now && !renamed_first) std::raise(signal_sent);
+  const auto result = static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+  if (now) std::raise(signal_sent);
+  return result;
+}
+
+namespace twofour::cli {
+namespace {
+
+using ::testing::ExitedWithCode;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+constexpr const char* kNothing = "twofour: interrupted, nothing written\n";
+
+class Interrupt : public ::testing::Test {
+ protected:
+  // A child begins the test again and runs up to the statement that ends it.
+  Interrupt() {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    signal_sent = SIGINT;
+    renamed_first = false;
+    setenv("TWOFOUR_TRAIN_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_train.so", 1);
+  }
+
+  static void run_interrupted(std::string_view rename_to,
+                              const std::vector<std::string>& arguments) {
+    interrupted_at_rename_to = rename_to;
+    run_command(arguments);
+  }
+
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_))
+      names.push_back(entry.path().filename());
+    return names;
+  }
+
+  std::filesystem::path folder_ = scratch("interrupt");
+};
+
+TEST_F(Interrupt, PredictLeavesNothing) {
+  const auto out = folder_ / "scores.tsv";
+  const std::vector<std::string> predict = {
+      "predict", model("cross-encoder"), "--threads", "1", "--input", data(), "--output", out};
+  EXPECT_EXIT(run_interrupted("/scores.tsv", predict), ExitedWithCode(130), kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre());
+  signal_sent = SIGTERM;
+  EXPECT_EXIT(run_interrupted("/scores.tsv", predict), ExitedWithCode(130), kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre());
+}
+
+TEST_F(Interrupt, PruneLeavesTheModelThatWasThere) {
+  const auto out = folder_ / "model";
+  ASSERT_EQ(run_command({"prune", model("cross-encoder"), "--out", out}).code, 0);
+  const std::string before = slurp(out / "model.safetensors");
+  EXPECT_EXIT(
+      run_interrupted("/model.safetensors", {"prune", model("minilm"), "--out", out, "--force"}),
+      ExitedWithCode(130), kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre("model"));
+  EXPECT_TRUE(slurp(out / "model.safetensors") == before);
+}
+
+TEST_F(Interrupt, CalibrateLeavesNothing) {
+  EXPECT_EXIT(run_interrupted("/model", {"calibrate", model("cross-encoder"), data(), "--out",
+                                         folder_ / "model"}),
+              ExitedWithCode(130), kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre());
+}
+
+TEST_F(Interrupt, ExportLeavesNothing) {
+  EXPECT_EXIT(
+      run_interrupted("/model.onnx", {"export", model("minilm"), "--out", folder_ / "model.onnx"}),
+      ExitedWithCode(130), kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre());
+  const auto int8 = int8_model("cross-encoder");
+  EXPECT_EXIT(run_interrupted("/model.safetensors", {"export", int8, "--out", folder_ / "folder",
+                                                     "--format", "compressed-tensors"}),
+              ExitedWithCode(130), kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre());
+}
+
+TEST_F(Interrupt, WhatHasItsNameAlreadyIsTold) {
+  const auto out = folder_ / "model.onnx";
+  EXPECT_EXIT(
+      run_interrupted("/model.onnx", {"export", model("minilm"), "--out", out, "--external-data"}),
+      ExitedWithCode(130),
+      HasSubstr("twofour: interrupted, " + out.string() + ".data changed already\n"));
+  EXPECT_THAT(names(), UnorderedElementsAre("model.onnx.data"));
+  renamed_first = true;
+  EXPECT_EXIT(run_interrupted("/model.onnx", {"export", model("minilm"), "--out", out}),
+              ExitedWithCode(130),
+              HasSubstr("twofour: interrupted, " + out.string() + " changed already\n"));
+  EXPECT_THAT(names(), ::testing::Contains("model.onnx"));
+}
+
+}  // namespace
+}  // namespace twofour::cli
