@@ -15,10 +15,15 @@ namespace twofour::cli {
 namespace {
 
 constexpr const char* kExamples =
-    R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. OUT is the run's
-folder: checkpoint/, log.jsonl and model/, the result. A run that was stopped or killed continues with --resume
-where its last checkpoint stands. --max-steps leaves each stage at least one step, so that a recipe of five stages
-takes five steps or more. A stage's steps given with --set take the place of its epochs, and epochs that of steps.
+    R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. --max-steps leaves each stage
+at least one step, so that a recipe of five stages takes five steps or more. A stage's steps given with --set take the
+place of its epochs, and epochs that of steps.
+
+--out then holds
+  checkpoint/    until the run has finished: where --resume goes on after it was stopped or killed
+  log.jsonl      losses of each step, and metrics of each evaluation
+  model/         the result, when the run has finished: for predict, eval, bench, export, and --model of a further run
+  summary.json   the figures of a finished run
 
 Examples:
   twofour train recipes/sparse-qat.yaml --model bert --train train.tsv --eval dev.tsv --out runs/sparse
@@ -117,14 +122,16 @@ Command add_train(CLI::App& root, Console& console) {
   app->add_option("recipe", request.recipe, "Recipe file, e.g. recipes/sparse-qat.yaml")
       ->required()
       ->type_name("RECIPE");
-  app->add_option("--model", request.model, "Float model directory, dense or 2:4")
+  app->add_option(
+         "--model", request.model,
+         "Float model directory, dense or 2:4, as Hugging Face or sentence-transformers have it")
       ->required()
       ->type_name("DIR");
   app->add_option("--train", request.train_data, "Training pairs")->required()->type_name("DATA");
   app->add_option("--eval", request.dev_data,
                   "Development pairs: selection and early stop use them")
       ->type_name("DATA");
-  app->add_option("--out", request.out, "Run folder")
+  app->add_option("--out", request.out, "Run folder, new or empty; with --resume that of the run")
       ->required()
       ->type_name("DIR")
       ->check(path_name());

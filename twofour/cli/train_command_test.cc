@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "twofour/base/testing.h"
 #include "twofour/cli/testing/int8_model.h"
@@ -73,9 +74,13 @@ TEST_F(TrainCommand, RefusesWrongUsage) {
               HasSubstr("--max-steps: expected a number above 0, found 0\n"));
 }
 
-TEST_F(TrainCommand, HelpSaysWhatShortensARun) {
+TEST_F(TrainCommand, HelpSaysWhatShortensARunAndWhatItLeaves) {
   const Outcome outcome = run_command({"train", "--help"});
-  EXPECT_THAT(outcome.out, HasSubstr("--max-steps leaves each stage at least one step"));
+  const std::string text = std::regex_replace(outcome.out, std::regex("\\s+"), " ");
+  EXPECT_THAT(text, HasSubstr("--max-steps leaves each stage at least one step"));
+  EXPECT_THAT(text, HasSubstr("Float model directory, dense or 2:4"));
+  for (const char* name : {"checkpoint/", "log.jsonl", "model/", "summary.json"})
+    EXPECT_THAT(outcome.out, HasSubstr("\n  " + std::string(name) + " ")) << name;
 }
 
 TEST_F(TrainCommand, CalibratePassesTheMethodOn) {

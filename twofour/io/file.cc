@@ -169,12 +169,17 @@ void fill_compressed(PosixFile& file, const std::function<void(std::ostream&)>& 
   file.write(compress_zst(text.view()));
 }
 
-// Runs a step that fills a temporary; its failure becomes one that names the target.
+// Runs a step that fills a temporary; its failure becomes one that names the target, and not the
+// temporary or a file in it, which are gone then.
 template <class Step>
-void name_target_in_errors(const fs::path& target, Step&& step) {
+void name_target_in_errors(const fs::path& target, const fs::path& temporary, Step&& step) {
   try {
     step();
   } catch (const std::exception& error) {
+    const auto* ours = dynamic_cast<const Error*>(&error);
+    if (ours && ours->where().starts_with(temporary.native())) {
+      throw Error(target.string(), ours->message(), ours->remedy());
+    }
     throw Error(target.string(),
                 fmt::format("could not be written, left as it was: {}", error.what()));
   }
@@ -229,7 +234,7 @@ void write_file_atomically(const fs::path& path, const std::function<void(std::o
   }
   prepare_place(target);
   TemporaryGuard temporary(temporary_name(target));
-  name_target_in_errors(path, [&] {
+  name_target_in_errors(path, temporary.path(), [&] {
     PosixFile file(temporary.path(), O_WRONLY | O_CREAT | O_EXCL, "made");
     is_zst(path) ? fill_compressed(file, write) : fill_file(file, write);
     file.sync();
@@ -253,7 +258,7 @@ void write_directory_atomically(const fs::path& path,
   prepare_place(target);
   recover_directory(target, previous_name(target));
   TemporaryGuard temporary(temporary_name(target));
-  name_target_in_errors(path, [&] {
+  name_target_in_errors(path, temporary.path(), [&] {
     fs::create_directory(temporary.path());
     fill(temporary.path());
     sync_tree(temporary.path());

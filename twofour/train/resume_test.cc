@@ -217,10 +217,10 @@ TEST(Resume, DiskThatFillsAtTheSecondCheckpointLeavesTheFirst) {
   };
   const std::string message = message_of([&] { run_afresh(request, callbacks); });
   disk.reset();
-  EXPECT_THAT(message, HasSubstr("[step 4] the checkpoint cannot be saved: "));
-  EXPECT_THAT(message, HasSubstr((request.out / "checkpoint").string()));
-  EXPECT_THAT(message, testing::EndsWith("File too large. Free space and run it again. --resume "
-                                         "goes on from the checkpoint before."));
+  EXPECT_EQ(message, "[step 4] the checkpoint cannot be saved: [" +
+                         (request.out / "checkpoint").string() +
+                         "] cannot be written: File too large. Free space and run it again. "
+                         "--resume goes on from the checkpoint before.");
   EXPECT_EQ(load_checkpoint(request.out / "checkpoint").state.step, 3);
   EXPECT_THAT(names_in(request.out), testing::UnorderedElementsAre("checkpoint", "log.jsonl"));
   expect_resumed_equal(request);
@@ -450,7 +450,11 @@ TEST(Resume, FinishedRunsSayWhatTheyDid) {
   const TrainSummary first = run_afresh(request);
   const auto before = contents_of(request.out);
   request.resume = true;
-  const TrainSummary again = run_training(request, {});
+  std::string messages;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel, const std::string& message) { messages += message + "\n"; };
+  const TrainSummary again = run_training(request, callbacks);
+  EXPECT_THAT(messages, HasSubstr(request.out.string() + " is already finished; nothing to do\n"));
   EXPECT_TRUE(again.finished);
   EXPECT_EQ(again.dev, first.dev);
   EXPECT_EQ(again.model, first.model);

@@ -541,7 +541,10 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   folder.recover();
   folder.check(request.resume);
   const RunInputs inputs = load_inputs(request, threads, callbacks);
-  if (const auto finished = folder.finished(inputs.fingerprint, inputs.sources)) return *finished;
+  if (const auto finished = folder.finished(inputs.fingerprint, inputs.sources)) {
+    callbacks.info(request.out.string() + " is already finished; nothing to do");
+    return *finished;
+  }
   const std::optional<Checkpoint> checkpoint =
       folder.checkpoint_of(inputs.fingerprint, inputs.sources);
   if (request.resume && !checkpoint) {
