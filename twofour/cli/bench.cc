@@ -308,7 +308,8 @@ Command add_bench(CLI::App& root, Console& console) {
                                 "What this dense float model would gain: int8 or sparse-int8")
                     ->check(CLI::IsMember({"int8", "sparse-int8"}))
                     ->excludes(against)
-                    ->excludes(app->get_option("--device"));
+                    ->excludes(app->get_option("--device"))
+                    ->excludes(app->get_option("--plans"));
   app->add_option("--share-rows", options->share_rows,
                   "Output rows that keep one pattern, with --as-if sparse-int8")
       ->capture_default_str()
@@ -340,7 +341,7 @@ Command add_bench(CLI::App& root, Console& console) {
           ->excludes(as_if);
   for (auto* option : {against, as_if, sessions, batch, threads, app->get_option("--precision"),
                        app->get_option("--attention"), app->get_option("--activation-scales"),
-                       app->get_option("--device")})
+                       app->get_option("--device"), app->get_option("--plans")})
     gemm->excludes(option);
   app->add_option("--repeat", options->repeat, "Measured runs of each case")
       ->capture_default_str()

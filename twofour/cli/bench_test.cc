@@ -95,8 +95,8 @@ TEST(Bench, SaysOnWhichDeviceItRan) {
   EXPECT_THAT(with({"--device", "cpu"}).out, HasSubstr("device   cpu\n"));
   EXPECT_EQ(json::parse(with({"--json"}).out)["device"], "cpu");
   const Outcome unknown = with({"--device", "gpu"});
-  EXPECT_EQ(unknown.code, 1);
-  EXPECT_THAT(unknown.err, HasSubstr("no device is named 'gpu'"));
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_THAT(unknown.err, StartsWith("--device: no device is named 'gpu'"));
   EXPECT_EQ(with({"--device", "cuda:0", "--as-if", "int8"}).code, 2);
   const Outcome gpu = with({"--device", "cuda:0", "--against", model("minilm")});
   if (gpu.code == 0)
@@ -291,6 +291,8 @@ TEST(Bench, RefusesWrongOptions) {
   EXPECT_THAT(fails({some, "--gemm"}), HasSubstr("--gemm takes no MODEL"));
   EXPECT_THAT(fails({"--gemm", "--as-if", "int8"}), HasSubstr("excludes"));
   EXPECT_THAT(fails({"--gemm", "--threads", "2"}), HasSubstr("excludes"));
+  EXPECT_THAT(fails({"--gemm", "--plans", "h100.json"}), HasSubstr("excludes"));
+  EXPECT_THAT(fails({some, "--as-if", "int8", "--plans", "h100.json"}), HasSubstr("excludes"));
   EXPECT_THAT(fails({some, "--as-if", "int4"}), HasSubstr("int4 not in"));
   EXPECT_THAT(fails({some, "--as-if", "int8", "--against", some}), HasSubstr("excludes"));
   EXPECT_THAT(fails({some, "--share-rows", "2"}), HasSubstr("requires --as-if"));

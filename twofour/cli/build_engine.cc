@@ -123,6 +123,10 @@ int run_build(const Options& options, Console& console) {
   return kOk;
 }
 
+CLI::Validator dimension_range() {
+  return accepted_by([](const std::string& text) { tensorrt::parse_range("range", text); });
+}
+
 void add_options(CLI::App& app, Options& options) {
   BuildEngineRequest& request = options.request;
   app.add_option("onnx", request.onnx, "File of twofour export --target tensorrt")
@@ -133,9 +137,11 @@ void add_options(CLI::App& app, Options& options) {
       ->type_name("FILE.plan")
       ->check(path_name());
   app.add_option("--batch", options.batch, "Sequences: one number, or least,usual,largest")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(dimension_range());
   app.add_option("--length", options.length, "Tokens of a sequence: the same")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(dimension_range());
   app.add_flag("--sparse,!--no-sparse", request.sparse, "Let TensorRT choose sparse kernels [on]");
   app.add_flag("--compare-dense", request.compare_dense,
                "Build once more without sparse kernels and time both");

@@ -15,6 +15,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 using ::testing::ThrowsMessage;
 
 // First: a library that was opened once stays open.
@@ -81,8 +82,11 @@ TEST_F(BuildEngineCommand, AnEngineThatIsUpToDateIsLeftAlone) {
 }
 
 TEST_F(BuildEngineCommand, Refusals) {
-  EXPECT_THAT(run({"--batch", "8,1"}).err, HasSubstr("[--batch] '8,1'"));
-  EXPECT_THAT(run({"--length", "x"}).err, HasSubstr("[--length] 'x'"));
+  const Outcome batch = run({"--batch", "8,1"}), length = run({"--length", "x"});
+  EXPECT_EQ(batch.code, 2);
+  EXPECT_THAT(batch.err, StartsWith("--batch: '8,1' is not least, usual, largest"));
+  EXPECT_EQ(length.code, 2);
+  EXPECT_THAT(length.err, StartsWith("--length: 'x' is no list of integers of 1 or more. Give"));
   EXPECT_EQ(run({"--workspace", "0"}).code, 2);
   spill(onnx_, "refused");
   EXPECT_THAT(run().err, HasSubstr("[cuda] there is no GPU"));

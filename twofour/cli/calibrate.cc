@@ -91,7 +91,8 @@ Command add_calibrate(CLI::App& root, Console& console) {
       ->check(path_name());
   app->add_flag("--force", options->force, "Replace the model that --out holds");
   app->add_option("--method", options->method, "max, percentile[:P], entropy or mse")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(accepted_by([](const std::string& text) { CalibrationMethod::parse(text); }));
   app->add_option("--batches", request.batches, "Batches to read")
       ->capture_default_str()
       ->check(positive_number());

@@ -2,7 +2,17 @@
 
 #include <fmt/format.h>
 
+#include "twofour/backend/cuda/device.h"
+#include "twofour/cli/validators.h"
+
 namespace twofour::cli {
+namespace {
+
+void check_device(const std::string& name) {
+  if (name != "cpu") cuda::device_ordinal(name);
+}
+
+}  // namespace
 
 void add_engine_options(CLI::App& app, EngineOptions& options) {
   const CLI::IsMember known({"f32", "fp16", "bf16"});
@@ -21,7 +31,8 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
                  "static]")
       ->check(CLI::IsMember({"static", "asymmetric", "per_token"}));
   app.add_option("--device", options.device,
-                 "cpu, or an NVIDIA GPU: cuda:0 [TWOFOUR_DEVICE, or cpu]");
+                 "cpu, or an NVIDIA GPU: cuda:0 [TWOFOUR_DEVICE, or cpu]")
+      ->check(accepted_by(check_device));
   app.add_option("--plans", options.plans,
                  "On a GPU: kernels that twofour plan found there [TWOFOUR_PLANS]")
       ->type_name("FILE");

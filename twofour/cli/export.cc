@@ -127,9 +127,13 @@ void add_form_options(CLI::App& app, ExportRequest& request) {
 // All but MODEL, --out and --format are for ONNX.
 void check_format(const CLI::App& app, const Options& options) {
   if (options.format != kCompressedTensors) {
-    if (!options.force) return;
-    throw CLI::ValidationError(
-        "--force goes with --format compressed-tensors: ONNX files are replaced");
+    if (options.force)
+      throw CLI::ValidationError(
+          "--force goes with --format compressed-tensors: ONNX files are replaced");
+    if (options.request.plugin && options.request.target != "tensorrt")
+      throw CLI::ValidationError(
+          fmt::format("--plugin goes with --target tensorrt, not {}", options.request.target));
+    return;
   }
   for (const char* name : {"--target", "--opset", "--clip", "--precision", "--gemm-as-conv",
                            "--plugin", "--plugin-max-rows", "--external-data", "--report"}) {
@@ -158,9 +162,12 @@ Command add_export(CLI::App& root, Console& console) {
                   "onnx, or compressed-tensors: int8 weights, zeros in place")
       ->capture_default_str()
       ->check(CLI::IsMember({"onnx", kCompressedTensors}));
-  app->add_option("--target", request->target, "Engine: onnxruntime, openvino or tensorrt")
-      ->capture_default_str();
-  app->add_option("--opset", request->opset, "ONNX operator set, 17 to 21")->capture_default_str();
+  app->add_option("--target", request->target, "Engine that shall run it")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"onnxruntime", "openvino", "tensorrt"}));
+  app->add_option("--opset", request->opset, "ONNX operator set")
+      ->capture_default_str()
+      ->check(CLI::Range(kMinOpset, kMaxOpset));
   app->add_flag("--clip,!--no-clip", request->clip,
                 "Keep quantized values at -127 and above, as twofour does [on]");
   app->add_option("--precision", request->precision,

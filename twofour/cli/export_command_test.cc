@@ -249,9 +249,28 @@ TEST(ExportCommand, UnknownFormatIsRefused) {
 TEST(ExportCommand, UnknownTargetIsRefused) {
   const auto out = scratch("onnx") / "model.onnx";
   const Outcome outcome = run_command({"export", model("minilm"), "--out", out, "--target", "tvm"});
-  EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("Known: onnxruntime, openvino, tensorrt"));
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("--target: tvm not in {onnxruntime,openvino,tensorrt}"));
   EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST(ExportCommand, HelpListsTheTargetsOfTheLibrary) {
+  EXPECT_THAT(run_command({"export", "--help"}).out,
+              HasSubstr(fmt::format("{{{}}}", fmt::join(export_api().targets(), ","))));
+}
+
+TEST(ExportCommand, ValuesThatNoModelTakesAreWrongUsage) {
+  const auto refusal = [](std::vector<std::string> more) {
+    more.insert(more.begin(), {"export", "nowhere", "--out", "x.onnx"});
+    const Outcome outcome = run_command(more);
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    return outcome.err;
+  };
+  for (const std::string opset : {"16", "22"})
+    EXPECT_THAT(refusal({"--opset", opset}),
+                HasSubstr("--opset: Value " + opset + " not in range 17 to 21"));
+  EXPECT_THAT(refusal({"--plugin"}),
+              HasSubstr("--plugin goes with --target tensorrt, not onnxruntime"));
 }
 
 TEST(ExportCommand, FolderThatIsNoModelIsRefused) {

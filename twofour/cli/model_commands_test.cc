@@ -557,6 +557,7 @@ TEST(Eval, RefusesOutputsBeforeItWorks) {
 TEST(Eval, RefusesWrongInput) {
   EXPECT_EQ(run_command({"eval", model("minilm")}).code, 2);
   EXPECT_EQ(run_command({"eval", "--trec-run", "r", "model", "data"}).code, 2);
+  EXPECT_EQ(run_command({"eval", "--trec-run", "r", "data", "--plans", "h100.json"}).code, 2);
   const auto folder = scratch("eval-wrong");
   spill(folder / "labels.tsv", "query\tdocument\tlabel\nq\td\t7\n");
   const Outcome labels = run_command({"eval", model("cross-encoder"), folder / "labels.tsv"});

@@ -58,24 +58,27 @@ DType type_of(const Options& options) {
   return options.precision == "bf16" ? DType::kBF16 : DType::kF16;
 }
 
+// "3072x768"
+ModelProduct product_of(const std::string& shape) {
+  ModelProduct found{{}, 1, true};
+  char end = 0;
+  if (std::sscanf(shape.c_str(), "%ldx%ld%c", &found.product.n, &found.product.k, &end) != 2 ||
+      found.product.n <= 0 || found.product.k <= 0) {
+    throw Error("--shapes", fmt::format("'{}' is no shape, expected one such as 3072x768", shape));
+  }
+  return found;
+}
+
 std::vector<ModelProduct> products_of(const Options& options) {
   const DType type = type_of(options);
   if (options.shapes.empty()) {
-    if (type == DType::kI8)
-      throw Error("--precision", "int8 is for --shapes: a model says its own");
     const ModelDirectory model = ModelDirectory::open(options.model);
     check_static_activations(model);
     return model_products(model, type, options.as_if_sparse);
   }
   std::vector<ModelProduct> products;
   for (const std::string& shape : options.shapes) {
-    ModelProduct found{{}, 1, true};
-    char end = 0;
-    if (std::sscanf(shape.c_str(), "%ldx%ld%c", &found.product.n, &found.product.k, &end) != 2 ||
-        found.product.n <= 0 || found.product.k <= 0) {
-      throw Error("--shapes",
-                  fmt::format("'{}' is no shape, expected one such as 3072x768", shape));
-    }
+    ModelProduct found = product_of(shape);
     found.product.input = type;
     found.product.output = type == DType::kI8 ? DType::kI32 : type;
     products.push_back(found);
@@ -136,7 +139,6 @@ std::unique_ptr<cuda::PlanMeter> make_meter(const cuda::FoundLibraries& librarie
 int run_plan(const Options& options, Console& console) {
   check_output_file(options.out, {options.model});
   const std::vector<cuda::PlanTask> tasks = tasks_of(options);
-  cuda::device_ordinal(options.device, "--device");  // throws where it is none
   const cuda::FoundLibraries libraries = cuda::find_libraries();
   for (const std::string& missing : {libraries.sparse_missing, libraries.dense_missing}) {
     if (!missing.empty()) console.log(LogLevel::kWarning, missing);
@@ -162,6 +164,16 @@ int run_plan(const Options& options, Console& console) {
   return kInterrupted;
 }
 
+// What CLI11 cannot say of positionals and lists.
+void check_options(const Options& options) {
+  if (options.model.empty() && options.shapes.empty())
+    throw CLI::RequiredError("MODEL or --shapes");
+  if (options.shapes.empty() && options.precision == "int8")
+    throw CLI::ValidationError("--precision", "int8 is for --shapes: a model says its own");
+  const std::string refusal = refusal_of([&] { buckets_of(options); });
+  if (!refusal.empty()) throw CLI::ValidationError("--buckets", refusal);
+}
+
 }  // namespace
 
 Command add_plan(CLI::App& root, Console& console) {
@@ -173,16 +185,16 @@ Command add_plan(CLI::App& root, Console& console) {
   app->add_option("--shapes", options->shapes, "Products of these [n, k] instead, 2:4")
       ->delimiter(',')
       ->type_name("NxK")
+      ->check(accepted_by([](const std::string& text) { product_of(text); }))
       ->excludes(model);
-  app->final_callback([options] {
-    if (options->model.empty() && options->shapes.empty())
-      throw CLI::RequiredError("MODEL or --shapes");
-  });
+  app->final_callback([options] { check_options(*options); });
   app->add_option("--out", options->out, "Plan file to write, or to go on with")
       ->required()
       ->type_name("FILE")
       ->check(path_name());
-  app->add_option("--device", options->device, "cuda:0, cuda:1, ...")->capture_default_str();
+  app->add_option("--device", options->device, "cuda:0, cuda:1, ...")
+      ->capture_default_str()
+      ->check(accepted_by([](const std::string& text) { cuda::device_ordinal(text); }));
   app->add_option("--max-rows", options->max_rows, "Most tokens in a batch: buckets are every 16")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));

@@ -287,7 +287,6 @@ void check_query(const std::string& query, const std::string& where) {
 }
 
 int search(const Options& options, PairScoring& scoring, Console& console) {
-  check_query(options.query, "--query");
   Search search(options, scoring, console);
   if (!options.query.empty()) {
     search.answer(options.query);
@@ -341,6 +340,7 @@ Command add_predict(CLI::App& root, Console& console) {
   documents->excludes(input)->excludes(output);
   app->add_option("--query", options->query, "A query [one a line from standard input]")
       ->check(some_text())
+      ->check(accepted_by([](const std::string& text) { check_query(text, "--query"); }))
       ->needs(documents);
   app->add_option("--top", options->top, "Documents to show")
       ->capture_default_str()

@@ -335,8 +335,8 @@ TEST_P(Search, RefusesQueriesThatAreNotUtf8) {
   EXPECT_THAT(typed.err, HasSubstr("[stdin:3] is not UTF-8 text"));
   const Outcome given =
       predict(GetParam(), "", {"--documents", folder_ / "corpus.txt", "--query", "a\xff"});
-  EXPECT_EQ(given.code, 1);
-  EXPECT_THAT(given.err, HasSubstr("[--query] is not UTF-8 text. Convert it to UTF-8"));
+  EXPECT_EQ(given.code, 2);
+  EXPECT_THAT(given.err, HasSubstr("--query: is not UTF-8 text. Convert it to UTF-8"));
 }
 
 TEST_P(Search, ReadsACompressedCorpus) {

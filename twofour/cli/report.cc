@@ -117,6 +117,12 @@ int run_report(const Options& options, Console& console) {
   return kOk;
 }
 
+// What CLI11 cannot say of a list.
+void check_options(const Options& options) {
+  if (!options.queries.empty() && options.runs.size() < 2)
+    throw CLI::ValidationError("report --queries takes two runs or more");
+}
+
 }  // namespace
 
 Command add_report(CLI::App& root, Console& console) {
@@ -141,6 +147,7 @@ Command add_report(CLI::App& root, Console& console) {
   CLI::Option* markdown =
       app->add_flag("--markdown", options->markdown, "Print the tables as Markdown");
   app->add_flag("--json", options->json, "What the tables hold, for machines")->excludes(markdown);
+  app->callback([options] { check_options(*options); });
   return {app, [options, &console] { return run_report(*options, console); }};
 }
 

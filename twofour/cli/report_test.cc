@@ -229,6 +229,10 @@ TEST_F(Report, SetsRankingsSideBySide) {
             0);
   EXPECT_THAT(slurp(page),
               AllOf(HasSubstr("\"text\":\"one\""), HasSubstr("<title>A &lt;b></title>")));
+  const Outcome alone =
+      run_command({"report", a, "--queries", folder_ / "data.tsv", "--out", page});
+  EXPECT_EQ(alone.code, 2);
+  EXPECT_THAT(alone.err, HasSubstr("report --queries takes two runs or more"));
   EXPECT_THAT(
       [&] {
         collect_queries({a, c}, {"a", "c"}, folder_ / "data.tsv");

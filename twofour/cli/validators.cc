@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
+
+#include "twofour/base/error.h"
 
 namespace twofour::cli {
 namespace {
@@ -65,5 +68,21 @@ CLI::Validator whole_number() { return CLI::Validator(check_whole_number, ""); }
 
 CLI::Validator path_name() { return not_empty("a name"); }
 CLI::Validator some_text() { return not_empty("a text"); }
+
+std::string refusal_of(const std::function<void()>& check) {
+  try {
+    check();
+    return {};
+  } catch (const Error& error) {
+    const std::string text = error.what(), end_of_place = "] ";
+    return text.substr(text.find(end_of_place) + end_of_place.size());
+  }
+}
+
+CLI::Validator accepted_by(std::function<void(const std::string&)> check) {
+  return CLI::Validator([check = std::move(check)](
+                            const std::string& text) { return refusal_of([&] { check(text); }); },
+                        "");
+}
 
 }  // namespace twofour::cli

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
 
 namespace twofour::cli {
 
@@ -12,5 +14,10 @@ CLI::Validator finite_number();                          // as a float
 CLI::Validator whole_number();  // from 0: CLI11 reads -1 as the largest of an unsigned type
 CLI::Validator path_name();     // not empty, which an option that was not given is
 CLI::Validator some_text();     // the same of a text
+
+// What `check` throws as Error, without its place, for which CLI11 names the option; empty if it
+// throws none.
+std::string refusal_of(const std::function<void()>& check);
+CLI::Validator accepted_by(std::function<void(const std::string&)> check);
 
 }  // namespace twofour::cli

@@ -13,6 +13,8 @@
 
 namespace twofour {
 
+inline constexpr int64_t kMinOpset = 17, kMaxOpset = 21;
+
 // Rows up to which the plug-in can have plans.
 inline constexpr int64_t kLargestPluginM = int64_t{1} << 20;
 

@@ -20,8 +20,6 @@ struct ExportOptions {
   int64_t plugin_max_m = spmm_node::kDefaultMaxM;
 };
 
-inline constexpr int64_t kMinOpset = 17, kMaxOpset = 21;
-
 // Inputs input_ids, attention_mask, token_type_ids: int64 [batch, sequence]; the mask holds 0
 // and 1. Output "logits" [batch, labels], "embeddings" [batch, width] or "last_hidden_state"
 // [batch, sequence, width]. With gemm_as_conv the encoder's linear layers are 1x1 convolutions over
