@@ -40,8 +40,9 @@ constexpr const char* kExamples =
     R"(Input is TSV with a header (columns query and document, or text) or JSON Lines with these keys; empty lines are
 passed over, empty texts are not: they have a score or an embedding too. Output has the same form and order: score and label of pairs, embeddings of texts. It
 comes in blocks of {} rows, the last one when the input ends. An embedding model scores a pair by the product of its
-embeddings. With --documents, queries are answered by the best documents of a corpus: a BEIR corpus.jsonl[.zst] or one
-document a line; without --query they are read from standard input, one a line.
+embeddings. With --documents, queries are answered by the best documents of a corpus: a BEIR corpus.jsonl[.zst], TSV
+with a header (column document or text, and document_id if there is one), or one document a line; without --query they
+are read from standard input, one a line.
 
 Examples:
   twofour predict runs/sparse/model --input pairs.tsv --output scores.tsv

@@ -351,6 +351,18 @@ TEST_P(Search, ReadsACompressedCorpus) {
   EXPECT_EQ(answer("corpus.jsonl.zst"), answer("corpus.jsonl"));
 }
 
+TEST_P(Search, TakesTheDocumentsOfATable) {
+  spill(folder_ / "pairs.tsv",
+        "query\tdocument_id\tdocument\tlabel\nlamp\td7\ta green desk lamp\t1\n");
+  const Outcome outcome = predict(
+      GetParam(), "", {"--documents", folder_ / "pairs.tsv", "--query", "document", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const json documents = json::parse(outcome.out)["documents"];
+  ASSERT_EQ(documents.size(), 1);
+  EXPECT_EQ(documents[0]["id"], "d7");
+  EXPECT_EQ(documents[0]["text"], "a green desk lamp");
+}
+
 TEST_P(Search, RefusesADamagedCorpus) {
   spill(folder_ / "corpus.jsonl", "{\"_id\": \"d1\", \"text\": \"x\"}\n{\"_id\": 3}\n");
   const Outcome outcome =

@@ -243,6 +243,61 @@ fs::path beir_texts_path(const fs::path& qrels, const std::string& stem) {
               "Keep qrels in a folder beside queries.jsonl and corpus.jsonl");
 }
 
+Corpus parse_json_corpus(Lines& lines, std::string_view line) {
+  Corpus corpus;
+  std::unordered_set<std::string> seen;
+  do {
+    const JsonObject object = JsonObject::parse(line, lines.where());
+    if (!object.has("text")) {
+      throw Error(lines.where(), "key \"text\" is missing", "Each line of the file has one");
+    }
+    corpus.ids.push_back(required_id(object, "_id"));
+    if (!seen.insert(corpus.ids.back()).second) fail_as_repeated(corpus.ids.back(), lines.where());
+    corpus.texts.push_back(text_of_document(object));
+  } while (lines.next(line));
+  return corpus;
+}
+
+// Where a header has the documents: as in pairs, or in texts alone. Absent from what is no header.
+size_t find_documents(const std::vector<std::string_view>& names, const std::string& where) {
+  const size_t column = find_column(names, "document", where);
+  return column == kAbsent ? find_column(names, "text", where) : column;
+}
+
+Corpus parse_tsv_corpus(Lines& lines, const std::vector<std::string_view>& names, size_t column) {
+  const size_t id = find_column(names, "document_id", lines.where());
+  PairCollector::Texts documents;
+  documents.kind = "document";
+  documents.has_ids = id != kAbsent;
+  std::vector<std::string_view> fields;
+  std::string_view line;
+  while (lines.next(line)) {
+    split_fields(line, fields);
+    check_field_count(fields.size(), names.size(), lines.where());
+    documents.add(documents.has_ids ? fields[id] : std::string_view(), fields[column],
+                  lines.where());
+  }
+  return {std::move(documents.ids), std::move(documents.texts)};
+}
+
+Corpus parse_plain_corpus(Lines& lines, std::string_view line) {
+  Corpus corpus;
+  do {
+    corpus.ids.push_back(std::to_string(lines.number()));
+    corpus.texts.emplace_back(line);
+  } while (lines.next(line));
+  return corpus;
+}
+
+Corpus parse_corpus(Lines& lines, std::string_view first, const std::string& name) {
+  if (is_jsonl(first, name)) return parse_json_corpus(lines, first);
+  std::vector<std::string_view> names;
+  split_fields(first, names);
+  const size_t column = find_documents(names, lines.where());
+  return column == kAbsent ? parse_plain_corpus(lines, first)
+                           : parse_tsv_corpus(lines, names, column);
+}
+
 Dataset read_beir(const fs::path& path, std::string_view qrels, const DatasetOptions& options) {
   const fs::path queries_path = beir_texts_path(path, "queries");
   const fs::path corpus_path = beir_texts_path(path, "corpus");
@@ -329,24 +384,8 @@ Corpus read_corpus(const fs::path& path) {
   const std::string content = read_file(path);
   Lines lines(content, path.string());
   Corpus corpus;
-  std::unordered_set<std::string> seen;
-  bool json = false;
-  std::string_view line;
-  while (lines.next(line)) {
-    if (corpus.ids.empty()) json = is_jsonl(line, path.string());
-    if (!json) {
-      corpus.ids.push_back(std::to_string(lines.number()));
-      corpus.texts.emplace_back(line);
-      continue;
-    }
-    const JsonObject object = JsonObject::parse(line, lines.where());
-    if (!object.has("text")) {
-      throw Error(lines.where(), "key \"text\" is missing", "Each line of the file has one");
-    }
-    corpus.ids.push_back(required_id(object, "_id"));
-    if (!seen.insert(corpus.ids.back()).second) fail_as_repeated(corpus.ids.back(), lines.where());
-    corpus.texts.push_back(text_of_document(object));
-  }
+  std::string_view first;
+  if (lines.next(first)) corpus = parse_corpus(lines, first, path.string());
   if (corpus.ids.empty()) {
     throw Error(path.string(), "holds no documents", "Name a file with a document in each line");
   }

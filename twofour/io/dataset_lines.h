@@ -45,19 +45,13 @@ struct Row {
 };
 
 class PairCollector {
- public:
-  PairCollector(std::string origin, const DatasetOptions& options, bool query_ids,
-                bool document_ids);
-
-  void add(const Row& row, const std::string& where);
-  Dataset finish();  // throws Error if there are no pairs
-
- private:
   struct Hash {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
-  // One side of the pairs.
+
+ public:
+  // One side of the pairs, each text once.
   struct Texts {
     std::string kind;  // "query", "document"
     bool has_ids = false;
@@ -66,6 +60,14 @@ class PairCollector {
 
     int32_t add(std::string_view id, std::string_view text, const std::string& where);
   };
+
+  PairCollector(std::string origin, const DatasetOptions& options, bool query_ids,
+                bool document_ids);
+
+  void add(const Row& row, const std::string& where);
+  Dataset finish();  // throws Error if there are no pairs
+
+ private:
   void check_label(float label, const std::string& where) const;
 
   std::string origin_;

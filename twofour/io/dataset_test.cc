@@ -275,6 +275,27 @@ TEST(CorpusTest, ReadsBeirAndPlainLines) {
   fs::remove(plain);
 }
 
+TEST(CorpusTest, AHeaderIsNoDocument) {
+  const fs::path path = fs::path(testing::TempDir()) / "dataset_test_corpus.tsv";
+  write_file_atomically(path, rows({"q\td\t1", "r\td\t0", "r\te\t1"}));
+  EXPECT_THAT(read_corpus(path).ids, ElementsAre("d1", "d2"));
+  EXPECT_THAT(read_corpus(path).texts, ElementsAre("d", "e"));
+  write_file_atomically(path, "document_id\ttext\n7\tone\n8\ttwo\n");
+  EXPECT_THAT(read_corpus(path).ids, ElementsAre("7", "8"));
+  EXPECT_THAT(read_corpus(path).texts, ElementsAre("one", "two"));
+  write_file_atomically(path, "document_id\ttext\n7\tone\n7\ttwo\n");
+  EXPECT_THAT(error_of([&] { read_corpus(path); }),
+              HasSubstr("corpus.tsv:3] document id \"7\" stood for another text before"));
+  write_file_atomically(path, "query\tdocument\none\n");
+  EXPECT_THAT(error_of([&] { read_corpus(path); }),
+              HasSubstr("corpus.tsv:2] has another number of fields than the header: 1"));
+  write_file_atomically(path, "text\n");
+  EXPECT_THAT(error_of([&] { read_corpus(path); }), HasSubstr("holds no documents"));
+  write_file_atomically(path, "one\ttwo\nthree\n");  // no header
+  EXPECT_THAT(read_corpus(path).texts, ElementsAre("one\ttwo", "three"));
+  fs::remove(path);
+}
+
 TEST(CorpusTest, TextsOfEitherKind) {
   const fs::path path = fs::path(testing::TempDir()) / "dataset_test_texts";
   write_file_atomically(path, "one\ntwo\n");
