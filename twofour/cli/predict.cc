@@ -224,7 +224,7 @@ class Search {
     if (options_.json)
       print_json(query, answers);
     else
-      print_table(answers);
+      print_table(query, answers);
     console_.out().flush();
   }
 
@@ -256,7 +256,9 @@ class Search {
     };
   }
 
-  void print_table(const std::vector<Answer>& answers) {
+  void print_table(const std::string& query, const std::vector<Answer>& answers) {
+    console_.out() << fmt::format("{}query  {}\n", std::exchange(answered_, true) ? "\n" : "",
+                                  query);
     Table table({"rank", "score", "<id", "<document"});
     int rank = 0;
     for (const auto& [document, score] : answers) {
@@ -281,6 +283,7 @@ class Search {
   Corpus corpus_;
   std::vector<float> embeddings_;        // of an embedding model
   std::optional<LexicalIndex> lexical_;  // of a cross-encoder
+  bool answered_ = false;                // a query before this one
 };
 
 void check_query(const std::string& query, const std::string& where) {

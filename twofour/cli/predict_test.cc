@@ -300,7 +300,11 @@ TEST_P(Search, ReadsQueriesFromStandardInputAndDocumentsLineByLine) {
   const Outcome outcome =
       predict(GetParam(), "lamp\r\n\r\n \nbag\n", {"--documents", folder_ / "corpus.txt"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(lines(outcome.out).size(), 8);  // two tables of two rows, header and rule
+  const auto rows = lines(outcome.out);
+  ASSERT_EQ(rows.size(), 11);  // two tables of two rows, header and rule, a blank line between them
+  EXPECT_EQ(rows[0], "query  lamp");
+  EXPECT_EQ(rows[5], "");
+  EXPECT_EQ(rows[6], "query  bag");
   const Outcome none = predict(GetParam(), " \n\n", {"--documents", folder_ / "corpus.txt"});
   EXPECT_EQ(none.code, 1);
   EXPECT_THAT(none.err, HasSubstr("[stdin] holds no query"));
