@@ -156,10 +156,13 @@ Dataset parse_jsonl(Lines& lines, std::string_view line, const std::string& name
   return pairs.finish();
 }
 
+// ".tsv" of "x.tsv" and of "x.tsv.zst".
+fs::path kind_of(const fs::path& path) {
+  return (path.extension() == ".zst" ? path.stem() : path).extension();
+}
+
 bool is_jsonl(std::string_view first_line, const std::string& name) {
-  const fs::path path(name);
-  const fs::path plain = path.extension() == ".zst" ? path.stem() : path;
-  return plain.extension() == ".jsonl" || first_line.starts_with('{');
+  return kind_of(name) == ".jsonl" || first_line.starts_with('{');
 }
 
 std::string_view first_line_of(Lines& lines, const std::string& name) {
@@ -298,6 +301,37 @@ Corpus parse_corpus(Lines& lines, std::string_view first, const std::string& nam
                            : parse_tsv_corpus(lines, names, column);
 }
 
+// What may have been meant by a folder: TSV files in it, and the judgments of a BEIR folder.
+std::vector<std::string> tables_in(const fs::path& folder) {
+  std::vector<std::string> files;
+  for (const fs::path& place : {folder, folder / "qrels"}) {
+    std::error_code absent;
+    for (const fs::directory_entry& entry : fs::directory_iterator(place, absent)) {
+      if (kind_of(entry.path()) == ".tsv") files.push_back(entry.path().string());
+    }
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+std::vector<std::string> corpora_in(const fs::path& folder) {
+  std::vector<std::string> files;
+  for (const char* name : {"corpus.jsonl", "corpus.jsonl.zst"}) {
+    if (fs::exists(folder / name)) files.push_back((folder / name).string());
+  }
+  return files;
+}
+
+void refuse_folder(const fs::path& path,
+                   std::vector<std::string> (*meant_in)(const fs::path& folder)) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return;
+  const std::vector<std::string> meant = meant_in(path);
+  throw Error(path.string(), "is a folder, expected a file",
+              meant.empty() ? "Name a file in it"
+                            : fmt::format("Did you mean {}?", fmt::join(meant, " or ")));
+}
+
 Dataset read_beir(const fs::path& path, std::string_view qrels, const DatasetOptions& options) {
   const fs::path queries_path = beir_texts_path(path, "queries");
   const fs::path corpus_path = beir_texts_path(path, "corpus");
@@ -347,6 +381,7 @@ Dataset parse_beir(const BeirFile& qrels, const BeirFile& queries, const BeirFil
 }
 
 Dataset read_dataset(const fs::path& path, const DatasetOptions& options) {
+  refuse_folder(path, tables_in);
   const std::string content = read_file(path);
   Lines lines(content, path.string());
   if (first_line_of(lines, path.string()) == kBeirHeader) return read_beir(path, content, options);
@@ -365,6 +400,7 @@ std::string pairs_checksum(const Dataset& data) {
 }
 
 Dataset read_texts(const fs::path& path) {
+  refuse_folder(path, corpora_in);
   const std::string content = read_file(path);
   Lines lines(content, path.string());
   const std::string_view first = first_line_of(lines, path.string());
@@ -381,6 +417,7 @@ Dataset read_texts(const fs::path& path) {
 }
 
 Corpus read_corpus(const fs::path& path) {
+  refuse_folder(path, corpora_in);
   const std::string content = read_file(path);
   Lines lines(content, path.string());
   Corpus corpus;

@@ -296,6 +296,27 @@ TEST(CorpusTest, AHeaderIsNoDocument) {
   fs::remove(path);
 }
 
+TEST(DatasetTest, AFolderIsRefusedWithTheFilesThatMayBeMeant) {
+  const fs::path folder = fs::path(testing::TempDir()) / "dataset_test_folder";
+  fs::remove_all(folder);
+  fs::create_directory(folder);
+  EXPECT_THAT(error_of([&] { read_dataset(folder); }),
+              HasSubstr("dataset_test_folder] is a folder, expected a file. Name a file in it"));
+  for (const char* name :
+       {"corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv.zst"})
+    write_file_atomically(folder / name, "");
+  const std::string judgments = fmt::format(
+      "Did you mean {0}/qrels/test.tsv.zst or "
+      "{0}/qrels/train.tsv?",
+      folder.string());
+  EXPECT_THAT(error_of([&] { read_dataset(folder); }), HasSubstr(judgments));
+  EXPECT_THAT(error_of([&] { read_dataset(folder / "qrels"); }), HasSubstr(judgments));
+  const std::string corpus = "Did you mean " + (folder / "corpus.jsonl").string() + "?";
+  EXPECT_THAT(error_of([&] { read_corpus(folder); }), HasSubstr(corpus));
+  EXPECT_THAT(error_of([&] { read_texts(folder); }), HasSubstr(corpus));
+  fs::remove_all(folder);
+}
+
 TEST(CorpusTest, TextsOfEitherKind) {
   const fs::path path = fs::path(testing::TempDir()) / "dataset_test_texts";
   write_file_atomically(path, "one\ntwo\n");

@@ -306,6 +306,16 @@ TEST_F(ModelDirectoryTest, MissingFiles) {
               HasSubstr("no such model directory"));
   EXPECT_THAT(error_of([&] { ModelDirectory::open(folder_ / "config.json"); }),
               HasSubstr("Name the folder"));
+  for (const std::string name : {"BAAI/bge-small-en", "no-such-model"})
+    EXPECT_THAT(error_of([&] { ModelDirectory::open(name); }),
+                AllOf(HasSubstr("[" + name + "] no such model directory. Models are folders here"),
+                      HasSubstr(": hf download " + name + " --local-dir ")));
+  EXPECT_THAT(error_of([&] { ModelDirectory::open(folder_ / "no"); }),
+              testing::Not(HasSubstr("hf download")));
+  write_file_atomically(folder_ / "run/model/config.json", "{}");
+  EXPECT_THAT(error_of([&] { ModelDirectory::open(folder_ / "run/"); }),
+              EndsWith(fmt::format("run] is the folder of a run. Did you mean {}?",
+                                   (folder_ / "run/model").string())));
   fs::remove(folder_ / "model.safetensors");
   EXPECT_THAT(error(), AllOf(HasSubstr("model.safetensors]"), HasSubstr("no such file")));
   write_file_atomically(folder_ / "pytorch_model.bin", "");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "twofour/base/error.h"
@@ -67,13 +68,41 @@ void add_if_present(const ModelFiles& files, const std::string& name, const std:
   if (files.contains(name)) out[canonical] = files.text(name);
 }
 
+// "owner/model" or "model", as the Hugging Face Hub has them, where no folder is called "owner".
+bool may_be_on_hub(const std::string& name) {
+  constexpr const char* kCharacters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./";
+  if (name.find_first_not_of(kCharacters) != std::string::npos) return false;
+  if (name.starts_with('.') || name.starts_with('/')) return false;
+  const fs::path owner = fs::path(name).parent_path();
+  return std::ranges::count(name, '/') <= 1 && (owner.empty() || !is_there(owner));
+}
+
+bool is_run(const fs::path& folder) {
+  return !is_there(folder / "config.json") && !is_there(folder / kModules) &&
+         is_there(folder / "model/config.json");
+}
+
+[[noreturn]] void fail_as_absent(const std::string& name) {
+  throw Error(name, "no such model directory",
+              may_be_on_hub(name)
+                  ? fmt::format("Models are folders here; one of the Hugging Face Hub is fetched "
+                                "first, by the Python package huggingface_hub: hf download {} "
+                                "--local-dir {}",
+                                name, fs::path(name).filename().string())
+                  : "");
+}
+
 }  // namespace
 
 ModelFolder::ModelFolder(const fs::path& path) : path_(path), origin_(path.string()) {
   while (origin_.size() > 1 && origin_.ends_with('/')) origin_.pop_back();
-  if (!is_there(path)) throw Error(origin_, "no such model directory");
+  if (!is_there(path)) fail_as_absent(origin_);
   if (!fs::is_directory(path)) {
     throw Error(origin_, "is not a folder", "Name the folder that holds config.json");
+  }
+  if (is_run(path)) {
+    throw Error(origin_, "is the folder of a run", fmt::format("Did you mean {}/model?", origin_));
   }
 }
 

@@ -21,6 +21,7 @@ using nlohmann::json;
 
 constexpr const char* kFormat = "twofour-query-scores";
 constexpr int kVersion = 1;
+constexpr const char* kWriteOne = "twofour eval MODEL DATA --scores FILE.jsonl.zst writes one";
 
 // Name in the file and member, for writing and reading alike.
 constexpr std::pair<const char*, int64_t QueryStats::*> kCounts[] = {
@@ -72,10 +73,19 @@ Gain parse_gain(const JsonObject& options) {
   fail(options, fmt::format("'gain' is '{}', expected 'exponential' or 'linear'", gain));
 }
 
-void parse_header(const JsonObject& line, QueryScores& out) {
-  if (line.string_or("format", "") != kFormat) {
-    fail(line, fmt::format("expected a header with format '{}'", kFormat));
+// Of another file, which need not be JSON at all.
+JsonObject header_of(const std::string& text, std::string where) {
+  const json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!value.is_object() || !value.contains("format") || value["format"] != json(kFormat)) {
+    throw Error(
+        where,
+        fmt::format("expected a header with format '{}': this is no file of scores", kFormat),
+        kWriteOne);
   }
+  return JsonObject::parse(text, std::move(where));
+}
+
+void parse_header(const JsonObject& line, QueryScores& out) {
   if (count(line, "version") != kVersion) {
     fail(line, fmt::format("version is {}, expected {}", count(line, "version"), kVersion));
   }
@@ -114,6 +124,15 @@ void check_is_no_result(const std::string& text, const std::filesystem::path& pa
               "Name the file that twofour eval --scores wrote (.jsonl, .jsonl.zst)");
 }
 
+void refuse_folder(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) return;
+  const std::filesystem::path meant = path / "scores.jsonl.zst";
+  throw Error(
+      path.string(), "is a folder, expected a file of scores",
+      std::filesystem::exists(meant) ? fmt::format("Did you mean {}?", meant.string()) : kWriteOne);
+}
+
 constexpr std::string_view kSameData = "Compare systems scored on the same data";
 
 // Of pairs with different labels each is concordant, discordant or a tie.
@@ -136,6 +155,7 @@ void write_scores_file(const std::filesystem::path& path, const QueryScores& sco
 }
 
 QueryScores read_scores_file(const std::filesystem::path& path) {
+  refuse_folder(path);
   const std::string content = read_file(path);
   check_is_no_result(content, path);
   std::istringstream lines(content);
@@ -143,11 +163,12 @@ QueryScores read_scores_file(const std::filesystem::path& path) {
   std::set<std::string> seen;
   int64_t number = 0;
   for (std::string text; std::getline(lines, text);) {
-    const auto line = JsonObject::parse(text, fmt::format("{}:{}", path.string(), ++number));
+    const std::string where = fmt::format("{}:{}", path.string(), ++number);
     if (number == 1) {
-      parse_header(line, out);
+      parse_header(header_of(text, where), out);
       continue;
     }
+    const auto line = JsonObject::parse(text, where);
     out.queries.push_back(parse_query(line));
     const std::string& id = out.queries.back().query_id;
     if (!seen.insert(id).second) fail(line, fmt::format("query '{}' stands twice", id));

@@ -191,6 +191,25 @@ TEST(ScoresFile, TellsTheResultOfAnEvaluationFromItsScores) {
   }
 }
 
+TEST(ScoresFile, OtherFilesAreRefusedWithTheCommandThatWritesOne) {
+  const std::string remedy = "twofour eval MODEL DATA --scores FILE.jsonl.zst writes one";
+  const auto path = temp_file("other.txt");
+  for (const char* text :
+       {"q1 Q0 d1 1 0.5 x\n", "query\tdocument\tlabel\n", "{\"step\": 1}\n", "{\"format\": 3}\n"}) {
+    write_file_atomically(path, text);
+    EXPECT_THAT(error_of([&] { read_scores_file(path); }),
+                AllOf(HasSubstr("other.txt:1] expected a header with format"), HasSubstr(remedy)));
+  }
+  const auto folder = temp_file("run");
+  std::filesystem::create_directories(folder);
+  EXPECT_THAT(error_of([&] { read_scores_file(folder); }),
+              HasSubstr("run] is a folder, expected a file of scores. " + remedy));
+  write_scores_file(folder / "scores.jsonl.zst", example());
+  EXPECT_THAT(error_of([&] { read_scores_file(folder); }),
+              HasSubstr("Did you mean " + (folder / "scores.jsonl.zst").string() + "?"));
+  std::filesystem::remove_all(folder);
+}
+
 TEST(ScoresFile, RefusesFilesWithoutQueries) {
   QueryScores scores = example();
   scores.queries.clear();

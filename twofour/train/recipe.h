@@ -156,7 +156,8 @@ using RecipeOverrides = std::map<std::string, std::string>;
 
 // Throws Error with file, line and key, or with "--set KEY" where an override is at fault: unknown
 // keys, wrong types, impossible schedules (sparsity that falls without regrowth or above what 2:4
-// allows, share_rows that shrinks, QAT without a calibration, a loss that does not fit).
+// allows, share_rows that shrinks, QAT without a calibration, a loss that does not fit). Of a file
+// that is absent it says which may be meant.
 Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& overrides = {});
 Recipe parse_recipe(const std::string& yaml, const std::string& origin,
                     const RecipeOverrides& overrides = {});

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour {
 namespace {
@@ -126,6 +127,17 @@ TEST(Recipe, EveryShippedFileParsesAndIsNamedAfterItself) {
     EXPECT_THAT(recipe.name, EndsWith(path.stem().string()));  // of applications with a prefix
     EXPECT_FALSE(recipe.description.empty()) << path;
   }
+}
+
+TEST(Recipe, AnAbsentFileIsRefusedWithTheOneThatMayBeMeant) {
+  const std::filesystem::path source(kSource);
+  const std::string dense = (source / "recipes/dense.yaml").string();
+  for (const char* name : {"dense", "dense.yaml", "recipes/dense"})
+    EXPECT_THAT(error_of([&] { read_recipe(source / name); }),
+                EndsWith("] no such recipe. Did you mean " + dense + "?"))
+        << name;
+  EXPECT_THAT(error_of([&] { read_recipe(source / "no-such"); }),
+              HasSubstr("A recipe is a file, such as recipes/dense.yaml"));
 }
 
 TEST(Recipe, WrittenTextReadsBackAsTheSameRecipe) {

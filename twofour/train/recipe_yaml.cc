@@ -504,9 +504,20 @@ void write_options(YAML::Emitter& out, const Recipe& recipe) {
   entry("patience", recipe.patience);
 }
 
+// A recipe's name stands for its file in the tables of the documents.
+std::string meant_by(const std::filesystem::path& path) {
+  const std::filesystem::path shipped = path.parent_path() / "recipes" / path.filename();
+  for (const std::string& name :
+       {path.string() + ".yaml", shipped.string(), shipped.string() + ".yaml"}) {
+    if (std::filesystem::exists(name)) return fmt::format("Did you mean {}?", name);
+  }
+  return "A recipe is a file, such as recipes/dense.yaml, which comes with twofour";
+}
+
 }  // namespace
 
 Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& overrides) {
+  if (!is_there(path)) throw Error(path.string(), "no such recipe", meant_by(path));
   return parse_recipe(read_file(path), path.string(), overrides);
 }
 
