@@ -30,9 +30,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     R"(Runs batches of random tokens through the engine: no tokenizer, no padding. spread is the interquartile range
-over the median. With --against, runs of both models alternate; ratio is the other's time over this model's,
-the median over pairs of runs with their quartiles: above 1, MODEL is faster. --precision and --attention are
-MODEL's; the other runs as it does by default, so that a model can be measured against itself.
+over the median; one run has none, and one pair of runs no quartiles. With --against, runs of both models alternate;
+ratio is the other's time over this model's, the median over pairs of runs with their quartiles: above 1, MODEL is
+faster. --precision and --attention are MODEL's; the other runs as it does by default, so that a model can be measured
+against itself.
 
 --device cuda:0 runs on a GPU, the other model too. A run is then what a caller waits for: the batch's way there, its
 work and the results' way back; a batch that comes again is one CUDA graph, so warm-up ends before runs count.

@@ -188,8 +188,8 @@ Json to_json(const GemmResult& result) {
                     {"best_dense", r.best_dense},
                     {"best_dense_kernel", r.best_dense_kernel},
                     {"ratio", r.ratio},
-                    {"spread", r.spread},
-                    {"peak_share", r.peak_share ? Json(*r.peak_share) : Json(nullptr)}});
+                    {"spread", json_or_null(r.spread)},
+                    {"peak_share", json_or_null(r.peak_share)}});
   }
   return {{"peaks", std::move(peaks)}, {"rows", std::move(rows)}};
 }
@@ -208,7 +208,7 @@ void print_gemm(const GemmResult& result, std::ostream& out) {
     rows.add_row({r.kernel, std::to_string(r.m), std::to_string(r.n), std::to_string(r.k),
                   std::to_string(r.share_rows), fmt::format("{:.1f}", r.gops),
                   fmt::format("{:.1f}", r.best_dense), fmt::format("{:.2f}", r.ratio),
-                  fmt::format("{:.1f}", r.spread * 100),
+                  format_spread(r.spread),
                   r.peak_share ? fmt::format("{:.0f}", *r.peak_share * 100) : "-"});
   }
   rows.print(out);

@@ -33,8 +33,8 @@ struct GemmRow {
   double gops = 0;        // counted as dense: 2 m n k over the time
   double best_dense = 0;  // gops of the fastest dense kernel of the type, in the same rounds
   std::string best_dense_kernel;
-  double ratio = 0;   // its time over this one's, the median over rounds
-  double spread = 0;  // interquartile range of the time over its median
+  double ratio = 0;              // its time over this one's, the median over rounds
+  std::optional<double> spread;  // interquartile range of the time over its median
   std::optional<double> peak_share;
 };
 

@@ -89,8 +89,7 @@ void print_layers(const std::vector<LayerResult>& layers, std::ostream& out) {
     table.add_row({std::to_string(l.n), std::to_string(l.k), std::to_string(l.count),
                    fmt::format("{:.4f}", l.dense.median_ms),
                    fmt::format("{:.4f}", l.as_if.median_ms), fmt::format("{:.2f}", l.ratio.median),
-                   fmt::format("{:.2f} .. {:.2f}", l.ratio.low, l.ratio.high),
-                   fmt::format("{:.1f}", l.share * 100)});
+                   format_quartiles(l.ratio), fmt::format("{:.1f}", l.share * 100)});
   }
   table.print(out);
 }

@@ -51,7 +51,7 @@ Json to_json(const std::vector<ModelResult>& results, bool compared) {
                 {"threads", r.shape.threads},
                 {"median_ms", r.model.median_ms},
                 {"p95_ms", r.model.p95_ms},
-                {"spread", r.model.spread},
+                {"spread", json_or_null(r.model.spread)},
                 {"sequences_per_second", per_second(r)}};
     if (compared) {
       row["against"] = {{"median_ms", r.other.median_ms},
@@ -78,12 +78,12 @@ void print_results(const std::vector<ModelResult>& results, bool compared, std::
     std::vector<std::string> row{
         std::to_string(r.shape.batch),         std::to_string(r.shape.tokens),
         std::to_string(r.shape.threads),       fmt::format("{:.3f}", r.model.median_ms),
-        fmt::format("{:.3f}", r.model.p95_ms), fmt::format("{:.1f}", r.model.spread * 100),
+        fmt::format("{:.3f}", r.model.p95_ms), format_spread(r.model.spread),
         fmt::format("{:.1f}", per_second(r))};
     if (compared) {
       row.push_back(fmt::format("{:.3f}", r.other.median_ms));
       row.push_back(fmt::format("{:.2f}", r.ratio.median));
-      row.push_back(fmt::format("{:.2f} .. {:.2f}", r.ratio.low, r.ratio.high));
+      row.push_back(format_quartiles(r.ratio));
     }
     table.add_row(std::move(row));
   }

@@ -91,7 +91,7 @@ Json to_json(const std::vector<SessionsResult>& results) {
                     {"sessions", r.sessions},
                     {"median_ms", r.run.median_ms},
                     {"p95_ms", r.run.p95_ms},
-                    {"spread", r.run.spread},
+                    {"spread", json_or_null(r.run.spread)},
                     {"sequences_per_second", r.sequences_per_second},
                     {"scaling", r.scaling.median},
                     {"scaling_low", r.scaling.low},
@@ -107,10 +107,8 @@ void print_sessions(const std::vector<SessionsResult>& results, std::ostream& ou
     table.add_row({std::to_string(r.shape.batch), std::to_string(r.shape.tokens),
                    std::to_string(r.shape.threads), std::to_string(r.sessions),
                    fmt::format("{:.3f}", r.run.median_ms), fmt::format("{:.3f}", r.run.p95_ms),
-                   fmt::format("{:.1f}", r.run.spread * 100),
-                   fmt::format("{:.1f}", r.sequences_per_second),
-                   fmt::format("{:.2f}", r.scaling.median),
-                   fmt::format("{:.2f} .. {:.2f}", r.scaling.low, r.scaling.high)});
+                   format_spread(r.run.spread), fmt::format("{:.1f}", r.sequences_per_second),
+                   fmt::format("{:.2f}", r.scaling.median), format_quartiles(r.scaling)});
   }
   table.print(out);
 }

@@ -20,6 +20,7 @@ namespace twofour::cli {
 namespace {
 
 using nlohmann::json;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
@@ -28,11 +29,21 @@ TEST(Timing, MediansAndQuartiles) {
   const Timing timing = summarize({4, 1, 3, 2, 5});
   EXPECT_EQ(timing.median_ms, 3);
   EXPECT_DOUBLE_EQ(timing.p95_ms, 4.8);
-  EXPECT_DOUBLE_EQ(timing.spread, 2.0 / 3);
+  EXPECT_DOUBLE_EQ(timing.spread.value(), 2.0 / 3);
   const Ratio ratio = compare_times({1, 2, 4}, {2, 2, 12});
   EXPECT_EQ(ratio.median, 2);
   EXPECT_EQ(ratio.low, 1.5);
   EXPECT_EQ(ratio.high, 2.5);
+  EXPECT_EQ(format_spread(timing.spread), "66.7");
+  EXPECT_EQ(format_quartiles(ratio), "1.50 .. 2.50");
+}
+
+TEST(Timing, OneTimeHasNoSpread) {
+  EXPECT_FALSE(summarize({4}).spread);
+  EXPECT_EQ(summarize({4}).median_ms, 4);
+  EXPECT_EQ(format_spread(std::nullopt), "-");
+  EXPECT_EQ(format_quartiles(compare_times({1}, {2})), "-");
+  EXPECT_TRUE(json_or_null(std::nullopt).is_null());
 }
 
 TEST(Timing, EachRunHasItsTurn) {
@@ -61,6 +72,20 @@ TEST(Bench, MeasuresEveryCaseAndTheRatio) {
   }
   EXPECT_THAT(run_command({"bench", model("minilm"), "--repeat", "2", "--tokens", "8"}).out,
               HasSubstr("sequences/s"));
+}
+
+TEST(Bench, OneRunHasNoSpread) {
+  std::vector<std::string> once = {
+      "bench", model("minilm"), "--against", model("minilm"), "--batch",
+      "1",     "--tokens",      "8",         "--repeat",      "1"};
+  const Outcome table = run_command(once);
+  ASSERT_EQ(table.code, 0) << table.err;
+  // batch, tokens, threads, median ms, p95 ms, spread %, sequences/s, other ms, ratio, quartiles
+  EXPECT_THAT(lines(table.out).back(), ContainsRegex("^ *1 +8 +1 +[0-9.]+ +[0-9.]+ +- .* -$"));
+  once.emplace_back("--json");
+  const json row = json::parse(run_command(once).out)["results"][0];
+  EXPECT_TRUE(row["spread"].is_null());
+  EXPECT_GT(row["median_ms"], 0);
 }
 
 TEST(Bench, SaysWhichPrecisionRan) {
@@ -311,7 +336,7 @@ TEST(Gemm, ComparesEveryKernelWithTheBestDenseOne) {
     kernels.insert(row.kernel);
     EXPECT_GT(row.gops, 0);
     EXPECT_GT(row.ratio, 0);
-    EXPECT_GE(row.spread, 0);
+    EXPECT_GE(row.spread.value_or(-1), 0);
     EXPECT_TRUE(row.kernel.starts_with("spmm") || row.gops <= row.best_dense) << row.kernel;
     if (row.kernel != row.best_dense_kernel) continue;
     with_best.emplace(row.type, row.m);

@@ -268,7 +268,7 @@ function latencyTable() {
   if (compared) titles.push("times faster than the other");
   const rows = runs.filter((run) => run.bench).flatMap((run) => run.bench.results.map((row, i) => {
     const cells = [row.batch, row.tokens, row.threads, row.median_ms.toFixed(2), row.p95_ms.toFixed(2),
-      (row.spread * 100).toFixed(1), speed(row.sequences_per_second)];
+      row.spread == null ? "–" : (row.spread * 100).toFixed(1), speed(row.sequences_per_second)];
     if (compared) {
       const a = row.against;
       cells.push(a ? `${a.ratio.toFixed(2)} (${a.ratio_low.toFixed(2)} – ${a.ratio_high.toFixed(2)})` : "–");
