@@ -29,7 +29,8 @@ struct MatmulCase {
   }
 };
 
-enum class Fill { kRandom, kExtreme };  // extreme: all weights and activations are +-127
+// Extreme: all weights are -128 or 127, which files of others may hold, all activations +-127.
+enum class Fill { kRandom, kExtreme };
 
 class CaseMaker {
  public:
@@ -49,8 +50,8 @@ class CaseMaker {
     }
     c.scales = floats(desc.n);
     for (float& scale : c.scales) scale = 0.001f + std::abs(scale);
-    c.weight_s8 = bytes(desc.n * desc.k, fill);
-    c.x_s8 = bytes(m * desc.k, fill);
+    c.weight_s8 = bytes(desc.n * desc.k, fill, -128);
+    c.x_s8 = bytes(m * desc.k, fill, -127);
     if (desc.sparse) prune(c.weight_s8, desc, share, shuffled);
     return c;
   }
@@ -63,12 +64,12 @@ class CaseMaker {
     return out;
   }
 
-  std::vector<int8_t> bytes(int64_t count, Fill fill) {
+  std::vector<int8_t> bytes(int64_t count, Fill fill, int least) {
     std::uniform_int_distribution<int> uniform(-127, 127);
     std::vector<int8_t> out(count);
     for (int8_t& value : out) {
       const int v = uniform(random_);
-      value = static_cast<int8_t>(fill == Fill::kRandom ? v : v < 0 ? -127 : 127);
+      value = static_cast<int8_t>(fill == Fill::kRandom ? v : v < 0 ? least : 127);
     }
     return out;
   }

@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "twofour/base/error.h"
 #include "twofour/io/json.h"
@@ -36,50 +34,66 @@ std::string canonical_name(std::string name) {
   return name;
 }
 
-void check_scale_values(const TensorView& scale, const std::string& where) {
-  for (int64_t i = 0; i < scale.shape.numel(); ++i) {
-    float value;  // files of others need not be aligned
-    std::memcpy(&value, scale.data + i * sizeof(float), sizeof(float));
-    if (!(std::isfinite(value) && value > 0)) {
-      throw Error(where, fmt::format("scale {} is {}, expected a positive number", i, value),
+using Scales = std::map<std::string, Tensor, std::less<>>;
+
+void check_scale_values(const Tensor& scale, const std::string& where) {
+  const auto values = scale.as<float>();
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!(std::isfinite(values[i]) && values[i] > 0)) {
+      throw Error(where, fmt::format("scale {} is {}, expected a positive number", i, values[i]),
                   kQuantizeAgain);
     }
   }
 }
 
-void check_scale(const ModelDirectory& model, const std::string& name, const Shape& shape) {
+// llm-compressor writes scales in the type that the float model had.
+bool is_scale_type(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+// [n] for [n, 1], a number alone for [1].
+Shape without_last_dimension(const Shape& shape) {
+  return Shape(std::vector<int64_t>(shape.dims().begin(), shape.dims().end() - 1));
+}
+
+void read_scale(const ModelDirectory& model, const std::string& name, const Shape& shape,
+                Scales& scales) {
   const std::string where = model.where(name);
   if (!model.contains(name)) {
     throw Error(where, "the int8 weight's companion is missing", kQuantizeAgain);
   }
-  const TensorView scale = model.tensor(name);
-  if (scale.dtype != DType::kF32 || scale.shape != shape) {
+  const TensorView stored = model.tensor(name);
+  const bool shaped = stored.shape == shape || stored.shape == without_last_dimension(shape);
+  if (!is_scale_type(stored.dtype) || !shaped) {
     throw Error(where,
-                fmt::format("is {} {}, expected F32 {}", dtype_name(scale.dtype),
-                            scale.shape.to_string(), shape.to_string()),
+                fmt::format("is {} {}, expected F32, F16 or BF16 {}", dtype_name(stored.dtype),
+                            stored.shape.to_string(), shape.to_string()),
                 kQuantizeAgain);
   }
+  Tensor scale = to_f32({stored.dtype, shape, stored.data}, name);
   check_scale_values(scale, where);
+  scales.emplace(name, std::move(scale));
 }
 
-void check_quantized_layer(const ModelDirectory& model, const std::string& layer) {
+void read_scales_of(const ModelDirectory& model, const std::string& layer, Scales& scales) {
   const TensorView weight = model.tensor(layer + ".weight");
   if (weight.shape.rank() != 2) {
     throw Error(model.where(layer + ".weight"),
                 fmt::format("int8 weight is {}, expected two dimensions", weight.shape.to_string()),
                 kQuantizeAgain);
   }
-  check_scale(model, layer + std::string(kWeightScale), Shape{weight.shape[0], 1});
+  read_scale(model, layer + std::string(kWeightScale), Shape{weight.shape[0], 1}, scales);
   const std::string input_scale = layer + std::string(kInputScale);
-  if (!model.config().dynamic_activations) return check_scale(model, input_scale, Shape{1});
+  if (!model.config().dynamic_activations) return read_scale(model, input_scale, Shape{1}, scales);
   if (model.contains(input_scale)) {
     throw Error(model.where(input_scale),
                 "is a static scale, but config.json says that activations are dynamic", kOneModel);
   }
 }
 
-// config.json and the tensors must agree on what is int8.
-void check_quantized_layers(const ModelDirectory& model) {
+// Of all int8 layers. config.json and the tensors must agree on what is int8.
+Scales read_scales(const ModelDirectory& model) {
+  Scales scales;
   int64_t layers = 0;
   for (const std::string& name : model.tensor_names()) {
     if (!name.ends_with(".weight") || model.tensor(name).dtype != DType::kI8) continue;
@@ -87,13 +101,14 @@ void check_quantized_layers(const ModelDirectory& model) {
       throw Error(model.where(name), "is int8, but config.json has no quantization_config",
                   kOneModel);
     }
-    check_quantized_layer(model, name.substr(0, name.rfind('.')));
+    read_scales_of(model, name.substr(0, name.rfind('.')), scales);
     ++layers;
   }
   if (model.config().int8 && layers == 0) {
     throw Error(model.origin(), "config.json has a quantization_config, but no weight is int8",
                 kOneModel);
   }
+  return scales;
 }
 
 }  // namespace
@@ -131,7 +146,7 @@ ModelDirectory ModelDirectory::load(const ModelFiles& files) {
     }
   }
   for (const auto& [canonical, name] : model.file_names_) model.names_.push_back(canonical);
-  check_quantized_layers(model);
+  model.scales_ = std::make_shared<const Scales>(read_scales(model));
   return model;
 }
 
@@ -146,6 +161,10 @@ TensorView ModelDirectory::tensor(std::string_view name) const {
   const auto found = file_names_.find(name);
   if (found == file_names_.end()) {
     throw Error(where(name), "the model has no such tensor");
+  }
+  if (scales_ != nullptr) {
+    const auto scale = scales_->find(name);
+    if (scale != scales_->end()) return scale->second;
   }
   return tensors_.get(found->second);
 }

@@ -18,13 +18,15 @@
 //   X.weight_scale  F32 [n, 1]     dequantized = int8 * scale
 //   X.input_scale   F32 [1]        static, per tensor; none where activations are dynamic
 // clang-format on
-// as in compressed-tensors.
+// as in compressed-tensors, whose files may hold scales as F16 or BF16, [n] or []: they are read as
+// above. Weights may be -128.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -130,6 +132,8 @@ class TWOFOUR_API ModelDirectory {
   Safetensors tensors_;
   std::vector<std::string> names_;
   std::map<std::string, std::string, std::less<>> file_names_;  // canonical -> in the file
+  // Of int8 layers, by canonical name; shared by copies, as the mapped files are.
+  std::shared_ptr<const std::map<std::string, Tensor, std::less<>>> scales_;
   std::string origin_;
   std::string twofour_json_;
 };

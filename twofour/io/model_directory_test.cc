@@ -381,6 +381,34 @@ TEST_F(ModelDirectoryTest, ReadsInt8) {
   EXPECT_EQ(open().tensor("x.weight").dtype, DType::kI8);
 }
 
+Tensor scale_of(DType dtype, Shape shape, float value) {
+  Tensor scale = filled(dtype, std::move(shape), value);
+  if (dtype == DType::kF32) return scale;
+  for (uint16_t& element : scale.as<uint16_t>())
+    element = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+  return scale;
+}
+
+// llm-compressor writes them in the type of the float model.
+TEST_F(ModelDirectoryTest, ScalesOfOthersBecomeF32) {
+  for (const auto& [dtype, expected] : {std::pair{DType::kF32, 0.3f},
+                                        {DType::kF16, f16_to_f32(f32_to_f16(0.3f))},
+                                        {DType::kBF16, bf16_to_f32(f32_to_bf16(0.3f))}}) {
+    for (const bool last_dimension : {true, false}) {
+      Int8Layer layer;
+      layer.weight_scale = scale_of(dtype, last_dimension ? Shape{2, 1} : Shape{2}, 0.3f);
+      layer.input_scale = scale_of(dtype, last_dimension ? Shape{1} : Shape(), 0.3f);
+      put_int8(layer.tensors());
+      const ModelDirectory copy = open().with_head(HeadKind::kNone, 0);
+      EXPECT_EQ(copy.tensor("x.weight_scale").dtype, DType::kF32);
+      EXPECT_EQ(copy.tensor("x.weight_scale").shape, (Shape{2, 1}));
+      EXPECT_THAT(copy.tensor("x.weight_scale").as<float>(), ElementsAre(expected, expected));
+      EXPECT_EQ(copy.tensor("x.input_scale").shape, (Shape{1}));
+      EXPECT_THAT(copy.tensor("x.input_scale").as<float>(), ElementsAre(expected));
+    }
+  }
+}
+
 TEST_F(ModelDirectoryTest, Int8TensorsMustFit) {
   const Int8Layer good;
   EXPECT_THAT(int8_error({{"pooler.dense.weight", good.pooler}}), HasSubstr("no weight is int8"));
@@ -390,9 +418,14 @@ TEST_F(ModelDirectoryTest, Int8TensorsMustFit) {
               AllOf(HasSubstr("x.input_scale]"), HasSubstr("is missing")));
   Int8Layer bad;
   bad.weight_scale = filled(DType::kF32, {1, 1}, 1);
-  EXPECT_THAT(int8_error(bad.tensors()), HasSubstr("is F32 [1, 1], expected F32 [2, 1]"));
-  bad.weight_scale = filled(DType::kF16, {2, 1}, 1);
-  EXPECT_THAT(int8_error(bad.tensors()), HasSubstr("is F16 [2, 1], expected F32 [2, 1]"));
+  EXPECT_THAT(int8_error(bad.tensors()),
+              HasSubstr("is F32 [1, 1], expected F32, F16 or BF16 [2, 1]"));
+  bad.weight_scale = filled(DType::kF32, {1, 2}, 1);
+  EXPECT_THAT(int8_error(bad.tensors()), HasSubstr("is F32 [1, 2], expected"));
+  bad.weight_scale = filled(DType::kF64, {2, 1}, 1);
+  EXPECT_THAT(int8_error(bad.tensors()), HasSubstr("is F64 [2, 1], expected"));
+  bad.weight_scale = filled(DType::kF16, {2, 1}, 0);
+  EXPECT_THAT(int8_error(bad.tensors()), HasSubstr("scale 0 is 0"));
   bad.weight_scale = filled(DType::kF32, {2, 1}, 0);
   EXPECT_THAT(int8_error(bad.tensors()), HasSubstr("scale 0 is 0"));
   bad = Int8Layer();

@@ -1,9 +1,9 @@
 // Symmetric quantization: s = amax / qmax, q = clamp(round_half_even(x / s), -qmax, qmax), qmax =
 // 2^(bits-1) - 1.
 //
-// Narrow range everywhere (never -128): kernels rely on it. Arithmetic is f32: inverse scale is not
-// used, x / s is. Infinities clamp, NaN becomes 0. The processor must round to nearest even, as it
-// does unless a program changes it.
+// Narrow range everywhere (never -128): kernels rely on it for activations; weights of others may
+// be -128. Arithmetic is f32: inverse scale is not used, x / s is. Infinities clamp, NaN becomes 0.
+// The processor must round to nearest even, as it does unless a program changes it.
 #pragma once
 
 #include <cstdint>

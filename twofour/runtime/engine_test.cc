@@ -177,6 +177,53 @@ TEST(DynamicActivations, HaveScalesByTokenWhateverTheOptionSays) {
   }
 }
 
+// As llm-compressor leaves a bf16 model: weights down to -128, scales as bf16 and without the last
+// dimension.
+ModelDirectory as_llm_compressor_writes(const ModelDirectory& model) {
+  const std::filesystem::path path = model.path().string() + "-foreign";
+  std::filesystem::remove_all(path);
+  std::filesystem::copy(model.path(), path, std::filesystem::copy_options::recursive);
+  std::vector<Tensor> owned;
+  std::vector<NamedTensor> tensors;
+  for (const std::string& name : model.tensor_names()) {
+    const TensorView view = model.tensor(name);
+    if (view.dtype == DType::kI8) {
+      Tensor weight(view);
+      for (int8_t& value : weight.as<int8_t>()) value = value < -120 ? int8_t{-128} : value;
+      owned.push_back(std::move(weight));
+    } else if (name.ends_with("_scale")) {
+      const bool of_input = name.ends_with("input_scale");
+      Tensor scale(DType::kBF16, of_input ? Shape() : Shape{view.shape[0]});
+      for (int64_t i = 0; i < scale.numel(); ++i)
+        scale.as<uint16_t>()[i] = f32_to_bf16(view.as<float>()[i]);
+      owned.push_back(std::move(scale));
+    } else {
+      owned.emplace_back(view);
+    }
+  }
+  for (size_t i = 0; i < owned.size(); ++i) tensors.push_back({model.tensor_names()[i], owned[i]});
+  write_safetensors(path / "model.safetensors", tensors);
+  return ModelDirectory::open(path);
+}
+
+TEST(ForeignInt8, RunsWithItsScalesAndWeightsOfMinus128) {
+  for (int share_rows : {0, 1, 4}) {
+    SCOPED_TRACE(share_rows);
+    const ModelDirectory model = as_llm_compressor_writes(int8_model("cross-encoder", share_rows));
+    const auto weight = model.tensor("encoder.layer.0.output.dense.weight").as<int8_t>();
+    ASSERT_NE(std::find(weight.begin(), weight.end(), int8_t{-128}), weight.end());
+    expect_simulated(model, "static");
+    const PackedTokens tokens = random_tokens(build_network(model.config()), 9, 1, 60);
+    const std::vector<float> want =
+        run(Engine::load(model, {.force_kernel = "matmul_s8_reference"}), tokens.batch());
+    for (const KernelInfo& kernel : describe_kernels()) {
+      if (!kernel.unavailable.empty() || kernel.type != "int8") continue;
+      EXPECT_EQ(run(Engine::load(model, {.force_kernel = kernel.name}), tokens.batch()), want)
+          << kernel.name;
+    }
+  }
+}
+
 // The model's scales were not calibrated on anything.
 TEST(PerToken, IsCloserThanScalesOfOtherData) {
   const ModelDirectory model = int8_model("cross-encoder", 0);

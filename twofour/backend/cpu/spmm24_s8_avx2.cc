@@ -1,7 +1,8 @@
 // 2:4 s8 product: lanes are 8 output rows; a lane's four non-zeros come from 8 inputs of a token.
 //
 // vpmaddubsw multiplies unsigned by signed bytes and saturates at 16 bits. So weights come as
-// magnitudes, whose pairs of products stay below, and vpshufb, which has to pick the four inputs
+// magnitudes, whose pairs of products stay below (2 * 128 * 127: a weight may be -128, an input may
+// not, since it is negated as a signed byte), and vpshufb, which has to pick the four inputs
 // anyway, picks them out of the inputs and their negatives: that gives each its weight's sign. One
 // selection therefore serves one row, and rows that share a pattern gain nothing here.
 #include <immintrin.h>
