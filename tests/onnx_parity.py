@@ -16,6 +16,9 @@ Exit code 1 if a check fails, a bound is passed, or the target leaves an int8 pr
 With --gemm-as-conv each file is exported in that form too and compared with the form of MatMul, in the same engine: float
 models may differ by 1e-5 of the range, int8 ones as above. Whether an engine makes int8 products of the convolutions is
 counted, not demanded.
+
+With --plugin nothing is run, for only TensorRT knows the nodes: files for it are exported with nodes of the plug-in (float
+models in fp16) and checked like the others. Types must reach every value behind such a node, and its weight must be 2:4.
 """
 
 import argparse
@@ -176,6 +179,23 @@ def check(path):
     return len(weights)
 
 
+def check_plugin(name, opset, path):
+    """True if ONNX takes a file with nodes that it does not know, and what they hold and give is declared."""
+    products = check(path)
+    model = onnx.load(path)
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True).graph
+    typed = {value.name for value in (*inferred.value_info, *inferred.output)}
+    untyped = [output for node in model.graph.node for output in node.output if output not in typed]
+    nodes = [node for node in model.graph.node if node.domain]
+    weights = [onnx.numpy_helper.to_array(attribute.t) for node in nodes for attribute in node.attribute
+               if attribute.name == "weight"]
+    full = sum(int(((weight.reshape(-1, 4) != 0).sum(axis=1) > 2).sum()) for weight in weights)
+    domains = ", ".join(sorted({node.domain for node in nodes}))
+    print(f"{name + ', plug-in':24} {'tensorrt':12} {opset:5} {len(nodes)} nodes of {domains or 'no other domain'}, "
+          f"{products} other int8 products, {len(untyped)} values without type, {full} groups that are not 2:4", flush=True)
+    return bool(nodes) and len(weights) == len(nodes) and not untyped and not full
+
+
 def compare(name, target, opset, path, ours, rows, groups, arguments):
     """True if all is as it should be, and the outputs by engine."""
     good = True
@@ -215,6 +235,20 @@ def compare_forms(name, target, opset, path, matmul, rows, arguments):
     return good
 
 
+def check_plugins(arguments):
+    """check_plugin of all models and opsets."""
+    good = True
+    for model in arguments.models:
+        float_model = "quantization_config" not in json.loads((model / "config.json").read_text())
+        options = [*arguments.option, "--plugin", *(("--precision", "fp16") if float_model else ())]
+        for opset in arguments.opset or (17,):
+            with tempfile.TemporaryDirectory() as folder:
+                path = f"{folder}/model.onnx"
+                export(model, path, "tensorrt", opset, options, arguments.build)
+                good = check_plugin(model.parent.name if model.name == "model" else model.name, opset, path) and good
+    return good
+
+
 def export(model, path, target, opset, options, build):
     subprocess.run([build / "bin/twofour", "-q", "export", model, "--out", path, "--target", target, "--opset", str(opset),
                     *options], check=True)
@@ -231,8 +265,11 @@ def main():
     parser.add_argument("--opset", type=int, action="append", help="default: 17")
     parser.add_argument("--option", action="append", default=[], help="passed to twofour export")
     parser.add_argument("--gemm-as-conv", action="store_true", help="that form beside the form of MatMul")
+    parser.add_argument("--plugin", action="store_true", help="check files with nodes of the plug-in, which nothing here runs")
     parser.add_argument("--verbose", action="store_true", help="count the operations that each engine runs")
     arguments = parser.parse_args()
+    if arguments.plugin:
+        return 0 if check_plugins(arguments) else 1
 
     print(f"onnxruntime {onnxruntime.__version__}, openvino {openvino.__version__.split('-')[0]}, "
           f"onnx {onnx.__version__}; {arguments.pairs} pairs\n"
