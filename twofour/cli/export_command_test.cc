@@ -101,6 +101,29 @@ TEST(ExportCommand, PluginNodesAreReported) {
   EXPECT_THAT(rows.err, HasSubstr("--plugin-max-rows: Value -3 not in range 1 to 1048576"));
 }
 
+TEST(ExportCommand, InspectCountsTheWrittenFile) {
+  const auto folder = scratch("onnx");
+  const auto out = folder / "model.onnx";
+  ASSERT_EQ(run_command({"export", int8_model("cross-encoder"), "--out", out, "--target",
+                         "tensorrt", "--gemm-as-conv"})
+                .code,
+            0);
+  const Outcome text = run_command({"inspect", out});
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("2:4 along input channels: 12 of "));
+  const auto report = nlohmann::json::parse(run_command({"inspect", out, "--json"}).out);
+  EXPECT_EQ(report["sparse_weights"], 12);
+  int convolutions = 0;
+  for (const auto& weight : report["weights"]) {
+    if (weight["op"] != "Conv") continue;
+    ++convolutions;
+    EXPECT_EQ(weight["type"], "I8");
+    EXPECT_EQ(weight["groups_2_4"], weight["groups"]);
+    EXPECT_EQ(weight["eligible"]["cusparselt"], true);
+  }
+  EXPECT_EQ(convolutions, 12);
+}
+
 uint16_t narrow(float value, DType dtype) {
   return dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
 }

@@ -16,6 +16,7 @@
 #include "twofour/cli/model_json.h"
 #include "twofour/cli/random_product.h"
 #include "twofour/cli/table.h"
+#include "twofour/cli/weights_file.h"
 #include "twofour/io/json.h"
 #include "twofour/runtime/engine.h"
 
@@ -25,28 +26,24 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   twofour inspect runs/sparse/model
   twofour inspect runs/sparse/model --json | jq '.layers[] | select(.sparsity < 0.5).name'
+  twofour inspect resnet50-int8.onnx
+  twofour inspect resnet50/model.safetensors --json
 
 MB are 10^6 bytes. "after" is the layer as 2:4 int8: half the values, 2 bits of metadata for each, scales. A file keeps
 the zeros in their places: as 2:4 int8 it has a byte for each weight, and the embeddings as f32. Memory is what
-the linear layers take as this machine's kernels pack them; rows that share patterns take less.)";
+the linear layers take as this machine's kernels pack them; rows that share patterns take less.
+
+Of a file the weights of each convolution and matrix are counted, of ONNX as they are after quantization. Groups of four
+lie along input channels. "eligible" goes by shape: which engines' kernels could take the weight if it were 2:4 int8.)";
 
 struct Options {
   std::filesystem::path model;
   bool json = false;
-};
-
-std::string eligible_engines(const LayerReport& layer) {
-  if (!layer.not_prunable.empty()) return "none: " + layer.not_prunable;
-  std::vector<std::string> able, unable;
-  for (const Eligibility& e : layer.engines) {
-    if (e.reason.empty())
-      able.push_back(e.engine);
-    else
-      unable.push_back(fmt::format("{}: {}", e.engine, e.reason));
+  bool channels_last = false;  // of convolutions in a safetensors file
+  ConvLayout layout() const {
+    return channels_last ? ConvLayout::kChannelsLast : ConvLayout::kChannelsFirst;
   }
-  std::string text = able.empty() ? "none" : fmt::format("{}", fmt::join(able, ", "));
-  return unable.empty() ? text : fmt::format("{} ({})", text, fmt::join(unable, "; "));
-}
+};
 
 std::string pattern_of(const SparsityReport& sparsity) {
   if (sparsity.groups_2_4 >= 1) return "2:4";
@@ -139,13 +136,30 @@ void print_layers(const ModelReport& report, std::ostream& out) {
                    std::string(dtype_name(layer.dtype)),
                    fmt::format("{:.1f}", layer.sparsity.zeros * 100), pattern_of(layer.sparsity),
                    std::to_string(layer.sparsity.share_rows), format_megabytes(layer.bytes_now),
-                   format_megabytes(layer.bytes_after), eligible_engines(layer)});
+                   format_megabytes(layer.bytes_after),
+                   describe_engines(layer.not_prunable, layer.engines)});
   }
   table.print(out);
 }
 
+// Of a folder that has them, beside its config.json.
+std::filesystem::path weights_of(const std::filesystem::path& folder) {
+  const auto file = folder / "model.safetensors";
+  return std::filesystem::exists(file) ? file : folder / "model.safetensors.index.json";
+}
+
 int run_inspect(const Options& options, Console& console) {
+  if (is_weights_file(options.model)) {
+    inspect_weights_file(options.model, options.layout(), options.json, console);
+    return kOk;
+  }
   const ModelDirectory model = ModelDirectory::open(options.model);
+  if (!has_network(model.config())) {
+    console.info(fmt::format("{}: twofour has no network of model_type '{}', here are its weights",
+                             options.model.string(), model.config().model_type));
+    inspect_weights_file(weights_of(options.model), options.layout(), options.json, console);
+    return kOk;
+  }
   const Network network = build_network(model.config());
   const ModelReport report = inspect_model(network, model);
   const auto memory = memory_bytes(model, report, console);
@@ -166,8 +180,18 @@ Command add_inspect(CLI::App& root, Console& console) {
   CLI::App* app = root.add_subcommand(
       "inspect", "Show a model's layers, sparsity, size and what engines can do with it");
   app->footer(kExamples);
-  app->add_option("model", options->model, "Model directory")->required()->type_name("MODEL");
+  app->add_option("model", options->model,
+                  "Model directory, or the weights of any network: ONNX or safetensors")
+      ->required()
+      ->type_name("MODEL|FILE.onnx|FILE.safetensors");
   app->add_flag("--json", options->json, "For machines");
+  app->add_flag("--channels-last", options->channels_last,
+                "Convolutions of FILE.safetensors are [out, height, width, in], not [out, in, "
+                "height, width]");
+  app->callback([options] {
+    if (options->channels_last && !is_safetensors(options->model))
+      throw CLI::ValidationError("--channels-last goes with FILE.safetensors");
+  });
   return {app, [options, &console] { return run_inspect(*options, console); }};
 }
 

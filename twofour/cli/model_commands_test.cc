@@ -152,6 +152,53 @@ TEST(Inspect, CountsTensorsThatTheNetworkDoesNotRead) {
   EXPECT_THAT(run_command({"inspect", model("cross-encoder")}).out, Not(HasSubstr("unused")));
 }
 
+// One convolution, 2:4 along its 8 input channels.
+void write_convolution(const std::filesystem::path& path) {
+  Tensor conv(DType::kF32, {32, 8, 3, 3}), bias(DType::kF32, {32});
+  for (int64_t i = 0; i < conv.numel(); ++i) conv.as<float>()[i] = i / 9 % 4 < 2 ? 1.0f : 0.0f;
+  std::memset(bias.data(), 0, bias.bytes());
+  write_safetensors(path, {{"conv1.weight", conv}, {"conv1.bias", bias}});
+}
+
+TEST(Inspect, CountsTheConvolutionsOfAFile) {
+  const auto file = scratch("weights") / "net.safetensors";
+  write_convolution(file);
+  const Outcome text = run_command({"inspect", file});
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("2:4 along input channels: 1 of 1 weight\n"));
+  const json report = json::parse(run_command({"inspect", file, "--json"}).out);
+  EXPECT_EQ(report["sparse_weights"], 1);
+  const json& weight = report["weights"].at(0);
+  EXPECT_EQ(weight["name"], "conv1.weight");
+  EXPECT_EQ(weight["kernel"], json({3, 3}));
+  EXPECT_EQ(weight["groups"], 32 * 9 * 2);
+  EXPECT_EQ(weight["groups_2_4"], 32 * 9 * 2);
+  EXPECT_EQ(weight["eligible"]["tensorrt"], "k = 8 is not a multiple of 16");
+  const json last = json::parse(run_command({"inspect", file, "--json", "--channels-last"}).out);
+  EXPECT_EQ(last["sparse_weights"], 0);
+  EXPECT_THAT(last["weights"].at(0)["dense"].get<std::string>(), HasSubstr("is no convolution"));
+  EXPECT_EQ(run_command({"inspect", model("minilm"), "--channels-last"}).code, 2);
+}
+
+TEST(Inspect, CountsTheWeightsOfANetworkThatIsNotKnown) {
+  const auto folder = scratch("resnet");
+  spill(folder / "config.json", R"({"model_type": "resnet"})");
+  write_convolution(folder / "model.safetensors");
+  const Outcome outcome = run_command({"inspect", folder});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("twofour has no network of model_type 'resnet'"));
+  EXPECT_THAT(outcome.out, HasSubstr("conv1.weight"));
+}
+
+TEST(Inspect, RefusesAFileWithoutWeights) {
+  const auto file = scratch("weights") / "net.safetensors";
+  const Tensor bias(DType::kF32, {4});
+  write_safetensors(file, {{"conv1.bias", bias}});
+  const Outcome outcome = run_command({"inspect", file});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("net.safetensors] holds no tensor X.weight"));
+}
+
 TEST(Inspect, RefusesWhatIsNoModel) {
   const Outcome absent = run_command({"inspect", "/nowhere"});
   EXPECT_EQ(absent.code, 1);

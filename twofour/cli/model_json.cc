@@ -1,6 +1,7 @@
 #include "twofour/cli/model_json.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
 
@@ -13,11 +14,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json layer_json(const LayerReport& layer) {
-  Json engines = Json::object();
-  for (const Eligibility& e : layer.engines) {
-    const std::string& reason = layer.not_prunable.empty() ? e.reason : layer.not_prunable;
-    engines[e.engine] = reason.empty() ? Json(true) : Json(reason);
-  }
   return {{"name", layer.name},
           {"n", layer.n},
           {"k", layer.k},
@@ -27,7 +23,7 @@ Json layer_json(const LayerReport& layer) {
           {"share_rows", layer.sparsity.share_rows},
           {"bytes_now", layer.bytes_now},
           {"bytes_after", layer.bytes_after},
-          {"eligible", std::move(engines)}};
+          {"eligible", engines_json(layer.not_prunable, layer.engines)}};
 }
 
 std::string_view pooling_name(Pooling pooling) {
@@ -66,6 +62,28 @@ std::string describe_activations(const ModelConfig& config) {
   scheme.dynamic = config.dynamic_activations;
   if (scheme.dynamic) scheme.granularity = QuantScheme::Granularity::kPerToken;
   return scheme.to_string();
+}
+
+std::string describe_engines(const std::string& dense, const std::vector<Eligibility>& engines) {
+  if (!dense.empty()) return "none: " + dense;
+  std::vector<std::string> able, unable;
+  for (const Eligibility& e : engines) {
+    if (e.reason.empty())
+      able.push_back(e.engine);
+    else
+      unable.push_back(fmt::format("{}: {}", e.engine, e.reason));
+  }
+  std::string text = able.empty() ? "none" : fmt::format("{}", fmt::join(able, ", "));
+  return unable.empty() ? text : fmt::format("{} ({})", text, fmt::join(unable, "; "));
+}
+
+Json engines_json(const std::string& dense, const std::vector<Eligibility>& engines) {
+  Json json = Json::object();
+  for (const Eligibility& e : engines) {
+    const std::string& reason = dense.empty() ? e.reason : dense;
+    json[e.engine] = reason.empty() ? Json(true) : Json(reason);
+  }
+  return json;
 }
 
 uint64_t int8_file_bytes(const Network& network) {

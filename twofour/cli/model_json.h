@@ -5,6 +5,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "twofour/graph/inspect.h"
 
@@ -15,6 +16,12 @@ std::string describe_head(const ModelConfig& config);
 
 // "float", "int8 symmetric static per-tensor": what linear layers of the encoder multiply.
 std::string describe_activations(const ModelConfig& config);
+
+// "tensorrt (cusparselt: k = 48 is not a multiple of 32)"; "none: " and `dense`, which says why a
+// weight cannot be 2:4, unless that is empty. As JSON by engine: true, or the reason.
+std::string describe_engines(const std::string& dense, const std::vector<Eligibility>& engines);
+nlohmann::ordered_json engines_json(const std::string& dense,
+                                    const std::vector<Eligibility>& engines);
 
 // Of the tensors that prune and calibrate, or a recipe, write as sparse int8: the encoder's
 // matrices as int8 with zeros in their places, scales, and all else of the network as f32. The

@@ -10,6 +10,7 @@
 #include "twofour/base/dtype.h"
 #include "twofour/graph/inspect.h"
 #include "twofour/graph/spmm_node.h"
+#include "twofour/graph/weights.h"
 
 namespace twofour {
 
@@ -70,6 +71,8 @@ class ExportApi {
   // Throws Error: no model, an unknown target or opset, a file that cannot be written. Replaces
   // `out`.
   virtual ExportSummary export_onnx(const ExportRequest& request) = 0;
+  // inspect_onnx of onnx_weights.h.
+  virtual std::vector<WeightReport> inspect_onnx(const std::filesystem::path& path) = 0;
 };
 
 // Opens libtwofour_export.so beside the command, or in ../lib, or where TWOFOUR_EXPORT_LIBRARY
@@ -78,7 +81,7 @@ class ExportApi {
 ExportApi& export_api();
 
 // The symbol that the library exports.
-inline constexpr const char* kExportApiSymbol = "twofour_export_api_v3";
+inline constexpr const char* kExportApiSymbol = "twofour_export_api_v4";
 using ExportApiFunction = ExportApi* (*)();
 
 }  // namespace twofour

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -35,6 +36,11 @@ std::string origin_of(const ModelConfig& config) {
 }
 
 }  // namespace
+
+bool has_network(const ModelConfig& config) {
+  return std::ranges::any_of(
+      kFamilies, [&](const Family& family) { return family.model_type == config.model_type; });
+}
 
 Network build_network(const ModelConfig& config) {
   for (const Family& family : kFamilies) {

@@ -96,6 +96,7 @@ struct Network {
 
 // Dispatches on config.model_type. Throws Error listing the supported types.
 Network build_network(const ModelConfig& config);
+bool has_network(const ModelConfig& config);  // whether its type is one of them
 
 // Checks that every parameter exists in the directory with its shape and that floats are finite; a
 // classification head that is absent from the file is reported in the result (training initializes

@@ -36,26 +36,35 @@ Shape shape_of(const ConvShape& s, ConvLayout layout) {
   return {s.out, s.height, s.width, s.in};
 }
 
+// Of a weight with four dimensions.
+ConvShape named_dimensions(const Shape& weight, ConvLayout layout, int64_t groups) {
+  const bool first = layout == ConvLayout::kChannelsFirst;
+  return {weight[0], weight[first ? 1 : 3], weight[first ? 2 : 1], weight[first ? 3 : 2], groups};
+}
+
 }  // namespace
+
+std::string why_not_conv(const Shape& weight, ConvLayout layout, int64_t groups) {
+  if (weight.rank() != 4) {
+    return fmt::format("expected four dimensions of a convolution, found {}", weight.to_string());
+  }
+  const ConvShape s = named_dimensions(weight, layout, groups);
+  const auto kernel = [](int64_t size) { return size >= 1 && size <= kLargestKernel; };
+  if (s.out < 1 || s.in < 1 || !kernel(s.height) || !kernel(s.width)) {
+    return fmt::format("{} is no convolution with a kernel of 1x1 to {}x{}", weight.to_string(),
+                       kLargestKernel, kLargestKernel);
+  }
+  if (groups < 1 || s.out % groups != 0) {
+    return fmt::format("{} groups do not divide {} output channels", groups, s.out);
+  }
+  return {};
+}
 
 ConvShape conv_shape(std::string_view name, const Shape& weight, ConvLayout layout,
                      int64_t groups) {
-  const bool first = layout == ConvLayout::kChannelsFirst;
-  if (weight.rank() != 4) {
-    throw Error(name, fmt::format("expected four dimensions of a convolution, found {}",
-                                  weight.to_string()));
-  }
-  const ConvShape s{weight[0], weight[first ? 1 : 3], weight[first ? 2 : 1], weight[first ? 3 : 2],
-                    groups};
-  const auto kernel = [](int64_t size) { return size >= 1 && size <= kLargestKernel; };
-  if (s.out < 1 || s.in < 1 || !kernel(s.height) || !kernel(s.width)) {
-    throw Error(name, fmt::format("{} is no convolution with a kernel of 1x1 to {}x{}",
-                                  weight.to_string(), kLargestKernel, kLargestKernel));
-  }
-  if (groups < 1 || s.out % groups != 0) {
-    throw Error(name, fmt::format("{} groups do not divide {} output channels", groups, s.out));
-  }
-  return s;
+  const std::string reason = why_not_conv(weight, layout, groups);
+  if (!reason.empty()) throw Error(name, reason);
+  return named_dimensions(weight, layout, groups);
 }
 
 std::string why_not_conv_24(const ConvShape& shape) {

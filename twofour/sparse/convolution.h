@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "twofour/base/tensor.h"
@@ -24,8 +25,11 @@ struct ConvShape {
   bool operator==(const ConvShape&) const = default;
 };
 
-// Throws Error(name) unless the shape has four dimensions, a kernel of 1x1 to 7x7, and `groups`
-// that divide the output channels.
+// Empty if the shape has four dimensions, a kernel of 1x1 to 7x7, and `groups` that divide the
+// output channels; otherwise what it lacks.
+std::string why_not_conv(const Shape& weight, ConvLayout layout, int64_t groups);
+
+// Throws Error(name) with that reason.
 ConvShape conv_shape(std::string_view name, const Shape& weight, ConvLayout layout, int64_t groups);
 
 // Why its groups of four cannot be 2:4 ("6 input channels a group are not a multiple of 4"); empty:
