@@ -1,10 +1,10 @@
-#include "twofour/cli/library_loader.h"
+#include "twofour/base/optional_library.h"
 #include "twofour/tensorrt/api.h"
 
 namespace twofour {
 namespace {
 
-constexpr cli::OptionalLibrary kLibrary{
+constexpr OptionalLibrary kLibrary{
     "libtwofour_tensorrt.so",
     "TWOFOUR_TENSORRT_LIBRARY",
     "TensorRT library",
@@ -15,8 +15,7 @@ constexpr cli::OptionalLibrary kLibrary{
 }  // namespace
 
 BuildEngineApi& build_engine_api() {
-  static BuildEngineApi& api =
-      *reinterpret_cast<BuildEngineApiFunction>(cli::open_library(kLibrary))();
+  static BuildEngineApi& api = *reinterpret_cast<BuildEngineApiFunction>(open_library(kLibrary))();
   return api;
 }
 

@@ -1,10 +1,10 @@
-#include "twofour/cli/library_loader.h"
+#include "twofour/base/optional_library.h"
 #include "twofour/train/api.h"
 
 namespace twofour {
 namespace {
 
-constexpr cli::OptionalLibrary kLibrary{
+constexpr OptionalLibrary kLibrary{
     "libtwofour_train.so",
     "TWOFOUR_TRAIN_LIBRARY",
     "training library",
@@ -15,7 +15,7 @@ constexpr cli::OptionalLibrary kLibrary{
 }  // namespace
 
 TrainApi& train_api() {
-  static TrainApi& api = *reinterpret_cast<TrainApiFunction>(cli::open_library(kLibrary))();
+  static TrainApi& api = *reinterpret_cast<TrainApiFunction>(open_library(kLibrary))();
   return api;
 }
 

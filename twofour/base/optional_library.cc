@@ -1,4 +1,4 @@
-#include "twofour/cli/library_loader.h"
+#include "twofour/base/optional_library.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -9,7 +9,7 @@
 
 #include "twofour/base/error.h"
 
-namespace twofour::cli {
+namespace twofour {
 namespace {
 
 std::vector<std::filesystem::path> candidates(const OptionalLibrary& library) {
@@ -54,4 +54,4 @@ void* open_library(const OptionalLibrary& library) {
   return symbol;
 }
 
-}  // namespace twofour::cli
+}  // namespace twofour

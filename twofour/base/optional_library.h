@@ -1,9 +1,9 @@
-// Opens a library that the command is not linked to.
+// Opens a library that nothing here is linked to.
 #pragma once
 
 #include <string>
 
-namespace twofour::cli {
+namespace twofour {
 
 struct OptionalLibrary {
   const char* file;            // "libtwofour_train.so"
@@ -14,9 +14,9 @@ struct OptionalLibrary {
   const char* loading_remedy;  // of what it needs
 };
 
-// Looks beside the command, then in ../lib and where the libraries are installed. Throws Error with
-// the remedy when the library is absent, cannot be loaded or lacks the symbol. The library stays
-// open. Returns the symbol's address.
+// Looks beside the program that runs, then in ../lib and where the libraries are installed. Throws
+// Error with the remedy when the library is absent, cannot be loaded or lacks the symbol. The
+// library stays open. Returns the symbol's address.
 void* open_library(const OptionalLibrary& library);
 
-}  // namespace twofour::cli
+}  // namespace twofour
