@@ -10,6 +10,8 @@
 #include <random>
 
 #include "twofour/export/testing.h"
+#include "twofour/io/content_hash.h"
+#include "twofour/tensorrt/onnx_origin.h"
 #include "twofour/tensorrt/testing.h"
 
 namespace twofour {
@@ -97,6 +99,16 @@ TEST(SpmmNode, ThePluginComputesEveryLayerThatExportWrites) {
   }
   EXPECT_EQ(layers, 12);
   EXPECT_EQ(gpu.cusparselt.violations, "");
+}
+
+// So that an engine runs for its own model alone.
+TEST(OnnxOrigin, IsTheModelThatWasExported) {
+  ExportRequest wanted = request(int8_model(), "tensorrt");
+  for (const bool external_data : {false, true}) {
+    wanted.external_data = external_data;
+    run_export(wanted);
+    EXPECT_EQ(tensorrt::exported_model(wanted.out), hash_of(ModelDirectory::open(wanted.model)));
+  }
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ using tensorrt::EngineLayer;
 
 constexpr const char* kExamples =
     R"(Builds a TensorRT engine from a file of twofour export --target tensorrt, for the GPU of this machine, and says for each
-product whether TensorRT chose a sparse kernel. FILE.plan.json beside the engine names GPU, TensorRT and file; where they
+product whether TensorRT chose a sparse kernel. FILE.plan.json beside the engine names GPU, TensorRT, file and model; where they
 are what they were, nothing is built. Needs a build with TENSORRT_ROOT, a GPU and TensorRT's libraries.
 
 Examples:

@@ -7,6 +7,7 @@
 #include "twofour/export/converter.h"
 #include "twofour/export/quantization.h"
 #include "twofour/export/testing.h"
+#include "twofour/io/content_hash.h"
 
 namespace twofour {
 namespace {
@@ -211,10 +212,12 @@ TEST(Export, DataOfAnEarlierModelGo) {
 }
 
 TEST(Export, PropertyTellsTheOrigin) {
-  const Exported exported(request(int8_model(), "tensorrt"));
+  const fs::path path = int8_model();
+  const Exported exported(request(path, "tensorrt"));
   ASSERT_EQ(exported.model.metadata_props_size(), 1);
   EXPECT_EQ(exported.model.metadata_props(0).key(), "twofour");
   const auto json = nlohmann::json::parse(exported.model.metadata_props(0).value());
+  EXPECT_EQ(json["model"], hash_of(ModelDirectory::open(path)));
   EXPECT_EQ(json["target"], "tensorrt");
   EXPECT_EQ(json["recipe"]["name"], "a-recipe");
   const auto& weight = json["tensors"][std::string(kQuery) + ".weight"];

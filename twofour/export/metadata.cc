@@ -2,12 +2,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "twofour/io/content_hash.h"
+
 namespace twofour {
 
 std::string export_metadata(const ModelDirectory& model, const ExportOptions& options,
                             const std::vector<WrittenLayer>& layers) {
   nlohmann::ordered_json json;
   json["version"] = TWOFOUR_VERSION;
+  json["model"] = hash_of(model);
   json["target"] = options.target.name;
   if (options.half) json["precision"] = "fp16";
   if (options.gemm_as_conv) json["gemm_as_conv"] = true;

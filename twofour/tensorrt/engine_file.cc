@@ -19,15 +19,22 @@ constexpr int kFormat = 1;
 
 std::string hex(uint64_t sum) { return fmt::format("{:016x}", sum); }
 
-Json key_json(const EngineKey& key) {
+// What must be so to run it.
+Json run_json(const EnginePlace& place, const std::string& model) {
   return {{"format", kFormat},
-          {"gpu", key.gpu},
-          {"capability", key.capability},
-          {"tensorrt", key.tensorrt},
-          {"onnx", key.onnx},
-          {"batch", to_string(key.batch)},
-          {"length", to_string(key.length)},
-          {"sparse", key.sparse}};
+          {"gpu", place.gpu},
+          {"capability", place.capability},
+          {"tensorrt", place.tensorrt},
+          {"model", model}};
+}
+
+Json key_json(const EngineKey& key) {
+  Json json = run_json(key.place, key.model);
+  json["onnx"] = key.onnx;
+  json["batch"] = to_string(key.batch);
+  json["length"] = to_string(key.length);
+  json["sparse"] = key.sparse;
+  return json;
 }
 
 void remove_file(const fs::path& path) {
@@ -47,6 +54,19 @@ std::optional<std::string> difference(const Json& stored, const Json& wanted) {
       return fmt::format("{} was {}, now it is {}", name, shown(stored[name]), shown(value));
     }
   }
+  return std::nullopt;
+}
+
+// Reads the plan's bytes, or says why it is not what `wanted` names.
+std::optional<std::string> read_if(const fs::path& plan, const Json& wanted, std::string& bytes) {
+  if (!fs::exists(plan)) return "it is not there";
+  if (!fs::exists(key_path(plan))) return "it has no key beside it";
+  const Json stored = Json::parse(read_file(key_path(plan)), nullptr, false);
+  if (!stored.is_object()) return "its key is no JSON object";
+  if (auto reason = difference(stored, wanted)) return reason;
+  bytes = read_file(plan);
+  if (!stored.contains("plan") || stored["plan"] != hex(checksum64(bytes)))
+    return "its bytes are not those that were built";
   return std::nullopt;
 }
 
@@ -70,14 +90,18 @@ void write_engine(const fs::path& plan, std::string_view bytes, const EngineKey&
 }
 
 std::optional<std::string> why_stale(const fs::path& plan, const EngineKey& wanted) {
-  if (!fs::exists(plan)) return "it is not there";
-  if (!fs::exists(key_path(plan))) return "it has no key beside it";
-  const Json stored = Json::parse(read_file(key_path(plan)), nullptr, false);
-  if (!stored.is_object()) return "its key is no JSON object";
-  if (auto reason = difference(stored, key_json(wanted))) return reason;
-  if (!stored.contains("plan") || stored["plan"] != hex(checksum64(read_file(plan))))
-    return "its bytes are not those that were built";
-  return std::nullopt;
+  std::string bytes;
+  return read_if(plan, key_json(wanted), bytes);
+}
+
+std::string read_engine(const fs::path& plan, const EnginePlace& place, const std::string& model) {
+  std::string bytes;
+  if (const auto reason = read_if(plan, run_json(place, model), bytes)) {
+    throw Error(plan.string(), "cannot run here: " + *reason,
+                "Build it with twofour build-engine on this GPU, from a file that twofour export "
+                "wrote of this model");
+  }
+  return bytes;
 }
 
 }  // namespace twofour::tensorrt

@@ -13,11 +13,18 @@
 
 namespace twofour::tensorrt {
 
-struct EngineKey {
+// What runs an engine.
+struct EnginePlace {
   std::string gpu;         // "NVIDIA H100 80GB HBM3"
   std::string capability;  // "9.0"
   std::string tensorrt;    // "10.3.0"
-  std::string onnx;        // checksum of the file and of its external data
+  bool operator==(const EnginePlace&) const = default;
+};
+
+struct EngineKey {
+  EnginePlace place;
+  std::string onnx;   // checksum of the file and of its external data
+  std::string model;  // that the file was exported from (onnx_origin.h)
   DimensionRange batch, length;
   bool sparse = true;
   bool operator==(const EngineKey&) const = default;
@@ -37,5 +44,10 @@ void write_engine(const std::filesystem::path& plan, std::string_view bytes, con
 // Why the engine on disk is not what `wanted` asks for: it is absent, cut off, of another GPU, ...;
 // nothing where it is.
 std::optional<std::string> why_stale(const std::filesystem::path& plan, const EngineKey& wanted);
+
+// The plan's bytes. Throws Error with the remedy unless it was built at `place`, from an export of
+// `model` (io/content_hash.h).
+std::string read_engine(const std::filesystem::path& plan, const EnginePlace& place,
+                        const std::string& model);
 
 }  // namespace twofour::tensorrt

@@ -9,6 +9,7 @@
 #include "twofour/io/file.h"
 #include "twofour/tensorrt/engine_file.h"
 #include "twofour/tensorrt/engine_layers.h"
+#include "twofour/tensorrt/onnx_origin.h"
 #include "twofour/tensorrt/profile.h"
 
 namespace twofour::tensorrt {
@@ -66,8 +67,12 @@ class EngineFileTest : public FolderTest {
   }
 
   fs::path plan_ = folder_ / "model.plan";
-  EngineKey key_{"Fake H100", "9.0",          "10.3.0", "0123456789abcdef",
-                 {1, 8, 32},  {16, 128, 512}, true};
+  EngineKey key_{{"Fake H100", "9.0", "10.3.0"},
+                 "0123456789abcdef",
+                 "a-model",
+                 {1, 8, 32},
+                 {16, 128, 512},
+                 true};
 };
 
 TEST_F(EngineFileTest, IsFreshOnlyForItsOwnKey) {
@@ -80,16 +85,17 @@ TEST_F(EngineFileTest, IsFreshOnlyForItsOwnKey) {
     change(other);
     return why_stale(plan_, other).value_or("fresh");
   };
-  EXPECT_EQ(stale([](EngineKey& k) { k.gpu = "Fake A100"; }),
+  EXPECT_EQ(stale([](EngineKey& k) { k.place.gpu = "Fake A100"; }),
             "gpu was Fake H100, now it is Fake A100");
-  EXPECT_EQ(stale([](EngineKey& k) { k.tensorrt = "10.4.0"; }),
+  EXPECT_EQ(stale([](EngineKey& k) { k.place.tensorrt = "10.4.0"; }),
             "tensorrt was 10.3.0, now it is 10.4.0");
   EXPECT_THAT(stale([](EngineKey& k) { k.onnx = "f"; }), HasSubstr("onnx was"));
   EXPECT_EQ(stale([](EngineKey& k) { k.batch.max = 64; }), "batch was 1,8,32, now it is 1,8,64");
   EXPECT_EQ(stale([](EngineKey& k) { k.length.min = 1; }),
             "length was 16,128,512, now it is 1,128,512");
   EXPECT_EQ(stale([](EngineKey& k) { k.sparse = false; }), "sparse was true, now it is false");
-  EXPECT_THAT(stale([](EngineKey& k) { k.capability = "8.0"; }), HasSubstr("capability was 9.0"));
+  EXPECT_THAT(stale([](EngineKey& k) { k.place.capability = "8.0"; }),
+              HasSubstr("capability was 9.0"));
 }
 
 TEST_F(EngineFileTest, WhatWasAlteredIsStale) {
@@ -103,6 +109,27 @@ TEST_F(EngineFileTest, WhatWasAlteredIsStale) {
   EXPECT_EQ(why_stale(plan_, key_), "its key is no JSON object");
   fs::remove(key_path(plan_));
   EXPECT_EQ(why_stale(plan_, key_), "it has no key beside it");
+}
+
+TEST_F(EngineFileTest, RunsWhereItWasBuiltAndForItsModelAlone) {
+  write_engine(plan_, "plan", key_);
+  EXPECT_EQ(read_engine(plan_, key_.place, "a-model"), "plan");
+  const auto refused = [&](const EnginePlace& place, const std::string& model) {
+    return error_of([&] { read_engine(plan_, place, model); });
+  };
+  EXPECT_THAT(
+      refused({"Fake A100", "8.0", "10.3.0"}, "a-model"),
+      AllOf(HasSubstr("model.plan] cannot run here: gpu was Fake H100, now it is Fake A100"),
+            HasSubstr("twofour build-engine")));
+  EXPECT_THAT(refused({"Fake H100", "9.0", "10.4.0"}, "a-model"),
+              HasSubstr("tensorrt was 10.3.0, now it is 10.4.0"));
+  EXPECT_THAT(refused(key_.place, "another"), HasSubstr("model was a-model, now it is another"));
+  write_file_atomically(plan_, "plan of another");
+  EXPECT_THAT(refused(key_.place, "a-model"), HasSubstr("its bytes are not those"));
+  edit_key([](nlohmann::json& json) { json.erase("model"); });
+  EXPECT_THAT(refused(key_.place, "a-model"), HasSubstr("its key lacks 'model'"));
+  fs::remove(plan_);
+  EXPECT_THAT(refused(key_.place, "a-model"), HasSubstr("it is not there"));
 }
 
 // A plan is never beside a key that is not its own, whatever fails.
@@ -125,6 +152,28 @@ TEST_F(EngineFileTest, TheChecksumReadsExternalDataToo) {
   write_file_atomically(onnx.string() + ".data", "Weights");
   EXPECT_NE(onnx_checksum(onnx), both);
   EXPECT_THROW(onnx_checksum(folder_ / "none.onnx"), Error);
+}
+
+// Of a message in protobuf's encoding, with a number below 16 and fewer than 128 bytes.
+std::string field(int number, const std::string& bytes) {
+  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
+
+TEST_F(EngineFileTest, AnOnnxFileSaysOfWhichModelItIs) {
+  const fs::path onnx = folder_ / "model.onnx";
+  const auto model_of = [&](const std::string& bytes) {
+    write_file_atomically(onnx, bytes);
+    return exported_model(onnx);
+  };
+  const std::string version = std::string{1 << 3, static_cast<char>(0x80), 1};  // 128
+  const std::string ours = field(14, field(1, "twofour") + field(2, R"({"model": "0123"})"));
+  const std::string other = field(14, field(1, "other") + field(2, R"({"model": "4567"})"));
+  EXPECT_EQ(model_of(version + field(7, "a graph") + other + ours), "0123");
+  EXPECT_EQ(model_of(ours.substr(0, ours.size() - 1)), "unknown");
+  EXPECT_EQ(model_of(field(14, field(1, "twofour") + field(2, "{}"))), "unknown");
+  for (const std::string& no_export : {other, std::string("graph"), std::string(), version})
+    EXPECT_EQ(model_of(no_export), "unknown");
+  EXPECT_THROW(exported_model(folder_ / "none.onnx"), Error);
 }
 
 // In the form that TensorRT 10 gives with detailed verbosity.

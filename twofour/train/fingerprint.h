@@ -4,17 +4,12 @@
 #include <map>
 #include <string>
 
-#include "twofour/io/dataset.h"
-#include "twofour/io/model_directory.h"
+#include "twofour/io/content_hash.h"
 
 namespace twofour {
 
-// Hashes of contents: 64-bit FNV-1a in hexadecimal. They tell changed files from unchanged ones, no
-// more.
-std::string hash_of(const ModelDirectory& model);
-std::string hash_of(const Dataset& data);
-
-// What must be equal, by name: "recipe" as YAML, everything else as one line.
+// What must be equal, by name: "recipe" as YAML, contents as hash_of() has them, everything else as
+// one line.
 using Fingerprint = std::map<std::string, std::string>;
 
 // Where the contents are now of which it holds hashes, by the same names; empty: there are none.

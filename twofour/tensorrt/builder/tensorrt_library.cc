@@ -10,6 +10,7 @@
 #include "twofour/tensorrt/builder/engine_builder.h"
 #include "twofour/tensorrt/builder/engine_timer.h"
 #include "twofour/tensorrt/engine_file.h"
+#include "twofour/tensorrt/onnx_origin.h"
 #include "twofour/tensorrt/plugin/creator.h"
 #include "twofour/tensorrt/plugin/nvinfer_process.h"
 #include "twofour/tensorrt/spmm_resources.h"
@@ -24,11 +25,15 @@ void register_plugin() {
   if (!registered) throw Error("TensorRT", "does not take the plug-in SpmmPluginDynamic");
 }
 
+EnginePlace place_of(const cuda::DeviceProperties& device) {
+  return {device.name, fmt::format("{}.{}", device.major, device.minor),
+          version_text(nvinfer_version())};
+}
+
 EngineKey key_of(const BuildEngineRequest& request, const cuda::DeviceProperties& device) {
-  return {device.name,
-          fmt::format("{}.{}", device.major, device.minor),
-          version_text(nvinfer_version()),
+  return {place_of(device),
           onnx_checksum(request.onnx),
+          exported_model(request.onnx),
           request.batch,
           request.length,
           request.sparse};
@@ -52,8 +57,8 @@ class Library final : public BuildEngineApi {
     const EngineKey key = key_of(request, device);
     Logger logger(callbacks);
     BuildEngineResult result;
-    result.gpu = key.gpu;
-    result.tensorrt = key.tensorrt;
+    result.gpu = key.place.gpu;
+    result.tensorrt = key.place.tensorrt;
     register_plugin();
     const auto stale = why_stale(request.out, key);
     result.up_to_date = !stale && !request.force && !request.compare_dense;
