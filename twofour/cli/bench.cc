@@ -38,6 +38,9 @@ against itself.
 --device cuda:0 runs on a GPU, the other model too. A run is then what a caller waits for: the batch's way there, its
 work and the results' way back; a batch that comes again is one CUDA graph, so warm-up ends before runs count.
 
+--backend tensorrt --engine FILE.plan runs MODEL by TensorRT, with an engine that build-engine made of it; with
+--device cuda:0 too, the other model runs by the library's own kernels on the same GPU.
+
 --sessions runs several sessions of one loaded model at once, as a server does, each with --threads: times are of
 one batch while all are busy, scaling is the throughput over so many times that of one session alone in the same
 round.
@@ -46,7 +49,7 @@ round.
 sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
 at the first batch, tokens and threads, with the scales that --activation-scales names. Alone, a large batch leaves
 the cache in which the engine's chunks stay, so shares of the dense model's time may add up to more than 100 %. Like
---gemm it takes no --device and passes over TWOFOUR_DEVICE.
+--gemm it takes no --device or --backend and passes over TWOFOUR_DEVICE and TWOFOUR_BACKEND.
 
 --gemm needs no model: the products of MiniLM and BERT-base layers with random weights, every kernel of this
 machine in turns, one thread. GOPS count as for a dense matrix; ratio is the time of the best dense kernel of the
@@ -60,6 +63,7 @@ Examples:
   twofour bench my-model --precision bf16 --attention bf16 --against my-model
   twofour bench my-model --as-if sparse-int8 --share-rows 2 --plot as-if.html
   twofour bench runs/sparse/model --device cuda:0 --batch 1,8,128 --tokens 128
+  twofour bench my-model --backend tensorrt --engine my-model.plan --device cuda:0 --against my-model
   twofour bench --gemm --tokens 1,64)";
 
 constexpr const char* kNoQuality =
@@ -129,10 +133,12 @@ void print_machine(std::ostream& out) {
 
 void print_model(const Options& options, const Engine& engine, std::ostream& out) {
   print_machine(out);
+  const auto kernels = kernels_of(engine);
   out << fmt::format(
       "device   {}\nkernels  {}\nfloats   products {}, attention {}\nint8     activations {}\n",
-      engine.options().device, fmt::join(kernels_of(engine), ", "), engine.options().precision,
-      engine.options().attention, engine.options().activation_scales);
+      describe_device(engine.options()),
+      kernels.empty() ? "of the engine" : fmt::format("{}", fmt::join(kernels, ", ")),
+      engine.options().precision, engine.options().attention, engine.options().activation_scales);
   out << fmt::format("runs     {} each after {} to warm up\n", options.repeat, kWarmUps);
 }
 
@@ -193,10 +199,12 @@ Measured load(const Options& options, Console& console) {
   const ModelDirectory dense = ModelDirectory::open(options.model);
   const AsIf as_if{options.as_if == "sparse-int8", options.share_rows};
   EngineOptions on_cpu = options.engine;
-  on_cpu.device = "cpu";  // whatever TWOFOUR_DEVICE says: layers are measured by CPU kernels
+  // Whatever the variables say: layers are measured by CPU kernels.
+  on_cpu.device = "cpu";
+  on_cpu.backend = "twofour";
   measured.model = load_as_if(dense, as_if, on_cpu, console);
   log_engine(*measured.model, console);
-  measured.other = Engine::load(dense, {.device = "cpu"});
+  measured.other = Engine::load(dense, {.device = "cpu", .backend = "twofour"});
   return measured;
 }
 
@@ -278,7 +286,8 @@ int run_models(const Options& options, Console& console) {
 }
 
 int run_bench(const Options& options, Console& console) {
-  check_output_files({options.out, options.plot}, {options.model, options.against});
+  check_output_files({options.out, options.plot},
+                     {options.model, options.against, options.engine.engine});
   if (options.gemm) return run_gemm(options, console);
   return options.sessions.empty() ? run_models(options, console) : run_sessions(options, console);
 }
@@ -310,7 +319,8 @@ Command add_bench(CLI::App& root, Console& console) {
                     ->check(CLI::IsMember({"int8", "sparse-int8"}))
                     ->excludes(against)
                     ->excludes(app->get_option("--device"))
-                    ->excludes(app->get_option("--plans"));
+                    ->excludes(app->get_option("--plans"))
+                    ->excludes(app->get_option("--backend"));
   app->add_option("--share-rows", options->share_rows,
                   "Output rows that keep one pattern, with --as-if sparse-int8")
       ->capture_default_str()
@@ -342,7 +352,8 @@ Command add_bench(CLI::App& root, Console& console) {
           ->excludes(as_if);
   for (auto* option : {against, as_if, sessions, batch, threads, app->get_option("--precision"),
                        app->get_option("--attention"), app->get_option("--activation-scales"),
-                       app->get_option("--device"), app->get_option("--plans")})
+                       app->get_option("--device"), app->get_option("--plans"),
+                       app->get_option("--backend"), app->get_option("--engine")})
     gemm->excludes(option);
   app->add_option("--repeat", options->repeat, "Measured runs of each case")
       ->capture_default_str()

@@ -165,8 +165,8 @@ TEST(Doctor, TellsWhatVariablesGotWrongAfterTheRest) {
 }
 
 TEST(Doctor, TellsWhichVariablesNoEngineTakes) {
-  for (const char* name :
-       {"TWOFOUR_PRECISION", "TWOFOUR_ATTENTION", "TWOFOUR_ACTIVATION_SCALES", "TWOFOUR_DEVICE"}) {
+  for (const char* name : {"TWOFOUR_PRECISION", "TWOFOUR_ATTENTION", "TWOFOUR_ACTIVATION_SCALES",
+                           "TWOFOUR_DEVICE", "TWOFOUR_BACKEND"}) {
     setenv(name, "foo", 1);
     const Outcome outcome = run_command({"doctor"});
     unsetenv(name);

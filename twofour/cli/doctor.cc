@@ -97,11 +97,14 @@ void add_part(Json& problems, Part&& part) {
 
 // Variables that stand in for options of every engine.
 void check_engine_variables(Json& problems) {
+  bool on_gpu = false;
+  add_part(problems, [&] { on_gpu = choose_backend({}) == kTensorRtBackend; });
   const Setting device = option_or_variable("", "", "TWOFOUR_DEVICE");
   if (!device.value.empty() && device.value != "cpu") {
+    on_gpu = true;
     add_part(problems, [&] { cuda::device_ordinal(device.value, device.where); });
-    return;  // the others are about a GPU then
   }
+  if (on_gpu) return;  // the others are about a GPU then
   add_part(problems, [] { float_precision({}); });
   add_part(problems, [] { select_attention({}); });
   add_part(problems, [] { choose_activation_scales({}); });

@@ -36,15 +36,29 @@ void add_engine_options(CLI::App& app, EngineOptions& options) {
   app.add_option("--plans", options.plans,
                  "On a GPU: kernels that twofour plan found there [TWOFOUR_PLANS]")
       ->type_name("FILE");
+  app.add_option("--backend", options.backend,
+                 "What runs the model: twofour, its own kernels, or tensorrt, the engine that "
+                 "--engine names [TWOFOUR_BACKEND, or twofour]")
+      ->check(CLI::IsMember({"twofour", "tensorrt"}));
+  app.add_option("--engine", options.engine,
+                 "With --backend tensorrt: engine that twofour build-engine made of MODEL on this "
+                 "GPU [TWOFOUR_ENGINE]")
+      ->type_name("FILE.plan");
+}
+
+std::string describe_device(const EngineOptions& options) {
+  return options.engine.empty()
+             ? options.device
+             : fmt::format("{}, TensorRT with {}", options.device, options.engine);
 }
 
 void log_engine(const Engine& engine, Console& console) {
   if (!engine.warning().empty()) console.log(LogLevel::kWarning, engine.warning());
   const EngineOptions& options = engine.options();
-  console.log(
-      LogLevel::kDebug,
-      fmt::format("on {}: products {}, attention {}, activations of int8 layers {}", options.device,
-                  options.precision, options.attention, options.activation_scales));
+  console.log(LogLevel::kDebug,
+              fmt::format("on {}: products {}, attention {}, activations of int8 layers {}",
+                          describe_device(options), options.precision, options.attention,
+                          options.activation_scales));
   for (const LayerInfo& layer : engine.layers()) {
     console.log(LogLevel::kDebug,
                 fmt::format("{}: {}{} [{}, {}] by {}{}", layer.name, layer.sparse ? "2:4 " : "",
@@ -55,10 +69,13 @@ void log_engine(const Engine& engine, Console& console) {
 
 nlohmann::ordered_json engine_options_json(const Engine& engine) {
   const EngineOptions& options = engine.options();
-  return {{"device", options.device},
-          {"precision", options.precision},
-          {"attention", options.attention},
-          {"activation_scales", options.activation_scales}};
+  nlohmann::ordered_json json = {{"device", options.device},
+                                 {"precision", options.precision},
+                                 {"attention", options.attention},
+                                 {"activation_scales", options.activation_scales},
+                                 {"backend", options.backend}};
+  if (!options.engine.empty()) json["engine"] = options.engine;
+  return json;
 }
 
 }  // namespace twofour::cli

@@ -1,9 +1,10 @@
-// --precision, --attention, --activation-scales, --device and --plans of the commands that run a
-// model.
+// --precision, --attention, --activation-scales, --device, --plans, --backend and --engine of the
+// commands that run a model.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "twofour/cli/console.h"
 #include "twofour/runtime/engine.h"
@@ -11,6 +12,9 @@
 namespace twofour::cli {
 
 void add_engine_options(CLI::App& app, EngineOptions& options);
+
+// "cpu", "cuda:0", "cuda:0, TensorRT with model.plan": of options that took effect.
+std::string describe_device(const EngineOptions& options);
 
 // What the engine warns of and, for --verbose, what it chose: the kernel of each layer.
 void log_engine(const Engine& engine, Console& console);
@@ -24,8 +28,8 @@ std::shared_ptr<const Engine> load_engine(const Model& model, const EngineOption
   return engine;
 }
 
-// {"device": "cpu", "precision": "f32", "attention": "f32", "activation_scales": "static"}: what
-// took effect.
+// {"device": "cpu", "precision": "f32", "attention": "f32", "activation_scales": "static",
+// "backend": "twofour"}: what took effect.
 nlohmann::ordered_json engine_options_json(const Engine& engine);
 
 }  // namespace twofour::cli

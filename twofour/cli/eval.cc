@@ -245,7 +245,7 @@ void print_table(const Evaluation& evaluation, std::ostream& out) {
 void check_outputs(const Options& options) {
   std::vector<std::filesystem::path> inputs = options.inputs;
   inputs.insert(inputs.end(), options.pool.begin(), options.pool.end());
-  inputs.insert(inputs.end(), {options.trec_run, options.delivery.scores});
+  inputs.insert(inputs.end(), {options.trec_run, options.delivery.scores, options.engine.engine});
   // What a file of BEIR's judgments is read with.
   for (const auto& data : options.inputs) {
     const auto folder = data.parent_path().parent_path();

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "twofour/base/testing.h"
 #include "twofour/cli/testing/int8_model.h"
 #include "twofour/cli/testing/run_command.h"
 
@@ -45,7 +46,7 @@ class Interrupt : public ::testing::Test {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     signal_sent = SIGINT;
     renamed_first = false;
-    setenv("TWOFOUR_TRAIN_LIBRARY", TWOFOUR_BINARY_DIR "/lib/libtwofour_fake_train.so", 1);
+    setenv("TWOFOUR_TRAIN_LIBRARY", (build_folder() / "lib/libtwofour_fake_train.so").c_str(), 1);
   }
 
   static void run_interrupted(std::string_view rename_to,

@@ -310,8 +310,8 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
 }
 
 int run_predict(const Options& options, Console& console) {
-  check_output_file(options.output,
-                    {options.model, options.input == "-" ? "" : options.input, options.documents});
+  check_output_file(options.output, {options.model, options.input == "-" ? "" : options.input,
+                                     options.documents, options.engine.engine});
   const InterruptCleanup cleanup({options.output});
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(options.model, load_engine(options.model, options.engine, console),

@@ -1,5 +1,6 @@
-// The commands of docs/tensorrt.md, in their order: those of twofour run (build-engine with a
-// stand-in for its library), and trtexec and Python are given files that these have written.
+// The commands of docs/tensorrt.md, in their order: those of twofour run (build-engine and bench
+// with a stand-in for their library), and trtexec and Python are given files that these have
+// written.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -64,7 +65,7 @@ TEST_F(TensorRtPage, CommandsRunUpToTheEngine) {
     const Outcome outcome = run_command(command);
     EXPECT_EQ(outcome.code, 0) << line << '\n' << outcome.err;
   }
-  EXPECT_EQ(run, 10);
+  EXPECT_EQ(run, 11);
   EXPECT_EQ(trtexec, 2);
   for (const char* file : {"conv-int8.json", "plugin-int8.json", "conv-int8.plan", "engine.json"})
     EXPECT_TRUE(fs::exists(file)) << file;

@@ -8,6 +8,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/base/setting.h"
+#include "twofour/runtime/plan.h"
 #include "twofour/runtime/stacked_linear.h"
 
 namespace twofour {
@@ -95,7 +96,8 @@ class DevicePlanner {
                      .attention = precision,
                      .precision = precision,
                      .activation_scales = "static",
-                     .device = device_.name()};
+                     .device = device_.name(),
+                     .backend = std::string(kOwnBackend)};
   }
 
   DevicePlan make() {

@@ -4,9 +4,48 @@
 
 #include "twofour/base/error.h"
 #include "twofour/base/setting.h"
+#include "twofour/io/content_hash.h"
 #include "twofour/runtime/engine_state.h"
 
 namespace twofour {
+namespace {
+
+void describe(const ModelDirectory& model, Engine::State& state) {
+  state.origin = model.origin();
+  state.config = model.config();
+  state.network = build_network(state.config);
+}
+
+void open_tokenizer(const ModelDirectory& model, Engine::State& state) {
+  if (model.file("vocab.txt") || model.file("tokenizer.json"))
+    state.tokenizer = Tokenizer::open(model);
+}
+
+// Variables may be meant for other engines: those are passed over.
+void check_left_to_tensorrt(const EngineOptions& options) {
+  for (const auto& [name, value] : {std::pair("force_kernel", options.force_kernel),
+                                    {"attention", options.attention},
+                                    {"precision", options.precision},
+                                    {"activation_scales", options.activation_scales},
+                                    {"plans", options.plans}}) {
+    if (value.empty()) continue;
+    throw Error(name, fmt::format("{} is for the backend twofour, the backend is tensorrt", value),
+                "It is decided where the engine is built");
+  }
+}
+
+// Of a GPU; the first where none is named.
+int tensorrt_device(const EngineOptions& options) {
+  const Setting device = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
+  if (device.value.empty()) return 0;
+  if (device.value == "cpu") {
+    throw Error(device.where, "the backend tensorrt runs on a GPU, the device is cpu",
+                "Name cuda:0, or the backend twofour");
+  }
+  return cuda::device_ordinal(device.value, device.where);
+}
+
+}  // namespace
 
 Engine::Engine() : state_(std::make_unique<State>()) {}
 Engine::~Engine() = default;
@@ -18,6 +57,12 @@ std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& model_di
 
 std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
                                            const EngineOptions& options) {
+  if (choose_backend(options.backend) == kTensorRtBackend)
+    return load_on(model, options, run_engine_api());
+  if (!options.engine.empty()) {
+    throw Error("engine", fmt::format("{} is for the backend tensorrt, the backend is twofour",
+                                      options.engine));
+  }
   const Setting setting = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
   if (setting.value.empty() || setting.value == "cpu") {
     if (!options.plans.empty())
@@ -52,9 +97,7 @@ std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
                                               std::shared_ptr<cuda::Device> device) {
   std::shared_ptr<Engine> engine(new Engine());
   State& state = *engine->state_;
-  state.origin = model.origin();
-  state.config = model.config();
-  state.network = build_network(state.config);
+  describe(model, state);
   check_complete(state.network, model);
   if (device == nullptr) {
     state.plan = make_plan(state.network, model, options);
@@ -62,8 +105,33 @@ std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
     state.device_plan = std::make_unique<DevicePlan>(
         make_device_plan(state.network, model, options, std::move(device)));
   }
-  if (model.file("vocab.txt") || model.file("tokenizer.json"))
-    state.tokenizer = Tokenizer::open(model);
+  open_tokenizer(model, state);
+  return engine;
+}
+
+// The weights are in the engine file; those of the folder say that it is of this model.
+std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
+                                              const EngineOptions& options, RunEngineApi& library) {
+  check_left_to_tensorrt(options);
+  const int device = tensorrt_device(options);
+  const Setting file = option_or_variable("engine", options.engine, "TWOFOUR_ENGINE");
+  if (file.value.empty()) {
+    throw Error("engine", "the backend tensorrt needs an engine file",
+                "Name one that twofour build-engine made of this model");
+  }
+  std::shared_ptr<Engine> engine(new Engine());
+  State& state = *engine->state_;
+  describe(model, state);
+  state.tensorrt = library.open(file.value, hash_of(model), device);
+  const std::string as_built = "as built";
+  state.plan.options = {.attention = as_built,
+                        .precision = as_built,
+                        .activation_scales = as_built,
+                        .device = fmt::format("cuda:{}", device),
+                        .backend = std::string(kTensorRtBackend),
+                        .engine = std::string(file.value)};
+  state.plan.packed_bytes = state.tensorrt->file_bytes();
+  open_tokenizer(model, state);
   return engine;
 }
 

@@ -47,6 +47,15 @@ struct EngineOptions {
   // that was made on another GPU or with other libraries is not used: Engine::warning() says so.
   // TWOFOUR_PLANS has the same meaning and is read when this is empty.
   std::string plans = {};
+  // What runs the network: "twofour", the default: kernels of this library; or "tensorrt", on a
+  // GPU: TensorRT, from the file that `engine` names. TWOFOUR_BACKEND has the same meaning and is
+  // read when this is empty.
+  std::string backend = {};
+  // With the backend tensorrt: a file that `twofour build-engine` made of an export of this model,
+  // on this GPU. Kernels and precisions are those that it was built with, so that the options of
+  // them must be empty, and batches must fit its lengths. TWOFOUR_ENGINE has the same meaning and
+  // is read when this is empty.
+  std::string engine = {};
 };
 
 struct LayerInfo {
@@ -64,13 +73,15 @@ namespace cuda {
 class Device;
 struct DeviceLibraries;
 }  // namespace cuda
+class RunEngineApi;
 
 // Immutable after load: all of it is thread-safe, and any number of sessions share one.
 class TWOFOUR_API Engine {
  public:
   // Reads and packs the weights, from a folder or a model at hand, which is not needed afterwards.
   // Throws Error: no model, a damaged file, weights that are missing or of another shape, an option
-  // that cannot be had (EngineOptions), on a GPU one of CUDA's failures.
+  // that cannot be had (EngineOptions), on a GPU one of CUDA's failures, with TensorRT that it or
+  // libtwofour_tensorrt.so is absent, or an engine of another GPU, TensorRT or model.
   static std::shared_ptr<const Engine> load(const std::filesystem::path& model_directory,
                                             const EngineOptions& options = {});
   static std::shared_ptr<const Engine> load(const ModelDirectory& model,
@@ -87,8 +98,9 @@ class TWOFOUR_API Engine {
   // As they took effect: without empty strings, but for force_kernel.
   const EngineOptions& options() const;
   // The linear layers in the order of the network; query, key and value that run as one are one.
+  // None with TensorRT, which fuses them: `twofour build-engine` tells what became of them.
   std::vector<LayerInfo> layers() const;
-  // Of these layers' weights; on a GPU of the embeddings and norms too.
+  // Of these layers' weights; on a GPU of the embeddings and norms too; with TensorRT of the file.
   uint64_t packed_bytes() const;
   // What the caller should know and is no error: why a plan file is not used; else empty.
   const std::string& warning() const;
@@ -103,6 +115,9 @@ class TWOFOUR_API Engine {
   __attribute__((visibility("hidden"))) static std::shared_ptr<const Engine> load_on(
       const ModelDirectory& model, const EngineOptions& options,
       const cuda::DeviceLibraries& libraries, int ordinal);
+  // With TensorRT, by this library of it; options.backend is not read. Not for callers.
+  __attribute__((visibility("hidden"))) static std::shared_ptr<const Engine> load_on(
+      const ModelDirectory& model, const EngineOptions& options, RunEngineApi& library);
 
  private:
   Engine();
@@ -133,10 +148,11 @@ struct SessionOptions {
   // own.
   void* stream = nullptr;
   // On a GPU: what a batch enqueues becomes a CUDA graph when a batch of about its size comes
-  // again.
+  // again. Not with TensorRT.
   bool graphs = true;
   // On a GPU: bytes that the session's buffers may take, without the workspace of NVIDIA's
-  // libraries; 0: what there is. A batch that needs more throws Error.
+  // libraries; 0: what there is. A batch that needs more throws Error. Not with TensorRT, whose
+  // engine says what it needs.
   uint64_t device_memory_limit = 0;
 };
 
@@ -154,12 +170,14 @@ class TWOFOUR_API Session {
   // output [batch, output_width] f32; [tokens, output_width] for a model without a head, and for
   // one that classifies tokens. Throws Error: ids outside the vocabulary, an empty sequence, one
   // longer than the positions, offsets that do not ascend, an output of the wrong size; on a GPU
-  // also a batch above the memory limit and CUDA's failures. An empty batch does nothing.
+  // also a batch above the memory limit and CUDA's failures; with TensorRT a sequence longer than
+  // the engine takes. An empty batch does nothing.
   void run(const TokenBatch& batch, std::span<float> output);
 
   // On a GPU: enqueues on `stream` (a cudaStream_t) and returns. `output` lies in the GPU's memory,
   // of the same shape. Everything must stay where it is until the stream has come so far. Throws
-  // Error: an engine on a CPU, numbers that cannot be, null pointers, too little memory.
+  // Error: an engine on a CPU or of TensorRT, numbers that cannot be, null pointers, too little
+  // memory.
   void run(const DeviceBatch& batch, float* output, void* stream);
 
   // Runs a batch of `sequences` times `tokens` tokens, so that later ones of that size find memory,
@@ -172,11 +190,12 @@ class TWOFOUR_API Session {
     uint64_t plain = 0;     // step by step
     std::string failure;    // of the last batch that could not become a graph; else empty
   };
-  // All 0 on a CPU.
+  // All 0 on a CPU and with TensorRT.
   GraphUse graph_use() const;
 
   // Called in run() for each quantization point of an int8 model with the int8 values [tokens,
-  // width]; batches in a GPU's memory do not call it. An empty one ends it. For parity tests.
+  // width]; batches in a GPU's memory and TensorRT do not call it. An empty one ends it. For parity
+  // tests.
   using Tap = std::function<void(std::string_view quant_point, std::span<const int8_t> values)>;
   void set_tap(Tap tap);
 

@@ -55,6 +55,7 @@ class Planner {
         .precision = std::string(matmul_type_name(float_type_)),
         .activation_scales = std::string(activation_scales_),
         .device = "cpu",
+        .backend = std::string(kOwnBackend),
     };
   }
 
@@ -180,6 +181,16 @@ class Planner {
 };
 
 }  // namespace
+
+std::string_view choose_backend(const std::string& option) {
+  const Setting setting = option_or_variable("backend", option, "TWOFOUR_BACKEND");
+  if (setting.value.empty()) return kOwnBackend;
+  for (const std::string_view known : {kOwnBackend, kTensorRtBackend}) {
+    if (known == setting.value) return known;
+  }
+  throw Error(setting.where, fmt::format("no backend is named '{}'", setting.value),
+              fmt::format("There are: {}, {}", kOwnBackend, kTensorRtBackend));
+}
 
 std::string_view choose_activation_scales(const std::string& option) {
   const Setting setting =

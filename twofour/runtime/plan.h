@@ -39,6 +39,10 @@ struct Plan {
   uint64_t packed_bytes = 0;
 };
 
+// EngineOptions::backend as it takes effect. Throws Error for another name.
+std::string_view choose_backend(const std::string& option);
+inline constexpr std::string_view kOwnBackend = "twofour", kTensorRtBackend = "tensorrt";
+
 // EngineOptions::activation_scales as it takes effect. Throws Error for another name.
 std::string_view choose_activation_scales(const std::string& option);
 

@@ -6,6 +6,7 @@
 #include "twofour/runtime/cpu_session.h"
 #include "twofour/runtime/device_session.h"
 #include "twofour/runtime/engine_state.h"
+#include "twofour/runtime/tensorrt_session.h"
 
 namespace twofour {
 namespace {
@@ -69,7 +70,9 @@ struct Session::State {
   State(std::shared_ptr<const Engine> shared, const SessionOptions& options)
       : engine(std::move(shared)), network(engine->state().network) {
     const Engine::State& s = engine->state();
-    if (s.device_plan != nullptr)
+    if (s.tensorrt != nullptr)
+      tensorrt = std::make_unique<TensorRtSession>(network, *s.tensorrt, options.stream);
+    else if (s.device_plan != nullptr)
       device = std::make_unique<DeviceSession>(network, *s.device_plan, options);
     else
       cpu = std::make_unique<CpuSession>(network, s.plan, options.threads);
@@ -77,8 +80,9 @@ struct Session::State {
 
   std::shared_ptr<const Engine> engine;
   const Network& network;
-  std::unique_ptr<CpuSession> cpu;  // one of the two
+  std::unique_ptr<CpuSession> cpu;  // one of the three
   std::unique_ptr<DeviceSession> device;
+  std::unique_ptr<TensorRtSession> tensorrt;
   Tap tap;
 };
 
@@ -106,11 +110,15 @@ void Session::run(const TokenBatch& batch, std::span<float> output) {
     return;
   }
   check_batch(batch, s.network);
+  if (s.tensorrt) return s.tensorrt->run(batch, output);
   s.device ? s.device->run(batch, s.tap, output) : s.cpu->run(batch, s.tap, output);
 }
 
 void Session::run(const DeviceBatch& batch, float* output, void* stream) {
   State& s = *state_;
+  if (s.tensorrt != nullptr)
+    fail("the engine is TensorRT's, but the batch lies in a GPU's memory",
+         "Give the batch in the host's memory, or load the engine with the backend twofour");
   if (s.device == nullptr)
     fail("the engine runs on the CPU, but the batch lies in a GPU's memory",
          "Load the engine with the device cuda:0");

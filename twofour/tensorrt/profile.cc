@@ -12,7 +12,7 @@
 namespace twofour::tensorrt {
 namespace {
 
-constexpr std::array<std::string_view, 3> kInputs{"input_ids", "attention_mask", "token_type_ids"};
+constexpr std::array<std::string_view, 3> kInputs{kInputIds, kAttentionMask, kTokenTypeIds};
 constexpr std::string_view kRemedy = "Write the file with twofour export --target tensorrt";
 
 std::vector<int64_t> integers(std::string_view option, std::string_view text) {
@@ -31,12 +31,8 @@ std::vector<int64_t> integers(std::string_view option, std::string_view text) {
   return values;
 }
 
-bool is_known(const NetworkInput& input) {
-  return std::find(kInputs.begin(), kInputs.end(), input.name) != kInputs.end();
-}
-
 void check_input(std::string_view file, const NetworkInput& input) {
-  if (!is_known(input)) {
+  if (!is_input_name(input.name)) {
     throw Error(file,
                 fmt::format("has an input '{}', expected {}", input.name, fmt::join(kInputs, ", ")),
                 kRemedy);
@@ -51,6 +47,10 @@ void check_input(std::string_view file, const NetworkInput& input) {
 }
 
 }  // namespace
+
+bool is_input_name(std::string_view name) {
+  return std::find(kInputs.begin(), kInputs.end(), name) != kInputs.end();
+}
 
 DimensionRange parse_range(std::string_view option, std::string_view text) {
   const std::vector<int64_t> values = integers(option, text);

@@ -9,6 +9,12 @@
 
 namespace twofour::tensorrt {
 
+// The inputs of a network that twofour export writes.
+inline constexpr const char* kInputIds = "input_ids";
+inline constexpr const char* kAttentionMask = "attention_mask";
+inline constexpr const char* kTokenTypeIds = "token_type_ids";
+bool is_input_name(std::string_view name);
+
 // TensorRT tunes for `opt` and takes everything from `min` to `max`.
 struct DimensionRange {
   int64_t min = 1, opt = 1, max = 1;

@@ -1,9 +1,13 @@
-// An engine builder without TensorRT: answers what tests need to see printed.
+// libtwofour_tensorrt.so without TensorRT: builds answer what tests need to see printed, engines
+// give as many quarters as they are asked for.
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
 #include "twofour/tensorrt/api.h"
+#include "twofour/tensorrt/run_api.h"
 
 namespace twofour {
 namespace {
@@ -37,11 +41,43 @@ class FakeBuildEngineApi final : public BuildEngineApi {
   }
 };
 
+class FakeEngine final : public TensorRtEngine {
+ public:
+  tensorrt::DimensionRange batch() const override { return {1, 2, 4}; }
+  tensorrt::DimensionRange length() const override { return {8, 16, 32}; }
+  uint64_t file_bytes() const override { return 4321; }
+  std::unique_ptr<TensorRtContext> make_context(void*) override {
+    return std::make_unique<Context>();
+  }
+
+ private:
+  class Context final : public TensorRtContext {
+    void run(const PaddedBatch&, std::span<float> output) override {
+      std::fill(output.begin(), output.end(), 0.25f);
+    }
+  };
+};
+
+class FakeRunEngineApi final : public RunEngineApi {
+ public:
+  std::unique_ptr<TensorRtEngine> open(const std::filesystem::path& plan, const std::string&,
+                                       int) override {
+    if (!std::filesystem::exists(plan)) throw Error(plan.string(), "cannot run here: not there");
+    return std::make_unique<FakeEngine>();
+  }
+};
+
 }  // namespace
 }  // namespace twofour
 
 extern "C" __attribute__((visibility("default"))) twofour::BuildEngineApi*
 twofour_build_engine_api_v1() {
   static twofour::FakeBuildEngineApi api;
+  return &api;
+}
+
+extern "C" __attribute__((visibility("default"))) twofour::RunEngineApi*
+twofour_run_engine_api_v1() {
+  static twofour::FakeRunEngineApi api;
   return &api;
 }

@@ -62,15 +62,20 @@ void permit_types(const nvinfer1::INetworkDefinition& network, nvinfer1::IBuilde
 
 void Logger::log(Severity severity, const char* message) noexcept {
   try {
-    if (severity <= Severity::kERROR)
+    if (severity <= Severity::kERROR) {
+      const std::lock_guard lock(mutex_);
       errors_ += (errors_.empty() ? "" : "; ") + std::string(message);
+    }
     if (severity == Severity::kWARNING) callbacks_.warn(std::string("TensorRT: ") + message);
   } catch (...) {
     // A message that cannot be kept is lost; TensorRT takes no exception.
   }
 }
 
-std::string Logger::take_errors() { return std::exchange(errors_, {}); }
+std::string Logger::take_errors() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(errors_, {});
+}
 
 EngineBuilder::EngineBuilder(const BuildEngineRequest& request, Logger& logger)
     : request_(request), logger_(logger), builder_(make_builder(logger)) {}
@@ -97,6 +102,10 @@ Nv<nvinfer1::IBuilderConfig> EngineBuilder::configure(const nvinfer1::INetworkDe
                              static_cast<size_t>(request_.workspace_mb) << 20);
   config->setProfilingVerbosity(nvinfer1::ProfilingVerbosity::kDETAILED);
   if (sparse) config->setFlag(BuilderFlag::kSPARSE_WEIGHTS);
+#if NV_TENSORRT_MAJOR < 10
+  // So that several sessions run one engine; later versions know nothing else.
+  config->setPreviewFeature(nvinfer1::PreviewFeature::kPROFILE_SHARING_0806, true);
+#endif
 #if NV_TENSORRT_MAJOR < 9
   permit_types(network, *config);
 #endif

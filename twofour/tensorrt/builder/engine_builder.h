@@ -3,6 +3,7 @@
 
 #include <NvInfer.h>
 
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,8 @@
 
 namespace twofour::tensorrt {
 
-// Hands TensorRT's warnings on and keeps its errors for an exception's text.
+// Hands TensorRT's warnings on and keeps its errors for an exception's text. Thread-safe as far as
+// the callbacks are.
 class Logger final : public nvinfer1::ILogger {
  public:
   explicit Logger(const Callbacks& callbacks) : callbacks_(callbacks) {}
@@ -22,6 +24,7 @@ class Logger final : public nvinfer1::ILogger {
 
  private:
   const Callbacks& callbacks_;
+  std::mutex mutex_;
   std::string errors_;
 };
 

@@ -1,7 +1,8 @@
-// libtwofour_tensorrt.so: the engine builder behind one symbol, so that the command needs no
-// TensorRT to start.
+// libtwofour_tensorrt.so: building and running engines, each behind one symbol, so that nothing
+// needs TensorRT to start.
 #include <fmt/format.h>
 
+#include "twofour/backend/cuda/open_device.h"
 #include "twofour/backend/cuda/runtime.h"
 #include "twofour/base/error.h"
 #include "twofour/base/export.h"
@@ -9,16 +10,19 @@
 #include "twofour/tensorrt/api.h"
 #include "twofour/tensorrt/builder/engine_builder.h"
 #include "twofour/tensorrt/builder/engine_timer.h"
+#include "twofour/tensorrt/builder/nvinfer_engine.h"
 #include "twofour/tensorrt/engine_file.h"
 #include "twofour/tensorrt/onnx_origin.h"
 #include "twofour/tensorrt/plugin/creator.h"
 #include "twofour/tensorrt/plugin/nvinfer_process.h"
+#include "twofour/tensorrt/run_api.h"
 #include "twofour/tensorrt/spmm_resources.h"
 
 namespace twofour::tensorrt {
 namespace {
 
-// So that files of export --plugin are parsed without a library of plug-ins at hand.
+// So that files of export --plugin are parsed, and their engines opened, without a library of
+// plug-ins at hand.
 void register_plugin() {
   static SpmmPluginCreator creator(resources_of_process);
   static const bool registered = plugin_registry().registerCreator(creator, spmm_node::kNamespace);
@@ -49,7 +53,7 @@ cuda::DeviceProperties current_device(cuda::Runtime& runtime) {
   return properties;
 }
 
-class Library final : public BuildEngineApi {
+class BuildLibrary final : public BuildEngineApi {
  public:
   BuildEngineResult build(const BuildEngineRequest& request, const Callbacks& callbacks) override {
     cuda::Runtime& runtime = cuda::runtime();
@@ -91,10 +95,28 @@ class Library final : public BuildEngineApi {
   }
 };
 
+class RunLibrary final : public RunEngineApi {
+ public:
+  std::unique_ptr<TensorRtEngine> open(const std::filesystem::path& plan, const std::string& model,
+                                       int device) override {
+    cuda::Runtime& runtime = cuda::runtime();
+    const cuda::DeviceProperties properties = cuda::require_device(runtime, device);
+    const cuda::DeviceGuard guard(runtime, device);
+    register_plugin();
+    const std::string bytes = read_engine(plan, place_of(properties), model);
+    return std::make_unique<NvEngine>(plan.string(), bytes, runtime, device);
+  }
+};
+
 }  // namespace
 }  // namespace twofour::tensorrt
 
 extern "C" TWOFOUR_API twofour::BuildEngineApi* twofour_build_engine_api_v1() {
-  static twofour::tensorrt::Library library;
+  static twofour::tensorrt::BuildLibrary library;
+  return &library;
+}
+
+extern "C" TWOFOUR_API twofour::RunEngineApi* twofour_run_engine_api_v1() {
+  static twofour::tensorrt::RunLibrary library;
   return &library;
 }
