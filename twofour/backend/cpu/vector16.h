@@ -36,8 +36,9 @@ TWOFOUR_INLINE F32x16 load(const float* p) {
 }
 TWOFOUR_INLINE void store(float* p, const F32x16& v) { std::memcpy(p, &v, sizeof v); }
 
-TWOFOUR_INLINE I32x16 as_int(const F32x16& v) { return reinterpret_cast<const I32x16&>(v); }
-TWOFOUR_INLINE F32x16 as_float(const I32x16& v) { return reinterpret_cast<const F32x16&>(v); }
+// Of values, not of references: a vector in memory must not be read as one of another type.
+TWOFOUR_INLINE I32x16 as_int(const F32x16& v) { return reinterpret_cast<I32x16>(v); }
+TWOFOUR_INLINE F32x16 as_float(const I32x16& v) { return reinterpret_cast<F32x16>(v); }
 
 // a > b ? a : b, and a < b ? a : b. GCC 12 makes two instructions of a comparison and a choice.
 TWOFOUR_INLINE F32x16 larger(const F32x16& a, const F32x16& b) { return _mm512_max_ps(a, b); }
