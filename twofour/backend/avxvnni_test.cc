@@ -3,9 +3,13 @@
 // runs the kernels.
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "twofour/backend/backends.h"
 #include "twofour/backend/cpu/panels.h"
+#include "twofour/backend/cpu/vector_tables.h"
 #include "twofour/backend/matmul_cases.h"
+#include "twofour/backend/poison.h"
 #include "twofour/base/cpu_features.h"
 
 namespace twofour {
@@ -14,6 +18,7 @@ void matmul_s8_evex(const PackedWeights& w, const MatmulArgs& args);
 size_t matmul_s8_evex_scratch(const PackedWeights& w, int64_t m);
 void spmm24_s8_evex(const PackedWeights& w, const MatmulArgs& args);
 size_t spmm24_s8_evex_scratch(const PackedWeights& w, int64_t m);
+void attention_s8_evex(const AttentionArgs& args);
 
 namespace {
 
@@ -67,6 +72,35 @@ TEST_P(AvxVnni, EqualsTheReference) {
   for (int share : {2, 4, 8}) {
     for (bool shuffled : {false, true}) {
       for (int64_t m : {1, 6, 13}) check(m, 130, 128, Fill::kRandom, share, shuffled);
+    }
+  }
+}
+
+TEST(AvxVnniAttention, GivesTheSameBitsAsAvx512) {
+  if (!cpu_features().avx512_vnni) GTEST_SKIP() << "no AVX-512 VNNI";
+  std::mt19937_64 random(3);
+  std::normal_distribution<float> normal;
+  for (int64_t length : {1, 2, 3, 17, 31, 40, 130, 300}) {
+    for (int64_t head_dim : {4, 24, 32, 64, 128}) {
+      std::vector<float> inputs(3 * length * head_dim);
+      for (float& x : inputs) x = 2 * normal(random);
+      const auto run = [&](void (*attention)(const AttentionArgs&)) {
+        AlignedBuffer scratch = poisoned(attention_scratch_bytes(length, head_dim));
+        std::vector<float> out(length * head_dim, kPoison);
+        const float* x = inputs.data();
+        attention({.q = x,
+                   .k = x + head_dim,
+                   .v = x + 2 * head_dim,
+                   .length = length,
+                   .head_dim = head_dim,
+                   .stride = 3 * head_dim,
+                   .out = out.data(),
+                   .out_stride = head_dim,
+                   .scratch = scratch.as<float>()});
+        return out;
+      };
+      EXPECT_EQ(run(attention_s8_evex), run(attention_s8_avx512vnni))
+          << "length " << length << " dim " << head_dim;
     }
   }
 }

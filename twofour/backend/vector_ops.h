@@ -1,7 +1,7 @@
 // What runs between the matrix products, one table of functions for each instruction set.
 //
 // Elementwise functions and LayerNorm give the same bits in every table: 16 lanes whatever the
-// register width, no fused multiply-add. Attention may fuse.
+// register width, no fused multiply-add. Attention in f32 and bf16 may fuse.
 #pragma once
 
 #include <cstddef>
@@ -60,10 +60,14 @@ struct VectorOps {
 // This machine's best.
 const VectorOps& vector_ops();
 
-// "f32", or "bf16": products in bf16, sums and softmax in f32. The value of TWOFOUR_ATTENTION when
-// `name` is empty, "f32" when that is too. Throws Error for another name, or where this machine has
-// no instructions for it.
-using Attention = void (*)(const AttentionArgs& args);
+struct Attention {
+  std::string_view name;
+  void (*run)(const AttentionArgs& args) = nullptr;
+};
+
+// "f32"; "bf16": products in bf16, sums and softmax in f32; or "int8": products in int8, softmax in
+// f32. The value of TWOFOUR_ATTENTION when `name` is empty, "f32" when that is too. Throws Error
+// for another name, or where this machine has no instructions for it.
 Attention select_attention(std::string_view name);
 
 // All that this machine can run, best first; the last is the portable one.

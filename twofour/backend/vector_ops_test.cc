@@ -12,8 +12,7 @@
 #include "twofour/backend/cpu/vector_tables.h"
 #include "twofour/backend/poison.h"
 #include "twofour/base/cpu_features.h"
-#include "twofour/base/error.h"
-
+#include "twofour/base/testing.h"
 #include "twofour/quant/quantize.h"
 
 namespace twofour {
@@ -175,37 +174,42 @@ std::vector<double> plain_attention(const AttentionArgs& a) {
   return out;
 }
 
-void check_attention(void (*attention)(const AttentionArgs&), double tolerance) {
-  for (int64_t length : {1, 3, 4, 15, 16, 17, 33, 130, 300}) {
-    for (int64_t head_dim : {4, 16, 24, 32, 64}) {
-      const int64_t stride = head_dim + 5;
-      const auto q = random_floats(length * stride, 2, 1), k = random_floats(length * stride, 2, 2);
-      const auto v = random_floats(length * stride, 2, 3);
-      std::vector<float> out(length * stride, kPoison);
-      std::vector<int8_t> quantized(length * stride, kPoisonByte);
-      const size_t scratch_bytes = attention_scratch_bytes(length, head_dim);
-      AlignedBuffer scratch = poisoned(scratch_bytes + 64);
-      std::memset(scratch.data() + scratch_bytes, 0x5a, 64);
-      const AttentionArgs args{q.data(), k.data(), v.data(),           length,
-                               head_dim, stride,   out.data(),         quantized.data(),
-                               0.01f,    stride,   scratch.as<float>()};
-      attention(args);
-      EXPECT_EQ(scratch.data()[scratch_bytes], std::byte{0x5a}) << "wrote past its scratch";
-      std::vector<int8_t> want_quantized(out.size());
-      quantize(out, 0.01f, want_quantized);
-      const auto want = plain_attention(args);
-      for (int64_t i = 0; i < length; ++i) {
-        for (int64_t d = 0; d < head_dim; ++d) {
-          ASSERT_NEAR(out[i * stride + d], want[i * head_dim + d], tolerance)
-              << "length " << length << " dim " << head_dim;
-          ASSERT_EQ(quantized[i * stride + d], want_quantized[i * stride + d]);
-        }
-        for (int64_t d = head_dim; d < stride; ++d) {
-          ASSERT_TRUE(std::isnan(out[i * stride + d])) << "wrote past its row";
-          ASSERT_EQ(quantized[i * stride + d], kPoisonByte);
-        }
-      }
+using AttentionFunction = void (*)(const AttentionArgs&);
+
+// Of random numbers, in rows of which the head is a part.
+void check_head(AttentionFunction attention, int64_t length, int64_t head_dim, double tolerance) {
+  const int64_t stride = head_dim + 5;
+  const auto q = random_floats(length * stride, 2, 1), k = random_floats(length * stride, 2, 2);
+  const auto v = random_floats(length * stride, 2, 3);
+  std::vector<float> out(length * stride, kPoison);
+  std::vector<int8_t> quantized(length * stride, kPoisonByte);
+  const size_t scratch_bytes = attention_scratch_bytes(length, head_dim);
+  AlignedBuffer scratch = poisoned(scratch_bytes + 64);
+  std::memset(scratch.data() + scratch_bytes, 0x5a, 64);
+  const AttentionArgs args{q.data(), k.data(), v.data(),           length,
+                           head_dim, stride,   out.data(),         quantized.data(),
+                           0.01f,    stride,   scratch.as<float>()};
+  attention(args);
+  EXPECT_EQ(scratch.data()[scratch_bytes], std::byte{0x5a}) << "wrote past its scratch";
+  std::vector<int8_t> want_quantized(out.size());
+  quantize(out, 0.01f, want_quantized);
+  const auto want = plain_attention(args);
+  for (int64_t i = 0; i < length; ++i) {
+    for (int64_t d = 0; d < head_dim; ++d) {
+      ASSERT_NEAR(out[i * stride + d], want[i * head_dim + d], tolerance)
+          << "length " << length << " dim " << head_dim;
+      ASSERT_EQ(quantized[i * stride + d], want_quantized[i * stride + d]);
     }
+    for (int64_t d = head_dim; d < stride; ++d) {
+      ASSERT_TRUE(std::isnan(out[i * stride + d])) << "wrote past its row";
+      ASSERT_EQ(quantized[i * stride + d], kPoisonByte);
+    }
+  }
+}
+
+void check_attention(AttentionFunction attention, double tolerance) {
+  for (int64_t length : {1, 3, 4, 15, 16, 17, 33, 130, 300}) {
+    for (int64_t head_dim : {4, 16, 24, 32, 64}) check_head(attention, length, head_dim, tolerance);
   }
 }
 
@@ -214,25 +218,149 @@ TEST_P(EveryTable, AttentionMatchesDoubles) { check_attention(ops().attention, 3
 // bf16 keeps 8 bits: scores of up to 40 move by 0.1, values of up to 2 by 0.008.
 TEST(Attention, Bf16MatchesDoubles) {
   if (!cpu_features().avx512_bf16) GTEST_SKIP() << "no instructions for bf16";
-  check_attention(select_attention("bf16"), 0.08);
+  check_attention(select_attention("bf16").run, 0.08);
 #if defined(__x86_64__)
   if (cpu_features().amx_bf16) check_attention(attention_bf16_avx512, 0.08);
 #endif
 }
 
-TEST(Attention, IsChosenByNameOrVariable) {
-  EXPECT_EQ(select_attention(""), vector_ops().attention);
-  EXPECT_EQ(select_attention("f32"), vector_ops().attention);
-  EXPECT_THROW(select_attention("int4"), Error);
-  ASSERT_EQ(setenv("TWOFOUR_ATTENTION", "int4", 1), 0);
-  EXPECT_THROW(select_attention(""), Error);
-  EXPECT_EQ(select_attention("f32"), vector_ops().attention);
-  ASSERT_EQ(unsetenv("TWOFOUR_ATTENTION"), 0);
-  if (cpu_features().avx512_bf16) {
-    EXPECT_NE(select_attention("bf16"), select_attention("f32"));
-  } else {
-    EXPECT_THROW(select_attention("bf16"), Error);
+bool can_run_int8() { return cpu_features().avx512_vnni || cpu_features().avx_vnni; }
+
+class Int8Attention : public testing::Test {
+ protected:
+  static constexpr int64_t kDim = 32;
+  static constexpr double kTolerance = 0.04;  // of values of up to 2, which move by 0.008
+
+  void SetUp() override {
+    if (!can_run_int8()) GTEST_SKIP() << "no instructions for int8";
+    run_ = select_attention("int8").run;
   }
+
+  // Of a head that has a buffer to itself.
+  AttentionArgs args(int64_t length) {
+    scratch_ = poisoned(attention_scratch_bytes(length, kDim));
+    out_.assign(length * kDim, kPoison);
+    return {.q = q_.data(),
+            .k = k_.data(),
+            .v = v_.data(),
+            .length = length,
+            .head_dim = kDim,
+            .stride = kDim,
+            .out = out_.data(),
+            .out_stride = kDim,
+            .scratch = scratch_.as<float>()};
+  }
+
+  void check(int64_t length, double tolerance = kTolerance) {
+    const AttentionArgs head = args(length);
+    run_(head);
+    const std::vector<double> want = plain_attention(head);
+    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(out_[i], want[i], tolerance) << i;
+  }
+
+  void randomize(int64_t length) {
+    q_ = random_floats(length * kDim, 2, 1);
+    k_ = random_floats(length * kDim, 2, 2);
+    v_ = random_floats(length * kDim, 2, 3);
+  }
+
+  AttentionFunction run_ = nullptr;
+  AlignedBuffer scratch_;
+  std::vector<float> q_, k_, v_, out_;
+};
+
+TEST_F(Int8Attention, MatchesDoubles) {
+  check_attention(run_, kTolerance);
+  for (int64_t head_dim : {32, 64, 128}) {
+    for (int64_t length = 1; length <= 200; length += 3)
+      check_head(run_, length, head_dim, kTolerance);
+  }
+#if defined(__x86_64__)
+  if (cpu_features().avx512_vnni && cpu_features().avx_vnni)
+    check_attention(attention_s8_avxvnni, kTolerance);
+#endif
+}
+
+TEST_F(Int8Attention, OneKeyLeavesItsValues) {
+  randomize(1);
+  run_(args(1));
+  EXPECT_EQ(out_, v_);
+}
+
+// Which changes no weight, and the output as much as the values.
+TEST_F(Int8Attention, KeysAndValuesMayLieFarFromZero) {
+  for (int64_t length : {149, 150, 151, 152}) {
+    randomize(length);
+    for (float& x : k_) x += 40;
+    for (float& x : v_) x -= 4000;
+    check(length);
+  }
+}
+
+// The first key has the weight 1, each other one 0.35 / 255: together they are a fifth of all.
+TEST_F(Int8Attention, ManySmallWeightsCount) {
+  q_.assign(200 * kDim, 0);
+  k_ = q_;
+  v_.assign(200 * kDim, 1);
+  for (int64_t i = 0; i < 200; ++i) q_[i * kDim] = 8;
+  k_[0] = 4.66f;
+  std::fill_n(v_.begin(), kDim, -1.0f);
+  check(200, 0.01);
+}
+
+TEST_F(Int8Attention, ScoresMayBeLarge) {
+  randomize(150);
+  std::fill(q_.begin(), q_.end(), 0.0f);
+  k_ = q_;
+  for (int64_t i = 0; i < 150; ++i) {
+    q_[i * kDim] = i % 2 == 0 ? 100.0f : -100.0f;
+    k_[i * kDim] = 100.0f * static_cast<float>(i);
+  }
+  run_(args(150));
+  for (int64_t i = 0; i < 150; ++i) {
+    const int64_t key = i % 2 == 0 ? 149 : 0;
+    for (int64_t d = 0; d < kDim; ++d)
+      ASSERT_NEAR(out_[i * kDim + d], v_[key * kDim + d], 0.01) << i;
+  }
+}
+
+TEST_F(Int8Attention, ValuesMayBeOfAnySize) {
+  for (float size : {0.0f, 1e-20f, 1e20f}) {
+    randomize(40);
+    for (float& x : v_) x *= size;
+    check(40, kTolerance * size);
+  }
+  std::fill(q_.begin(), q_.end(), 0.0f);
+  std::fill(k_.begin(), k_.end(), 0.0f);
+  v_ = random_floats(40 * kDim, 2, 3);
+  check(40);
+}
+
+TEST(Attention, IsChosenByNameOrVariable) {
+  EXPECT_EQ(select_attention("").run, vector_ops().attention);
+  EXPECT_EQ(select_attention("f32").run, vector_ops().attention);
+  EXPECT_EQ(select_attention("").name, "f32");
+  EXPECT_EQ(error_of([] { select_attention("int4"); }),
+            "[attention] no attention is named 'int4'. There are: f32, bf16, int8");
+  ASSERT_EQ(setenv("TWOFOUR_ATTENTION", "int4", 1), 0);
+  EXPECT_EQ(error_of([] { select_attention(""); }),
+            "[TWOFOUR_ATTENTION] no attention is named 'int4'. There are: f32, bf16, int8");
+  EXPECT_EQ(select_attention("f32").run, vector_ops().attention);
+  ASSERT_EQ(unsetenv("TWOFOUR_ATTENTION"), 0);
+}
+
+TEST(Attention, NeedsTheInstructions) {
+  const auto check = [](const std::string& name, bool present, const std::string& lacks) {
+    if (!present) {
+      EXPECT_EQ(error_of([&] { select_attention(name); }),
+                "[attention] " + name + " needs " + lacks + ", which this machine lacks. Use f32");
+      return;
+    }
+    EXPECT_EQ(select_attention(name).name, name);
+    EXPECT_NE(select_attention(name).run, vector_ops().attention);
+  };
+  check("bf16", cpu_features().avx512_bf16, "AVX-512 BF16");
+  check("int8", can_run_int8(), "AVX-512 VNNI or AVX-VNNI");
 }
 
 TEST_P(EveryTable, GivesTheSameBitsAsThePortableOne) {

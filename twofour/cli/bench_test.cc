@@ -98,6 +98,15 @@ TEST(Bench, SaysWhichPrecisionRan) {
   EXPECT_THAT(with({}).out, HasSubstr("floats   products f32, attention f32"));
   EXPECT_EQ(with({"--precision", "fp8"}).code, 2);
   EXPECT_EQ(with({"--precision", "fp16"}).code, 1);  // on a CPU
+  EXPECT_EQ(with({"--precision", "int8"}).code, 2);
+  const Outcome int8 = with({"--attention", "int8", "--json"});
+  if (cpu_features().avx512_vnni || cpu_features().avx_vnni) {
+    ASSERT_EQ(int8.code, 0) << int8.err;
+    EXPECT_EQ(json::parse(int8.out)["attention"], "int8");
+  } else {
+    EXPECT_EQ(int8.code, 1);
+    EXPECT_THAT(int8.err, HasSubstr("int8 needs AVX-512 VNNI or AVX-VNNI"));
+  }
   const Outcome bf16 = with({"--precision", "bf16", "--attention", "bf16", "--json"});
   if (!cpu_features().avx512_bf16) {
     EXPECT_EQ(bf16.code, 1);

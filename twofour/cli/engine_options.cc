@@ -15,16 +15,15 @@ void check_device(const std::string& name) {
 }  // namespace
 
 void add_engine_options(CLI::App& app, EngineOptions& options) {
-  const CLI::IsMember known({"f32", "fp16", "bf16"});
   app.add_option(
          "--precision", options.precision,
          "Of products with float weights: f32, bf16, or on a GPU fp16 [TWOFOUR_PRECISION, or "
          "f32; fp16 for int8 models on a GPU]")
-      ->check(known);
+      ->check(CLI::IsMember({"f32", "fp16", "bf16"}));
   app.add_option("--attention", options.attention,
-                 "Precision of attention: f32 or bf16 [TWOFOUR_ATTENTION, or f32; on a GPU that of "
-                 "--precision]")
-      ->check(known);
+                 "Precision of attention: f32, bf16 or int8 [TWOFOUR_ATTENTION, or f32; on a GPU "
+                 "that of --precision]")
+      ->check(CLI::IsMember({"f32", "fp16", "bf16", "int8"}));
   app.add_option("--activation-scales", options.activation_scales,
                  "Of int8 layers: static, those of the file; asymmetric, with a zero point behind "
                  "GELU; per_token, found as they run; on a CPU [TWOFOUR_ACTIVATION_SCALES, or "

@@ -630,6 +630,8 @@ TEST_F(DeviceEngine, OptionsThatTheDeviceLacks) {
   EXPECT_THAT(error({.precision = "fp8"}), HasSubstr("There are: f32, fp16, bf16"));
   EXPECT_THAT(error({.attention = "bf16"}),
               HasSubstr("attention in 'bf16' beside precision 'f32'"));
+  EXPECT_THAT(error({.attention = "int8"}),
+              HasSubstr("attention in 'int8' beside precision 'f32'"));
   EXPECT_EQ(error({.attention = "fp16", .precision = "fp16"}), "no error");
   EXPECT_THAT(error({.activation_scales = "per_token"}),
               HasSubstr("activation scales 'per_token' on a GPU"));

@@ -22,9 +22,9 @@ struct EngineOptions {
   // meaning and is read when this is empty. Throws Error when the name is unknown or the machine
   // lacks the instructions.
   std::string force_kernel = {};
-  // Precision of attention's own products: "f32", the default, or "bf16" where the machine has
-  // AVX-512 BF16. On a GPU it is that of the other floats. TWOFOUR_ATTENTION has the same meaning
-  // and is read when this is empty.
+  // Precision of attention's own products: "f32", the default, "bf16" where the machine has
+  // AVX-512 BF16, or "int8" where it has AVX-512 VNNI or AVX-VNNI. On a GPU it is that of the other
+  // floats. TWOFOUR_ATTENTION has the same meaning and is read when this is empty.
   std::string attention = {};
   // Precision of the products of layers whose weights are float: "f32", the default, or "bf16"
   // where the machine has AVX-512 BF16: weights and activations are rounded to bf16, sums are f32.

@@ -246,13 +246,26 @@ TEST(PerToken, AnotherNameIsAnError) {
               HasSubstr("[activation_scales] no activation scales are named 'per_channel'"));
 }
 
-TEST_P(Int8, Bf16AttentionIsClose) {
-  if (!cpu_features().avx512_bf16) GTEST_SKIP() << "no instructions for bf16";
+TEST_P(Int8, AttentionInFewerBitsIsClose) {
   const PackedTokens tokens = random_tokens(build_network(model_.config()), 9, 1, 60);
   const std::vector<float> want = run(Engine::load(model_), tokens.batch());
-  const std::vector<float> found = run(Engine::load(model_, {.attention = "bf16"}), tokens.batch());
-  EXPECT_NE(found, want);
-  expect_close(found, want, 0.05);
+  const auto check = [&](const std::string& attention, bool present, double tolerance) {
+    SCOPED_TRACE(attention);
+    if (!present) {
+      EXPECT_THAT(error_of([&] { Engine::load(model_, {.attention = attention}); }),
+                  HasSubstr(attention + " needs AVX-512"));
+      return;
+    }
+    const auto engine = Engine::load(model_, {.attention = attention});
+    EXPECT_EQ(engine->options().attention, attention);
+    const std::vector<float> found = run(engine, tokens.batch());
+    EXPECT_NE(found, want);
+    EXPECT_EQ(run(engine, tokens.batch(), 3), found);
+    expect_close(found, want, tolerance);
+  };
+  const CpuFeatures& cpu = cpu_features();
+  check("bf16", cpu.avx512_bf16, 0.05);
+  check("int8", cpu.avx512_vnni || cpu.avx_vnni, 0.05);
 }
 
 TEST_P(Int8, LayersTellWhatRuns) {

@@ -51,7 +51,7 @@ class Planner {
     plan_.attention = select_attention(options.attention);
     plan_.options = {
         .force_kernel = std::string(forced_ == nullptr ? "" : forced_->name()),
-        .attention = plan_.attention == select_attention("f32") ? "f32" : "bf16",
+        .attention = std::string(plan_.attention.name),
         .precision = std::string(matmul_type_name(float_type_)),
         .activation_scales = std::string(activation_scales_),
         .device = "cpu",

@@ -34,7 +34,7 @@ struct Plan {
   std::vector<PlannedValue> values;  // as in Network::values
   std::vector<Slot> slots;
   std::vector<LayerInfo> layers;
-  Attention attention = nullptr;
+  Attention attention;
   EngineOptions options;  // as Engine::options() gives them
   uint64_t packed_bytes = 0;
 };

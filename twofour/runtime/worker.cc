@@ -182,7 +182,7 @@ void Worker::attend(const Step& step) {
     if (out.s8_slot >= 0 && out.scales_slot < 0) args.quantized = s8(step.output) + at;
     args.output_scale = out.scale;
     args.scratch = reinterpret_cast<float*>(scratch_ + thread * stride);
-    plan_.attention(args);
+    plan_.attention.run(args);
   });
   if (out.scales_slot < 0) return;
   for_rows(rows(step.output),

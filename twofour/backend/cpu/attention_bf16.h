@@ -19,10 +19,6 @@ struct Bf16Head {
   QueryBlock block;
 };
 
-inline int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 // `keys` rows of k, `value_words` of 32 bits for v and what a kernel keeps behind it.
 inline Bf16Head lay_out_bf16(const AttentionArgs& args, int64_t keys, int64_t value_words) {
   Bf16Head h;

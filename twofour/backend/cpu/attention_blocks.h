@@ -1,4 +1,4 @@
-// What attention in f32 and in bf16 share: tiles, the softmax that goes on from block to block,
+// What attention in f32, bf16 and int8 shares: tiles, the softmax that goes on from block to block,
 // output. For files compiled with an instruction set's flags: everything here has internal linkage.
 #pragma once
 
@@ -30,6 +30,10 @@ struct QueryBlock {
   // [kQueries] each: of the scores so far; what the last block of keys did to older sums.
   float *largest, *sum, *factor;
 };
+
+inline int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 #if defined(__AVX512F__)
 // Lanes of the lower or the upper halves of a and b in turns.
@@ -104,19 +108,26 @@ TWOFOUR_INLINE void store_output(const QueryBlock& b, int64_t i, int64_t d,
   }
 }
 
-inline void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first,
-                       int64_t count) {
+// finish(x, d) makes the output of 16 weighted means of values from dimension d on.
+template <class Finish>
+TWOFOUR_INLINE void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first,
+                               int64_t count, Finish finish) {
   const Quantizer quantizer(args.output_scale);
   for (int64_t i = 0; i < count; ++i) {
     const float inverse = 1.0f / b.sum[i];
     for (int64_t d = 0; d < args.head_dim; d += kVector) {
       const int64_t lanes = std::min<int64_t>(kVector, args.head_dim - d);
-      const F32x16 x = load(b.out + i * b.width + d) * inverse;
+      const F32x16 x = finish(load(b.out + i * b.width + d) * inverse, d);
       const int64_t at = (first + i) * args.out_stride + d;
       if (args.out != nullptr) store_lanes(args.out + at, lanes, x);
       if (args.quantized != nullptr) store_lanes(args.quantized + at, lanes, quantizer(x));
     }
   }
+}
+
+inline void store_rows(const AttentionArgs& args, const QueryBlock& b, int64_t first,
+                       int64_t count) {
+  store_rows(args, b, first, count, [](const F32x16& x, int64_t) TWOFOUR_LAMBDA { return x; });
 }
 
 }  // namespace

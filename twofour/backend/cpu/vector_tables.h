@@ -17,5 +17,7 @@ void attention_avx2(const AttentionArgs& args);
 void attention_portable(const AttentionArgs& args);
 void attention_bf16_amx(const AttentionArgs& args);
 void attention_bf16_avx512(const AttentionArgs& args);
+void attention_s8_avx512vnni(const AttentionArgs& args);
+void attention_s8_avxvnni(const AttentionArgs& args);
 
 }  // namespace twofour
