@@ -32,10 +32,13 @@ CASES = ["1x16", "1x32", "1x128", "8x32", "16x128", "32xmixed"]
 OURS = {"twofour f32": ("dense", "f32", "f32"), "twofour 2:4 f32": ("sparse1", "f32", "f32"),
         "twofour bf16": ("dense", "bf16", "bf16"), "twofour 2:4 bf16": ("sparse1", "bf16", "bf16"),
         "twofour 2:4 bf16, r=2": ("sparse2", "bf16", "bf16"), "twofour int8": ("dense-int8", "f32", "f32"),
-        "twofour int8, bf16 attention": ("dense-int8", "f32", "bf16"), "twofour 2:4 int8": ("sparse1-int8", "f32", "f32"),
+        "twofour int8, bf16 attention": ("dense-int8", "f32", "bf16"),
+        "twofour int8, int8 attention": ("dense-int8", "f32", "int8"), "twofour 2:4 int8": ("sparse1-int8", "f32", "f32"),
         "twofour 2:4 int8, bf16 attention": ("sparse1-int8", "f32", "bf16"),
+        "twofour 2:4 int8, int8 attention": ("sparse1-int8", "f32", "int8"),
         "twofour 2:4 int8, r=2": ("sparse2-int8", "f32", "f32"),
         "twofour 2:4 int8, r=2, bf16 attention": ("sparse2-int8", "f32", "bf16"),
+        "twofour 2:4 int8, r=2, int8 attention": ("sparse2-int8", "f32", "int8"),
         "twofour 2:4 int8, r=4": ("sparse4-int8", "f32", "f32")}
 PLOTTED = ["twofour int8", "twofour 2:4 int8", "twofour 2:4 int8, r=2", "twofour 2:4 int8, r=4"]
 WARM_UPS = 2
