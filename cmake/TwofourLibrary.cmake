@@ -45,6 +45,8 @@ function(twofour_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_TARGETS} ${ARG_LIBS} twofour_test_main)
   target_compile_definitions(${name} PRIVATE TWOFOUR_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  # Tests run for seconds and are compiled for minutes; what they test stays as it is shipped.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   # PRE_TEST: the list is read when ctest runs, so a build does not execute what it just linked.
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()
