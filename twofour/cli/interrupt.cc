@@ -26,6 +26,13 @@ void catch_signals(void (*handler)(int), int flags) {
   for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &action, &g_previous[i]);
 }
 
+// A shell ignores Ctrl-C for what runs in the background: that goes on then.
+void leave_ignored_signals() {
+  for (int i = 0; i < 2; ++i) {
+    if (g_previous[i].sa_handler == SIG_IGN) sigaction(kSignals[i], &g_previous[i], nullptr);
+  }
+}
+
 void release_signals() {
   for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
 }
@@ -119,6 +126,7 @@ InterruptCleanup::InterruptCleanup(const std::vector<std::filesystem::path>& out
   g_outputs = std::move(named);
   g_terminal = ::isatty(STDERR_FILENO) == 1;
   catch_signals(on_end, 0);
+  leave_ignored_signals();
 }
 
 InterruptCleanup::~InterruptCleanup() {

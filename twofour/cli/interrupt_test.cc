@@ -46,6 +46,7 @@ class Interrupt : public ::testing::Test {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     signal_sent = SIGINT;
     renamed_first = false;
+    for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);  // if run by "ctest &"
     setenv("TWOFOUR_TRAIN_LIBRARY", (build_folder() / "lib/libtwofour_fake_train.so").c_str(), 1);
   }
 
@@ -74,6 +75,19 @@ TEST_F(Interrupt, PredictLeavesNothing) {
   signal_sent = SIGTERM;
   EXPECT_EXIT(run_interrupted("/scores.tsv", predict), ExitedWithCode(130), kNothing);
   EXPECT_THAT(names(), UnorderedElementsAre());
+}
+
+// As a shell has it for what runs in the background.
+TEST_F(Interrupt, IgnoredSignalsStayIgnored) {
+  const auto out = folder_ / "scores.tsv";
+  const auto run_in_background = [&] {
+    std::signal(SIGINT, SIG_IGN);
+    run_interrupted("/scores.tsv", {"predict", model("cross-encoder"), "--threads", "1", "--input",
+                                    data(), "--output", out});
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(run_in_background(), ExitedWithCode(0), "");
+  EXPECT_THAT(names(), UnorderedElementsAre("scores.tsv"));
 }
 
 TEST_F(Interrupt, PruneLeavesTheModelThatWasThere) {
