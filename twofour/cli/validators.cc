@@ -74,8 +74,7 @@ std::string refusal_of(const std::function<void()>& check) {
     check();
     return {};
   } catch (const Error& error) {
-    const std::string text = error.what(), end_of_place = "] ";
-    return text.substr(text.find(end_of_place) + end_of_place.size());
+    return std::string(error.what()).substr(error.where().size() + 3);  // behind "[where] "
   }
 }
 
