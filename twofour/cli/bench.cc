@@ -193,7 +193,8 @@ Measured load(const Options& options, Console& console) {
   if (options.as_if.empty()) {
     measured.model = load_engine(options.model, options.engine, console);
     if (!options.against.empty())
-      measured.other = load_engine(options.against, {.device = options.engine.device}, console);
+      measured.other = load_engine(
+          options.against, {.device = options.engine.device, .backend = "twofour"}, console);
     return measured;
   }
   const ModelDirectory dense = ModelDirectory::open(options.model);
@@ -320,7 +321,8 @@ Command add_bench(CLI::App& root, Console& console) {
                     ->excludes(against)
                     ->excludes(app->get_option("--device"))
                     ->excludes(app->get_option("--plans"))
-                    ->excludes(app->get_option("--backend"));
+                    ->excludes(app->get_option("--backend"))
+                    ->excludes(app->get_option("--engine"));
   app->add_option("--share-rows", options->share_rows,
                   "Output rows that keep one pattern, with --as-if sparse-int8")
       ->capture_default_str()

@@ -363,7 +363,7 @@ Command add_eval(CLI::App& root, Console& console) {
       ->excludes(tune);
   // What was evaluated already is not measured anew.
   for (const char* name : {"--threads", "--max-length", "--precision", "--attention",
-                           "--activation-scales", "--device", "--plans"}) {
+                           "--activation-scales", "--device", "--plans", "--backend", "--engine"}) {
     trec_run->excludes(name);
     pool->excludes(name);
   }

@@ -604,7 +604,10 @@ TEST(Eval, RefusesOutputsBeforeItWorks) {
 TEST(Eval, RefusesWrongInput) {
   EXPECT_EQ(run_command({"eval", model("minilm")}).code, 2);
   EXPECT_EQ(run_command({"eval", "--trec-run", "r", "model", "data"}).code, 2);
-  EXPECT_EQ(run_command({"eval", "--trec-run", "r", "data", "--plans", "h100.json"}).code, 2);
+  for (const char* option : {"--plans", "--engine"}) {
+    EXPECT_EQ(run_command({"eval", "--trec-run", "r", "data", option, "file"}).code, 2) << option;
+    EXPECT_EQ(run_command({"eval", "--pool", "r", option, "file"}).code, 2) << option;
+  }
   const auto folder = scratch("eval-wrong");
   spill(folder / "labels.tsv", "query\tdocument\tlabel\nq\td\t7\n");
   const Outcome labels = run_command({"eval", model("cross-encoder"), folder / "labels.tsv"});

@@ -56,6 +56,19 @@ TEST_F(TensorRtBackend, RunsAgainstTheLibrarysOwn) {
     EXPECT_GT(row["against"]["ratio"], 0);
 }
 
+TEST_F(TensorRtBackend, TheOtherModelRunsByTheLibrarysOwnWhateverTheVariablesSay) {
+  setenv("TWOFOUR_BACKEND", "tensorrt", 1);
+  setenv("TWOFOUR_ENGINE", plan_.c_str(), 1);
+  std::vector<std::string> line = bench_;
+  line.insert(line.end(), {"--against", model("cross-encoder"), "-v"});
+  const Outcome outcome = run_command(line);
+  unsetenv("TWOFOUR_BACKEND");
+  unsetenv("TWOFOUR_ENGINE");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("on cuda:0, TensorRT with " + plan_ + ": "),
+                                 HasSubstr("on cpu: products f32, ")));
+}
+
 TEST_F(TensorRtBackend, Predicts) {
   const auto input = folder_ / "pairs.tsv";
   spill(input, "query\tdocument\na\tb\nc\td\n");
@@ -69,6 +82,8 @@ TEST_F(TensorRtBackend, Refusals) {
               HasSubstr("sequence 0 has 33 tokens, the TensorRT engine takes 32 at most"));
   EXPECT_THAT(run(bench_, {"--precision", "fp16"}).err, HasSubstr("[precision] fp16 is for"));
   EXPECT_EQ(run(bench_, {"--as-if", "int8"}).code, 2);
+  const std::string some = model("minilm");
+  EXPECT_EQ(run_command({"bench", some, "--as-if", "int8", "--engine", plan_}).code, 2);
   EXPECT_EQ(run_command({"bench", model("minilm"), "--backend", "another"}).code, 2);
   EXPECT_THAT(run_command({"bench", model("minilm"), "--engine", plan_}).err,
               HasSubstr("is for the backend tensorrt, the backend is twofour"));
