@@ -60,8 +60,10 @@ std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
   if (choose_backend(options.backend) == kTensorRtBackend)
     return load_on(model, options, run_engine_api());
   if (!options.engine.empty()) {
-    throw Error("engine", fmt::format("{} is for the backend tensorrt, the backend is twofour",
-                                      options.engine));
+    throw Error(
+        "engine",
+        fmt::format("{} is for the backend tensorrt, the backend is twofour", options.engine),
+        "Name that backend too");
   }
   const Setting setting = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
   if (setting.value.empty() || setting.value == "cpu") {

@@ -238,7 +238,8 @@ TEST_F(TensorRt, BackendsAreKnown) {
   EXPECT_THAT(unknown, AllOf(HasSubstr("[TWOFOUR_BACKEND] no backend is named 'another'"),
                              HasSubstr("There are: twofour, tensorrt")));
   EXPECT_THAT(error_of([&] { Engine::load(model_, {.engine = "model.plan"}); }),
-              HasSubstr("[engine] model.plan is for the backend tensorrt"));
+              AllOf(HasSubstr("[engine] model.plan is for the backend tensorrt"),
+                    HasSubstr("Name that backend too")));
 }
 
 }  // namespace
