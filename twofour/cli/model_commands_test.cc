@@ -540,9 +540,11 @@ TEST(Eval, PredictedPerformanceIsComparedWithTheActual) {
 
 TEST(Eval, PoolsFoldsOfDifferentQueries) {
   const auto folder = scratch("eval-pool");
-  const auto fold = [&](const std::string& name, const std::string& query) {
-    spill(folder / (name + ".tsv"), "query\tdocument\tlabel\tquery_id\n" + query + "\tgood\t2\t" +
-                                        query + "\n" + query + "\tbad\t0\t" + query + "\n");
+  const auto fold = [&](const std::string& name, const std::string& query,
+                        const std::string& label = "2") {
+    spill(folder / (name + ".tsv"), "query\tdocument\tlabel\tquery_id\n" + query + "\tgood\t" +
+                                        label + "\t" + query + "\n" + query + "\tbad\t0\t" + query +
+                                        "\n");
     const Outcome outcome = run_command({"eval", model("cross-encoder"), folder / (name + ".tsv"),
                                          "--scores", folder / (name + ".jsonl.zst")});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -555,6 +557,10 @@ TEST(Eval, PoolsFoldsOfDifferentQueries) {
   EXPECT_EQ(json::parse(pooled.out)["queries"], 2);
   EXPECT_EQ(json::parse(pooled.out)["pairs"], 4);
   EXPECT_EQ(run_command({"eval", "--pool", folder / "all.jsonl.zst", "--json"}).code, 0);
+  const Outcome other = run_command({"eval", "--pool", a, fold("c", "three", "1")});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_THAT(other.err, AllOf(HasSubstr("c.jsonl.zst] was evaluated with other metric options"),
+                               HasSubstr("--relevant too")));
   const Outcome twice = run_command({"eval", "--pool", a, b, a});
   EXPECT_EQ(twice.code, 1);
   EXPECT_THAT(twice.err, HasSubstr("a.jsonl.zst] query 'one' stands in an earlier file too"));

@@ -135,6 +135,9 @@ void refuse_folder(const std::filesystem::path& path) {
 
 constexpr std::string_view kSameData = "Compare systems scored on the same data";
 
+// --relevant among them: where it is not given, the data's labels decide.
+constexpr std::string_view kSameOptions = "Evaluate all with the same options, --relevant too";
+
 // Of pairs with different labels each is concordant, discordant or a tie.
 bool same_labels(const QueryStats& a, const QueryStats& b, bool collection) {
   const auto different = [](const QueryStats& q) { return q.concordant + q.discordant + q.ties; };
@@ -183,7 +186,7 @@ void check_comparable(const std::filesystem::path& a_file, const QueryScores& a,
     throw Error(b_file.string(), fmt::format("{} {}", how, a_file.string()), remedy);
   };
   if (!comparable(a.options, b.options) || a.collection != b.collection)
-    differ("was evaluated with other metric options than", "Evaluate both with the same options");
+    differ("was evaluated with other metric options than", kSameOptions);
   std::map<std::string_view, const QueryStats*> of_a;
   for (const QueryStats& query : a.queries) of_a[query.query_id] = &query;
   for (const QueryStats& query : b.queries) {
@@ -209,8 +212,10 @@ QueryScores pool_scores_files(const std::vector<std::filesystem::path>& paths) {
     QueryScores scores = read_scores_file(path);
     if (ids.empty()) pooled = {scores.system, scores.options, {}, scores.collection};
     if (!comparable(scores.options, pooled.options) || scores.collection != pooled.collection) {
-      throw Error(path.string(), fmt::format("was evaluated with other metric options than {}",
-                                             paths.front().string()));
+      throw Error(
+          path.string(),
+          fmt::format("was evaluated with other metric options than {}", paths.front().string()),
+          kSameOptions);
     }
     for (QueryStats& query : scores.queries) {
       if (!ids.insert(query.query_id).second) {
