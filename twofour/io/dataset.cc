@@ -267,6 +267,13 @@ size_t find_documents(const std::vector<std::string_view>& names, const std::str
   return column == kAbsent ? find_column(names, "text", where) : column;
 }
 
+// Whether a first line with tabs is the header of pairs, or none at all, which is said of pairs.
+bool is_header_of_pairs(std::string_view line, const std::string& where) {
+  std::vector<std::string_view> names;
+  split_fields(line, names);
+  return find_column(names, "query", where) != kAbsent || find_documents(names, where) == kAbsent;
+}
+
 Corpus parse_tsv_corpus(Lines& lines, const std::vector<std::string_view>& names, size_t column) {
   const size_t id = find_column(names, "document_id", lines.where());
   PairCollector::Texts documents;
@@ -404,9 +411,10 @@ Dataset read_texts(const fs::path& path) {
   const std::string content = read_file(path);
   Lines lines(content, path.string());
   const std::string_view first = first_line_of(lines, path.string());
-  const bool pairs = is_jsonl(first, path.string())
-                         ? JsonObject::parse(first, lines.where()).has("query")
-                         : first.find('\t') != std::string_view::npos;
+  const bool pairs =
+      is_jsonl(first, path.string())
+          ? JsonObject::parse(first, lines.where()).has("query")
+          : first.find('\t') != std::string_view::npos && is_header_of_pairs(first, lines.where());
   if (pairs) return read_dataset(path);
   Corpus corpus = read_corpus(path);
   Dataset data;

@@ -328,8 +328,13 @@ TEST(CorpusTest, TextsOfEitherKind) {
   EXPECT_THAT(read_texts(path).queries, ElementsAre("q"));
   write_file_atomically(path, rows({"q\td\t1"}));
   EXPECT_THAT(read_texts(path).pairs, SizeIs(1));
+  write_file_atomically(path, "document_id\ttext\n7\tx\n");
+  EXPECT_THAT(read_texts(path).documents, ElementsAre("x"));
+  EXPECT_THAT(read_texts(path).pairs, IsEmpty());
   write_file_atomically(path, "query\tdocument\nq\td\n");
   EXPECT_THAT(error_of([&] { read_texts(path); }), HasSubstr("column \"label\" is missing"));
+  write_file_atomically(path, "q\td\n");
+  EXPECT_THAT(error_of([&] { read_texts(path); }), HasSubstr("column \"query\" is missing"));
   fs::remove(path);
 }
 
