@@ -227,6 +227,7 @@ class Graph {
   }
 
   std::optional<Grid> grid_of(const onnx::NodeProto& node, const Shape& shape, int depth) const {
+    if (integer_or(node, "block_size", 0) != 0) return std::nullopt;
     Grid grid;
     grid.axis = integer_or(node, "axis", 1);
     if (grid.axis < 0) grid.axis += std::ssize(shape.dims());

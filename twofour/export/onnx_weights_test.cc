@@ -149,16 +149,23 @@ TEST(OnnxWeights, ExportedFilesHaveTheCountsOfTheirReport) {
 
 TEST(OnnxWeights, WhatIsNotCountedSaysWhy) {
   Model m;
+  // As many scales as columns, but by block.
+  m.graph.int8s("values", {4, 8}, std::vector<int8_t>(32, 1));
+  m.graph.floats("scales", {4, 2}, std::vector<float>(8, 0.5f));
+  m.graph.node("DequantizeLinear", "blocks", {"values", "scales"},
+               {{"axis", int64_t{1}}, {"block_size", int64_t{4}}});
+  m.graph.node("MatMul", "d", {"x", "blocks"});
   m.tensor("wide", onnx::TensorProto::INT64, {4, 4});
   m.graph.node("MatMul", "a", {"x", "wide"});
   m.graph.node("MatMul", "b", {"x", m.graph.floats("many", {2, 2, 4}, std::vector<float>(16))});
   m.graph.node("Conv", "c", {"x", m.graph.floats("line", {4, 4, 3}, std::vector<float>(48))});
   const auto reports = m.inspect();
-  ASSERT_EQ(reports.size(), 3u);
-  EXPECT_EQ(reports[0].type, "ONNX type 7");
-  EXPECT_EQ(reports[0].dense, "values of this type are not counted");
-  EXPECT_EQ(reports[1].dense, "[2, 2, 4] is no matrix");
-  EXPECT_THAT(reports[2].dense, HasSubstr("expected four dimensions of a convolution"));
+  ASSERT_EQ(reports.size(), 4u);
+  EXPECT_EQ(reports[0].dense, "its scales or zero points are neither of the whole nor of an axis");
+  EXPECT_EQ(reports[1].type, "ONNX type 7");
+  EXPECT_EQ(reports[1].dense, "values of this type are not counted");
+  EXPECT_EQ(reports[2].dense, "[2, 2, 4] is no matrix");
+  EXPECT_THAT(reports[3].dense, HasSubstr("expected four dimensions of a convolution"));
   for (const WeightReport& report : reports) EXPECT_FALSE(report.is_sparse()) << report.name;
 }
 
