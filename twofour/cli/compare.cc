@@ -119,8 +119,8 @@ std::string why_empty(const std::string& metric, const Comparison& comparison) {
   }
   if (decides &&
       all_queries(comparison, [](const QueryStats& q) { return q.retrieved == q.pairs; })) {
-    return "neither turned a document down, so that the data alone decides it: eval "
-           "--score-threshold, or a lower --recall-k";
+    return "neither turned a document down, so that the data alone decides it: eval with a lower "
+           "--recall-k, or models without classes with --score-threshold";
   }
   const bool ranks = metric.starts_with("ndcg@") && !comparison.a_scores.collection;
   if (ranks && all_queries(comparison, [](const QueryStats& q) {
