@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,8 @@ void catch_signals(void (*handler)(int), int flags) {
   struct sigaction action {};
   action.sa_handler = handler;
   action.sa_flags = flags;
+  sigemptyset(&action.sa_mask);
+  for (const int signal : kSignals) sigaddset(&action.sa_mask, signal);
   for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &action, &g_previous[i]);
 }
 
@@ -51,6 +54,7 @@ struct Output {
 };
 
 std::vector<Output> g_outputs;
+pthread_t g_writer;       // the thread that writes them
 bool g_terminal = false;  // stderr is one
 
 FileId id_of(const char* path) {
@@ -82,8 +86,13 @@ void tell(const char* text) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
 }
 
-// What has got its name already, or lost what had it, is told.
-void on_end(int) {
+// What has got its name already, or lost what had it, is told. On another thread than the writer's,
+// what is to go here could get its name between two of these steps.
+void on_end(int signal) {
+  if (::pthread_equal(::pthread_self(), g_writer) == 0) {
+    ::pthread_kill(g_writer, signal);
+    return;
+  }
   for (const Output& output : g_outputs) {
     const int folder = ::open(output.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) continue;
@@ -124,8 +133,9 @@ InterruptCleanup::InterruptCleanup(const std::vector<std::filesystem::path>& out
   }
   if (named.empty()) return;
   g_outputs = std::move(named);
+  g_writer = ::pthread_self();
   g_terminal = ::isatty(STDERR_FILENO) == 1;
-  catch_signals(on_end, 0);
+  catch_signals(on_end, SA_RESTART);
   leave_ignored_signals();
 }
 

@@ -19,7 +19,8 @@ class InterruptGuard {
 
 // As the end: the first one removes what the process has begun to write beside `outputs`, says so
 // and ends it with kInterrupted. Empty paths stand for none, and without any a signal does what it
-// did before; so does one that was ignored. One of both classes at a time.
+// did before; so does one that was ignored. Made by the thread that writes the outputs, and by it
+// alone. One of both classes at a time.
 class InterruptCleanup {
  public:
   explicit InterruptCleanup(const std::vector<std::filesystem::path>& outputs);

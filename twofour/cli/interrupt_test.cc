@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <string_view>
+#include <thread>
 
 #include "twofour/base/testing.h"
 #include "twofour/cli/testing/int8_model.h"
@@ -17,6 +18,22 @@ namespace {
 std::string_view interrupted_at_rename_to;  // end of a path; empty: never
 int signal_sent = SIGINT;
 bool renamed_first = false;
+bool on_other_thread = false;
+
+// The calling thread does not take the signal before the end.
+template <class Body>
+void interrupt_another_thread_during(Body body) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal_sent);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::thread([&] {
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+    std::raise(signal_sent);
+  }).join();
+  body();
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
 }  // namespace
 
 // Stands before the C library's: when a file gets its name, all of it has been written beside.
@@ -24,8 +41,16 @@ extern "C" __attribute__((visibility("default"))) int rename(const char* from,
                                                              const char* to) noexcept {
   const bool now =
       !interrupted_at_rename_to.empty() && std::string_view(to).ends_with(interrupted_at_rename_to);
+  int result = 0;
+  const auto rename_now = [&] {
+    result = static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+  };
+  if (now && on_other_thread) {
+    interrupt_another_thread_during(rename_now);
+    return result;
+  }
   if (now && !renamed_first) std::raise(signal_sent);
-  const auto result = static_cast<int>(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
+  rename_now();
   if (now) std::raise(signal_sent);
   return result;
 }
@@ -45,7 +70,7 @@ class Interrupt : public ::testing::Test {
   Interrupt() {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     signal_sent = SIGINT;
-    renamed_first = false;
+    renamed_first = on_other_thread = false;
     for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);  // if run by "ctest &"
     setenv("TWOFOUR_TRAIN_LIBRARY", (build_folder() / "lib/libtwofour_fake_train.so").c_str(), 1);
   }
@@ -132,6 +157,16 @@ TEST_F(Interrupt, WhatHasItsNameAlreadyIsTold) {
               ExitedWithCode(130),
               HasSubstr("twofour: interrupted, " + out.string() + " changed already\n"));
   EXPECT_THAT(names(), ::testing::Contains("model.onnx"));
+}
+
+// Else what it removes could be on its way to its name.
+TEST_F(Interrupt, ASignalOnAnotherThreadWaitsForTheWriter) {
+  const auto out = folder_ / "model.onnx";
+  on_other_thread = true;
+  EXPECT_EXIT(run_interrupted("/model.onnx", {"export", model("minilm"), "--out", out}),
+              ExitedWithCode(130),
+              HasSubstr("twofour: interrupted, " + out.string() + " changed already\n"));
+  EXPECT_THAT(names(), UnorderedElementsAre("model.onnx"));
 }
 
 }  // namespace
