@@ -35,8 +35,8 @@ TWOFOUR_API const char* twofour_last_error(void);
  * that this machine cannot run. */
 TWOFOUR_API twofour_engine* twofour_engine_load(const char* model_directory, const char* kernel);
 
-/* The same on a device: "cpu", or an NVIDIA GPU, "cuda:0"; NULL: as TWOFOUR_DEVICE says, or the
- * CPU, as twofour_engine_load does. An error too: no such device. */
+/* The same on a device: "cpu", whatever TWOFOUR_BACKEND says, or an NVIDIA GPU, "cuda:0"; NULL: as
+ * TWOFOUR_DEVICE says, or the CPU, as twofour_engine_load does. An error too: no such device. */
 TWOFOUR_API twofour_engine* twofour_engine_load_on_device(const char* model_directory,
                                                           const char* kernel, const char* device);
 

@@ -57,8 +57,7 @@ std::shared_ptr<const Engine> Engine::load(const std::filesystem::path& model_di
 
 std::shared_ptr<const Engine> Engine::load(const ModelDirectory& model,
                                            const EngineOptions& options) {
-  if (choose_backend(options.backend) == kTensorRtBackend)
-    return load_on(model, options, run_engine_api());
+  if (choose_backend(options) == kTensorRtBackend) return load_on(model, options, run_engine_api());
   if (!options.engine.empty()) {
     throw Error(
         "engine",

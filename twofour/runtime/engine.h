@@ -49,7 +49,7 @@ struct EngineOptions {
   std::string plans = {};
   // What runs the network: "twofour", the default: kernels of this library; or "tensorrt", on a
   // GPU: TensorRT, from the file that `engine` names. TWOFOUR_BACKEND has the same meaning and is
-  // read when this is empty.
+  // read when this is empty and `device` is not "cpu".
   std::string backend = {};
   // With the backend tensorrt: a file that `twofour build-engine` made of an export of this model,
   // on this GPU. Kernels and precisions are those that it was built with, so that the options of

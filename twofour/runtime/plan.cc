@@ -182,8 +182,9 @@ class Planner {
 
 }  // namespace
 
-std::string_view choose_backend(const std::string& option) {
-  const Setting setting = option_or_variable("backend", option, "TWOFOUR_BACKEND");
+std::string_view choose_backend(const EngineOptions& options) {
+  if (options.backend.empty() && options.device == "cpu") return kOwnBackend;
+  const Setting setting = option_or_variable("backend", options.backend, "TWOFOUR_BACKEND");
   if (setting.value.empty()) return kOwnBackend;
   for (const std::string_view known : {kOwnBackend, kTensorRtBackend}) {
     if (known == setting.value) return known;

@@ -40,7 +40,7 @@ struct Plan {
 };
 
 // EngineOptions::backend as it takes effect. Throws Error for another name.
-std::string_view choose_backend(const std::string& option);
+std::string_view choose_backend(const EngineOptions& options);
 inline constexpr std::string_view kOwnBackend = "twofour", kTensorRtBackend = "tensorrt";
 
 // EngineOptions::activation_scales as it takes effect. Throws Error for another name.

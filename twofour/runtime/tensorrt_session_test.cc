@@ -225,6 +225,18 @@ TEST_F(TensorRt, VariablesStandInForOptions) {
   EXPECT_EQ(stand_in_.plan, "from-variable.plan");
 }
 
+TEST_F(TensorRt, TheVariableDoesNotTakeTheCpuFromWhoNamesIt) {
+  setenv("TWOFOUR_BACKEND", "tensorrt", 1);
+  setenv("TWOFOUR_ENGINE", "from-variable.plan", 1);
+  std::string backend;
+  const std::string error =
+      error_of([&] { backend = Engine::load(model_, {.device = "cpu"})->options().backend; });
+  unsetenv("TWOFOUR_BACKEND");
+  unsetenv("TWOFOUR_ENGINE");
+  EXPECT_EQ(error, "no error");
+  EXPECT_EQ(backend, "twofour");
+}
+
 TEST_F(TensorRt, BackendsAreKnown) {
   setenv("TWOFOUR_TENSORRT_LIBRARY", "/nowhere/libtwofour_tensorrt.so", 1);
   setenv("TWOFOUR_BACKEND", "tensorrt", 1);
