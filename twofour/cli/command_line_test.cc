@@ -176,6 +176,17 @@ TEST(Doctor, TellsWhichVariablesNoEngineTakes) {
   }
 }
 
+TEST(Doctor, TellsWhichVariablesExcludeEachOther) {
+  setenv("TWOFOUR_BACKEND", "tensorrt", 1);
+  EXPECT_EQ(run_command({"doctor"}).code, 0);
+  setenv("TWOFOUR_DEVICE", "cpu", 1);
+  const Outcome outcome = run_command({"doctor"});
+  unsetenv("TWOFOUR_BACKEND");
+  unsetenv("TWOFOUR_DEVICE");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("[TWOFOUR_DEVICE] the backend tensorrt runs on a GPU"));
+}
+
 TEST(CommandLine, GlobalFlagsMayFollowTheSubcommand) {
   EXPECT_EQ(run_command({"doctor", "-q"}).code, 0);
   EXPECT_EQ(run_command({"-v", "doctor"}).code, 0);

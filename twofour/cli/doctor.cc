@@ -98,9 +98,12 @@ void add_part(Json& problems, Part&& part) {
 // Variables that stand in for options of every engine.
 void check_engine_variables(Json& problems) {
   bool on_gpu = false;
-  add_part(problems, [&] { on_gpu = choose_backend({}) == kTensorRtBackend; });
+  add_part(problems, [&] {
+    on_gpu = choose_backend({}) == kTensorRtBackend;
+    if (on_gpu) tensorrt_device({});
+  });
   const Setting device = option_or_variable("", "", "TWOFOUR_DEVICE");
-  if (!device.value.empty() && device.value != "cpu") {
+  if (!on_gpu && !device.value.empty() && device.value != "cpu") {
     on_gpu = true;
     add_part(problems, [&] { cuda::device_ordinal(device.value, device.where); });
   }

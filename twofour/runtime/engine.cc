@@ -34,17 +34,6 @@ void check_left_to_tensorrt(const EngineOptions& options) {
   }
 }
 
-// Of a GPU; the first where none is named.
-int tensorrt_device(const EngineOptions& options) {
-  const Setting device = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
-  if (device.value.empty()) return 0;
-  if (device.value == "cpu") {
-    throw Error(device.where, "the backend tensorrt runs on a GPU, the device is cpu",
-                "Name cuda:0, or the backend twofour");
-  }
-  return cuda::device_ordinal(device.value, device.where);
-}
-
 }  // namespace
 
 Engine::Engine() : state_(std::make_unique<State>()) {}

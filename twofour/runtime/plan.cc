@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "twofour/backend/backends.h"
+#include "twofour/backend/cuda/device.h"
 #include "twofour/base/error.h"
 #include "twofour/base/setting.h"
 #include "twofour/runtime/stacked_linear.h"
@@ -191,6 +192,16 @@ std::string_view choose_backend(const EngineOptions& options) {
   }
   throw Error(setting.where, fmt::format("no backend is named '{}'", setting.value),
               fmt::format("There are: {}, {}", kOwnBackend, kTensorRtBackend));
+}
+
+int tensorrt_device(const EngineOptions& options) {
+  const Setting device = option_or_variable("device", options.device, "TWOFOUR_DEVICE");
+  if (device.value.empty()) return 0;
+  if (device.value == "cpu") {
+    throw Error(device.where, "the backend tensorrt runs on a GPU, the device is cpu",
+                "Name cuda:0, or the backend twofour");
+  }
+  return cuda::device_ordinal(device.value, device.where);
 }
 
 std::string_view choose_activation_scales(const std::string& option) {

@@ -43,6 +43,10 @@ struct Plan {
 std::string_view choose_backend(const EngineOptions& options);
 inline constexpr std::string_view kOwnBackend = "twofour", kTensorRtBackend = "tensorrt";
 
+// The GPU of the backend tensorrt, the first where none is named. Throws Error for the CPU and for
+// another name.
+int tensorrt_device(const EngineOptions& options);
+
 // EngineOptions::activation_scales as it takes effect. Throws Error for another name.
 std::string_view choose_activation_scales(const std::string& option);
 
