@@ -354,8 +354,9 @@ Command add_eval(CLI::App& root, Console& console) {
   app->add_option("--recall-k", options->metric.recall_k, "Cut-off of f1 and recall")
       ->capture_default_str()
       ->check(positive_number());
-  app->add_option("--relevant", options->relevant,
-                  "Labels from here on are relevant [2, or DATA's largest if that is less]")
+  app->add_option(
+         "--relevant", options->relevant,
+         "Labels from here on are relevant [2; 1 where that is the largest of whole numbers]")
       ->check(finite_number());
   app->add_option("--score-threshold", options->metric.score_threshold,
                   "Models without classes: scores from here on count as relevant [any]")

@@ -391,6 +391,9 @@ TEST(Eval, TheLargestLabelIsRelevantWhereNoneIs2) {
   EXPECT_FALSE(
       json::parse(eval(binary, {"--json", "--relevant", "2"}))["metrics"].contains("recall@345"));
   EXPECT_EQ(json::parse(eval("q\tgood\t3\nq\tbad\t0\n", {"--json"}))["relevant_label"], 2);
+  const json degrees = json::parse(eval("q\tgood\t0.9\nq\tfair\t0.8\nq\tbad\t0\n", {"--json"}));
+  EXPECT_FALSE(degrees["metrics"].contains("recall@345"));
+  EXPECT_TRUE(degrees["metrics"].contains("ndcg@10"));
 }
 
 TEST(Eval, EmbeddingModelsAreRankedByTheirProduct) {

@@ -118,7 +118,8 @@ QueryStats stats_of_query(std::string id, std::vector<ScoredPair> pairs,
 
 float default_relevant_label(std::span<const Pair> pairs) {
   const float label = MetricOptions().relevant_label;
-  if (pairs.empty()) return label;
+  const auto is_whole = [](const Pair& pair) { return pair.label == std::floor(pair.label); };
+  if (pairs.empty() || !std::ranges::all_of(pairs, is_whole)) return label;
   const float largest = std::ranges::max_element(pairs, {}, &Pair::label)->label;
   return largest > 0 ? std::min(label, largest) : label;
 }

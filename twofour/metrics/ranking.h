@@ -70,8 +70,8 @@ struct MetricOptions {
   bool operator==(const MetricOptions&) const = default;
 };
 
-// The relevant_label where nobody says otherwise: 2, or the largest label where that is less; 2
-// again where no label is above 0.
+// The relevant_label where nobody says otherwise: 2, or 1 where that is the largest label and all
+// are whole numbers. Of degrees between, the largest alone would be relevant.
 float default_relevant_label(std::span<const Pair> pairs);
 
 // Whether evaluations with these options measure the same. A threshold belongs to the system that

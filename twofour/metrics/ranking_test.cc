@@ -216,7 +216,7 @@ TEST(Ranking, QueriesMayInterleaveAndBeEmpty) {
   EXPECT_EQ(stats[1].concordant, 1);
 }
 
-TEST(Ranking, TheLargestLabelIsRelevantWhereNoneIs2) {
+TEST(Ranking, TheLargestWholeLabelIsRelevantWhereNoneIs2) {
   const auto relevant = [](std::vector<float> labels) {
     std::vector<Pair> pairs;
     for (const float label : labels) pairs.push_back({0, 0, label});
@@ -225,7 +225,8 @@ TEST(Ranking, TheLargestLabelIsRelevantWhereNoneIs2) {
   EXPECT_EQ(relevant({0, 1, 2}), 2);
   EXPECT_EQ(relevant({3, 0}), 2);
   EXPECT_EQ(relevant({0, 1}), 1);
-  EXPECT_EQ(relevant({0.5f, 0.25f}), 0.5f);
+  EXPECT_EQ(relevant({0.97f, 0.5f, 0}), 2);
+  EXPECT_EQ(relevant({0, 0.5f, 1}), 2);
   EXPECT_EQ(relevant({0, -1}), 2);
   EXPECT_EQ(relevant({}), 2);
 }
