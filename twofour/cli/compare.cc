@@ -21,9 +21,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
-    R"(Both files come from twofour eval --scores over the same data; they keep a checksum of it. Of older files and those of
-eval --pool, which have none, ids of queries and numbers of pairs and labels are compared. Differences are B - A with their
-paired bootstrap interval over queries; A is the base of relative differences.
+    R"(Both files come from twofour eval --scores over the same data, without ids also with its rows in the same order; they
+keep a checksum of it. Of older files and those of eval --pool, which have none, ids of queries and numbers of pairs and
+labels are compared. Differences are B - A with their paired bootstrap interval over queries; A is the base of relative
+differences.
 
 Examples:
   twofour compare dense.jsonl.zst sparse.jsonl.zst

@@ -64,7 +64,8 @@ Dataset parse_beir(const BeirFile& qrels, const BeirFile& queries, const BeirFil
                    const DatasetOptions& options = {});
 
 // Of ids and labels, and of texts where ids are numbers: those alone are the same in other data. 16
-// hexadecimal digits, whatever the order of pairs with ids of their own.
+// hexadecimal digits, whatever the order of pairs with ids of their own; numbers go by place, so
+// that it is another one for the same pairs in another order.
 std::string pairs_checksum(const Dataset& data);
 
 struct Corpus {

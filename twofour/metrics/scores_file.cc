@@ -133,7 +133,9 @@ void refuse_folder(const std::filesystem::path& path) {
       std::filesystem::exists(meant) ? fmt::format("Did you mean {}?", meant.string()) : kWriteOne);
 }
 
-constexpr std::string_view kSameData = "Compare systems scored on the same data";
+// Without ids, texts are numbered by place.
+constexpr std::string_view kSameData =
+    "Compare systems scored on the same data, where it has no ids with its rows in the same order";
 
 // --relevant among them: where it is not given, the data's labels decide.
 constexpr std::string_view kSameOptions = "Evaluate all with the same options, --relevant too";

@@ -162,7 +162,7 @@ TEST(ScoresFile, ChecksumsTellDataApartThatHasTheSameIdsAndCounts) {
   };
   EXPECT_EQ(message("0123456789abcdee"),
             "[b.jsonl] has the checksum of other data than a.jsonl. Compare systems scored on the "
-            "same data");
+            "same data, where it has no ids with its rows in the same order");
   EXPECT_EQ(message("0123456789abcdef"), "no error");
   EXPECT_EQ(message(""), "no error");  // an older file
   write_scores_file(temp_file("pooled.jsonl"), a);

@@ -114,6 +114,10 @@ class RunScores {
 
 constexpr const char* kNumberedTag = "twofour-";
 
+constexpr const char* kOfItsData =
+    "Name the data that the run was made on, or give it ids: without, texts are numbered by "
+    "place, so that rows must stand in the same order";
+
 bool numbered(const Dataset& dataset) {
   return dataset.queries_numbered || dataset.documents_numbered;
 }
@@ -191,9 +195,7 @@ std::string run_tag(const Dataset& dataset) {
 }
 
 RunMatch match_run(const std::filesystem::path& path, const TrecRun& run, const Dataset& dataset) {
-  const auto fail = [&](const std::string& how) {
-    throw Error(path.string(), how, "Name the data that the run was made on, or give it ids");
-  };
+  const auto fail = [&](const std::string& how) { throw Error(path.string(), how, kOfItsData); };
   if (numbered(dataset) && run.tag.starts_with(kNumberedTag) && run.tag != run_tag(dataset)) {
     fail(fmt::format("is of other data than {}: its tag is {}, expected {}", dataset.origin,
                      run.tag, run_tag(dataset)));

@@ -105,6 +105,10 @@ TEST(Trec, NumbersAreThoseOfOneDataset) {
   };
   EXPECT_THAT(message(other), HasSubstr("[run] is of other data than other.tsv: its tag is " +
                                         run_tag(data) + ", expected " + run_tag(other)));
+  const Dataset turned =
+      parse_dataset("query\tdocument\tlabel\nr\ta\t1\nq\ta\t1\nq\tb\t0\n", "turned.tsv");
+  EXPECT_THAT(message(turned), AllOf(HasSubstr("of other data than turned.tsv"),
+                                     HasSubstr("rows must stand in the same order")));
   run.tag = "bm25";
   EXPECT_EQ(message(other), "no error") << "nobody can know";
   run.rows.push_back({"q2", "d2", 1});
