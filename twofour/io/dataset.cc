@@ -64,12 +64,15 @@ Columns parse_header(std::string_view line, const std::string& where) {
           find_column(names, "document_id", where)};
 }
 
-void check_field_count(size_t found, size_t expected, const std::string& where) {
+constexpr std::string_view kSeparated = "Fields are separated by single tabs and hold none";
+
+void check_field_count(size_t found, size_t expected, const std::string& where,
+                       std::string_view remedy = kSeparated) {
   if (found != expected) {
     throw Error(where,
                 fmt::format("has another number of fields than the header: {}, expected {}", found,
                             expected),
-                "Fields are separated by single tabs and hold none");
+                remedy);
   }
 }
 
@@ -279,11 +282,16 @@ Corpus parse_tsv_corpus(Lines& lines, const std::vector<std::string_view>& names
   PairCollector::Texts documents;
   documents.kind = "document";
   documents.has_ids = id != kAbsent;
+  // The first of documents that stand one a line may look like this.
+  const std::string of_one_column =
+      fmt::format("Line {} was read as a header, \"{}\". If it is a document, move it down",
+                  lines.number(), names.front());
+  const std::string_view remedy = names.size() == 1 ? of_one_column : kSeparated;
   std::vector<std::string_view> fields;
   std::string_view line;
   while (lines.next(line)) {
     split_fields(line, fields);
-    check_field_count(fields.size(), names.size(), lines.where());
+    check_field_count(fields.size(), names.size(), lines.where(), remedy);
     documents.add(documents.has_ids ? fields[id] : std::string_view(), fields[column],
                   lines.where());
   }

@@ -289,6 +289,11 @@ TEST(CorpusTest, AHeaderIsNoDocument) {
   write_file_atomically(path, "query\tdocument\none\n");
   EXPECT_THAT(error_of([&] { read_corpus(path); }),
               HasSubstr("corpus.tsv:2] has another number of fields than the header: 1"));
+  write_file_atomically(path, "text\nof\ta document\n");
+  EXPECT_THAT(error_of([&] { read_corpus(path); }),
+              HasSubstr("corpus.tsv:2] has another number of fields than the header: 2, expected "
+                        "1. Line 1 was read as a header, \"text\". If it is a document, move it "
+                        "down"));
   write_file_atomically(path, "text\n");
   EXPECT_THAT(error_of([&] { read_corpus(path); }), HasSubstr("holds no documents"));
   write_file_atomically(path, "one\ttwo\nthree\n");  // no header
