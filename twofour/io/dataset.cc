@@ -242,7 +242,7 @@ const std::string& text_of(const BeirTexts& texts, const std::string& id, const 
 fs::path beir_texts_path(const fs::path& qrels, const std::string& stem) {
   const fs::path root = fs::absolute(qrels).lexically_normal().parent_path().parent_path();
   for (const char* extension : {".jsonl", ".jsonl.zst"}) {
-    if (fs::exists(root / (stem + extension))) return root / (stem + extension);
+    if (is_there(root / (stem + extension))) return root / (stem + extension);
   }
   throw Error((root / (stem + ".jsonl")).string(),
               fmt::format("no such file, but {} refers to it", qrels.string()),
@@ -320,9 +320,9 @@ Corpus parse_corpus(Lines& lines, std::string_view first, const std::string& nam
 std::vector<std::string> tables_in(const fs::path& folder) {
   std::vector<std::string> files;
   for (const fs::path& place : {folder, folder / "qrels"}) {
-    std::error_code absent;
-    for (const fs::directory_entry& entry : fs::directory_iterator(place, absent)) {
-      if (kind_of(entry.path()) == ".tsv") files.push_back(entry.path().string());
+    std::error_code error;
+    for (fs::directory_iterator entry(place, error), end; entry != end; entry.increment(error)) {
+      if (kind_of(entry->path()) == ".tsv") files.push_back(entry->path().string());
     }
   }
   std::ranges::sort(files);
@@ -332,19 +332,26 @@ std::vector<std::string> tables_in(const fs::path& folder) {
 std::vector<std::string> corpora_in(const fs::path& folder) {
   std::vector<std::string> files;
   for (const char* name : {"corpus.jsonl", "corpus.jsonl.zst"}) {
-    if (fs::exists(folder / name)) files.push_back((folder / name).string());
+    std::error_code absent;
+    if (fs::exists(folder / name, absent)) files.push_back((folder / name).string());
   }
   return files;
+}
+
+std::string question(std::vector<std::string> meant) {
+  constexpr size_t kNamed = 3;
+  if (meant.empty()) return "Name a file in it";
+  const size_t more = meant.size() - std::min(meant.size(), kNamed);
+  meant.resize(meant.size() - more);
+  return fmt::format("Did you mean {}{}?", fmt::join(meant, " or "),
+                     more == 0 ? "" : fmt::format(" ({} more)", more));
 }
 
 void refuse_folder(const fs::path& path,
                    std::vector<std::string> (*meant_in)(const fs::path& folder)) {
   std::error_code ignored;
   if (!fs::is_directory(path, ignored)) return;
-  const std::vector<std::string> meant = meant_in(path);
-  throw Error(path.string(), "is a folder, expected a file",
-              meant.empty() ? "Name a file in it"
-                            : fmt::format("Did you mean {}?", fmt::join(meant, " or ")));
+  throw Error(path.string(), "is a folder, expected a file", question(meant_in(path)));
 }
 
 Dataset read_beir(const fs::path& path, std::string_view qrels, const DatasetOptions& options) {

@@ -316,9 +316,14 @@ TEST(DatasetTest, AFolderIsRefusedWithTheFilesThatMayBeMeant) {
       folder.string());
   EXPECT_THAT(error_of([&] { read_dataset(folder); }), HasSubstr(judgments));
   EXPECT_THAT(error_of([&] { read_dataset(folder / "qrels"); }), HasSubstr(judgments));
+  for (const char* name : {"qrels/u.tsv", "qrels/v.tsv", "qrels/w.tsv"})
+    write_file_atomically(folder / name, "");
+  EXPECT_THAT(error_of([&] { read_dataset(folder); }), HasSubstr("/qrels/u.tsv (2 more)?"));
   const std::string corpus = "Did you mean " + (folder / "corpus.jsonl").string() + "?";
   EXPECT_THAT(error_of([&] { read_corpus(folder); }), HasSubstr(corpus));
   EXPECT_THAT(error_of([&] { read_texts(folder); }), HasSubstr(corpus));
+  fs::create_symlink("corpus.jsonl.zst", folder / "corpus.jsonl.zst");  // cannot be looked at
+  EXPECT_THAT(error_of([&] { read_corpus(folder); }), HasSubstr(corpus));
   fs::remove_all(folder);
 }
 

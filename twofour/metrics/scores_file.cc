@@ -128,9 +128,10 @@ void refuse_folder(const std::filesystem::path& path) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) return;
   const std::filesystem::path meant = path / "scores.jsonl.zst";
-  throw Error(
-      path.string(), "is a folder, expected a file of scores",
-      std::filesystem::exists(meant) ? fmt::format("Did you mean {}?", meant.string()) : kWriteOne);
+  throw Error(path.string(), "is a folder, expected a file of scores",
+              std::filesystem::exists(meant, ignored)
+                  ? fmt::format("Did you mean {}?", meant.string())
+                  : kWriteOne);
 }
 
 // Without ids, texts are numbered by place.

@@ -207,6 +207,10 @@ TEST(ScoresFile, OtherFilesAreRefusedWithTheCommandThatWritesOne) {
   write_scores_file(folder / "scores.jsonl.zst", example());
   EXPECT_THAT(error_of([&] { read_scores_file(folder); }),
               HasSubstr("Did you mean " + (folder / "scores.jsonl.zst").string() + "?"));
+  std::filesystem::remove(folder / "scores.jsonl.zst");
+  std::filesystem::create_symlink("scores.jsonl.zst", folder / "scores.jsonl.zst");
+  EXPECT_THAT(error_of([&] { read_scores_file(folder); }),  // it cannot be looked at
+              HasSubstr("run] is a folder, expected a file of scores. " + remedy));
   std::filesystem::remove_all(folder);
 }
 

@@ -509,7 +509,8 @@ std::string meant_by(const std::filesystem::path& path) {
   const std::filesystem::path shipped = path.parent_path() / "recipes" / path.filename();
   for (const std::string& name :
        {path.string() + ".yaml", shipped.string(), shipped.string() + ".yaml"}) {
-    if (std::filesystem::exists(name)) return fmt::format("Did you mean {}?", name);
+    std::error_code absent;
+    if (std::filesystem::exists(name, absent)) return fmt::format("Did you mean {}?", name);
   }
   return "A recipe is a file, such as recipes/dense.yaml, which comes with twofour";
 }
