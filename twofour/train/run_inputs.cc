@@ -30,18 +30,21 @@ constexpr const char* kSetLabels = "set num_labels, in the recipe or by --set";
 // A label beyond is rather an id or a count than a class.
 constexpr int64_t kMostLabels = 1000;
 
+bool learns_labels(const Recipe& recipe) { return uses_loss(recipe, LossKind::kCrossEntropy); }
+
+bool wants_classes(const Recipe& recipe) {
+  return learns_labels(recipe) || uses_loss(recipe, LossKind::kLogits);
+}
+
 // Of a head that is made for the data; the reader is asked again because it knows the line.
-int64_t labels_in(const Dataset& data) {
+int64_t labels_in(const Recipe& recipe, const Dataset& data) {
+  constexpr auto kMost = static_cast<float>(kMostLabels);
   const float largest = std::ranges::max_element(data.pairs, {}, &Pair::label)->label;
-  if (largest >= static_cast<float>(kMostLabels)) {
+  if (learns_labels(recipe) && largest >= kMost) {
     read_dataset(data.origin,
                  {kMostLabels, "the largest head that is made for labels alone", kSetLabels});
   }
-  return std::max<int64_t>(2, static_cast<int64_t>(largest) + 1);
-}
-
-bool wants_classes(const Recipe& recipe) {
-  return uses_loss(recipe, LossKind::kCrossEntropy) || uses_loss(recipe, LossKind::kLogits);
+  return std::max<int64_t>(2, static_cast<int64_t>(std::min(largest, kMost)) + 1);
 }
 
 // Labels that no class of the head stands for; the reader is asked again because it knows the line.
@@ -73,9 +76,16 @@ int64_t own_labels(const Recipe& recipe, const ModelConfig& config) {
   return config.head == recipe.head ? config.num_labels : 0;
 }
 
+// For who learns its logits, whatever the data's labels are; 0: nobody does, or it has none.
+int64_t labels_of_teacher(const Recipe& recipe, const TrainRequest& request) {
+  if (request.teacher.empty() || learns_labels(recipe) || !wants_classes(recipe)) return 0;
+  const int64_t labels = own_labels(recipe, ModelDirectory::open(request.teacher).config());
+  return labels > 1 ? labels : 0;
+}
+
 // How many labels the head has, and from where.
 DatasetOptions resolve_labels(const Recipe& recipe, const ModelDirectory& model,
-                              const Dataset& train) {
+                              const TrainRequest& request, const Dataset& train) {
   if (recipe.num_labels > 0) {
     return {recipe.num_labels, fmt::format("recipe '{}'", recipe.name),
             "raise num_labels, in the recipe or by --set"};
@@ -88,7 +98,8 @@ DatasetOptions resolve_labels(const Recipe& recipe, const ModelDirectory& model,
     const int64_t tokens = Tokenizer::open(model)->vocab_size();
     return {std::max<int64_t>(1, tokens - recipe.masking.first_token)};
   }
-  return {wants_classes(recipe) ? labels_in(train) : 1,
+  if (const int64_t taught = labels_of_teacher(recipe, request); taught > 0) return {taught};
+  return {wants_classes(recipe) ? labels_in(recipe, train) : 1,
           fmt::format("a new head for the labels of {}", train.origin), kSetLabels};
 }
 
@@ -302,7 +313,7 @@ void warn_of_shared_queries(const TrainRequest& request, const RunInputs& inputs
 
 void warn_of_classes_without_example(const RunInputs& inputs, const Callbacks& callbacks) {
   const Recipe& recipe = inputs.recipe;
-  if (!classifies(recipe.head) || !uses_loss(recipe, LossKind::kCrossEntropy)) return;
+  if (!classifies(recipe.head) || !learns_labels(recipe)) return;
   const std::set<float> found = distinct_labels(inputs.train);
   const int64_t lacking = recipe.num_labels - std::ssize(found);
   if (lacking == 0) return;
@@ -393,10 +404,10 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
 
   Recipe& recipe = inputs.recipe;
   if (classifies(recipe.head)) {
-    const DatasetOptions labels = resolve_labels(recipe, model, inputs.train);
+    const DatasetOptions labels = resolve_labels(recipe, model, request, inputs.train);
     recipe.num_labels = labels.num_labels;
     check_head_fits_losses(recipe, request.model.string());
-    if (uses_loss(recipe, LossKind::kCrossEntropy)) {
+    if (learns_labels(recipe)) {
       check_labels(inputs.train, labels);
       check_is_no_single_label(inputs.train);
       if (inputs.dev) check_labels(*inputs.dev, labels);

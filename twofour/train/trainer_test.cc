@@ -233,6 +233,19 @@ TEST(Trainer, WarnsOfATeacherThatNobodyNeeds) {
               HasSubstr("[/nowhere] no such model directory"));
 }
 
+// What learns from logits alone reads no labels: its head is the teacher's.
+TEST(Trainer, LogitsAloneTakeAnyLabels) {
+  TrainRequest request = small_run("dense", "bert-uncased", "logits-alone");
+  request.max_steps = 1;
+  request.teacher = golden_model("cross-encoder");
+  request.overrides["stages.*.losses"] = "[{kind: logits}]";
+  request.dev_data.clear();
+  request.train_data = fs::path(testing::TempDir()) / "real-labels.tsv";
+  write_file_atomically(request.train_data,
+                        "query\tdocument\tlabel\nred cup\ta red cup\t2500.5\nlamp\ta cup\t0\n");
+  EXPECT_EQ(ModelDirectory::open(run_afresh(request).model).config().num_labels, 3);
+}
+
 // The model as it comes has the one pair of labels in the right order: pnr is infinite.
 TEST(Trainer, TheLaterOfTwoInfinitelyGoodStatesIsBetter) {
   TrainRequest request = small_run("dense", "cross-encoder", "infinite");
