@@ -489,10 +489,14 @@ TEST(Resume, RefusesAFolderThatCannotBeWritten) {
   TrainRequest request = whole_chain("read-only");
   stop_after(request, 3);
   request.resume = true;
-  fs::permissions(request.out, fs::perms::owner_write, fs::perm_options::remove);
-  const std::string message = message_of([&] { run_training(request, {}); });
-  fs::permissions(request.out, fs::perms::owner_write, fs::perm_options::add);
-  EXPECT_THAT(message, HasSubstr(request.out.string() + "] cannot be written: Permission denied"));
+  for (const bool finished : {false, true}) {  // but for its model, which has gone
+    if (finished) write_file_atomically(request.out / "summary.json", "{}");
+    fs::permissions(request.out, fs::perms::owner_write, fs::perm_options::remove);
+    const std::string message = message_of([&] { run_training(request, {}); });
+    fs::permissions(request.out, fs::perms::owner_write, fs::perm_options::add);
+    EXPECT_THAT(message,
+                HasSubstr(request.out.string() + "] cannot be written: Permission denied"));
+  }
 }
 
 // A stopped run that is resumed after `change` must refuse and leave its files alone.

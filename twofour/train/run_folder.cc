@@ -95,7 +95,7 @@ void RunFolder::check(bool resume) const {
                 "Start it without --resume, or correct --out.");
   }
   if (resume) {
-    if (is_there(summary())) return;  // it only tells what it did
+    if (is_there(summary()) && !lost_model()) return;  // it only tells what it did
     check_writable();
     check_model_destination(model());
     return;
@@ -118,6 +118,9 @@ void RunFolder::check(bool resume) const {
                 "Choose another folder, or empty it.");
   }
 }
+
+// A checkpoint that stands can write it again.
+bool RunFolder::lost_model() const { return !is_there(model()) && is_there(checkpoint()); }
 
 // Before data are read, not after.
 void RunFolder::check_writable() const {
@@ -167,8 +170,8 @@ std::optional<TrainSummary> RunFolder::finished(const Fingerprint& fingerprint,
                summary().string());
     TrainSummary result = summary_from_json(object);
     result.model = model();
+    if (lost_model()) return std::nullopt;
     if (!is_there(model())) {
-      if (is_there(checkpoint())) return std::nullopt;
       throw Error(model().string(),
                   fmt::format("is missing, but {} says that the run has finished",
                               summary().filename().string()),

@@ -64,6 +64,7 @@ class RunFolder {
 
  private:
   void check_writable() const;
+  bool lost_model() const;
   // What to do about a damaged summary.
   std::string summary_remedy() const;
   // What the folder holds beside a log: the first name in order; empty: nothing.
