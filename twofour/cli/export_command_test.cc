@@ -28,6 +28,15 @@ TEST(ExportCommand, AbsentLibraryIsNamedWithTheRemedy) {
   unsetenv("TWOFOUR_EXPORT_LIBRARY");
 }
 
+TEST(ExportCommand, AFileWhoseWeightsAreNotReadIsRefusedWithTheFormThatIs) {
+  const auto file = scratch("onnx") / "model.onnx";
+  spill(file, {"\x3a\x00", 2});  // a graph without nodes
+  const Outcome outcome = run_command({"inspect", file});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("model.onnx] holds no Conv, Gemm or MatMul"),
+                                 HasSubstr("QLinearConv, QLinearMatMul, MatMulInteger")));
+}
+
 TEST(ExportCommand, WritesAFile) {
   const auto out = scratch("onnx") / "model.onnx";
   const Outcome outcome = run_command({"export", model("cross-encoder"), "--out", out});

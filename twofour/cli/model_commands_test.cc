@@ -196,7 +196,9 @@ TEST(Inspect, RefusesAFileWithoutWeights) {
   write_safetensors(file, {{"conv1.bias", bias}});
   const Outcome outcome = run_command({"inspect", file});
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_THAT(outcome.err, HasSubstr("net.safetensors] holds no tensor X.weight"));
+  EXPECT_THAT(outcome.err,
+              HasSubstr("net.safetensors] holds no tensor X.weight with two dimensions "
+                        "or four. Name a file whose tensors have such names"));
 }
 
 TEST(Inspect, RefusesWhatIsNoModel) {

@@ -75,6 +75,16 @@ Json file_json(const fs::path& path, const Reports& reports) {
           {"weights", std::move(weights)}};
 }
 
+[[noreturn]] void refuse_without_weights(const fs::path& path) {
+  if (is_onnx(path)) {
+    throw Error(path.string(), "holds no Conv, Gemm or MatMul with a constant weight",
+                "QLinearConv, QLinearMatMul, MatMulInteger and nodes of com.microsoft are not "
+                "read: export it with QuantizeLinear and DequantizeLinear (QDQ) in their place");
+  }
+  throw Error(path.string(), "holds no tensor X.weight with two dimensions or four",
+              "Name a file whose tensors have such names, or export the network as ONNX");
+}
+
 }  // namespace
 
 bool is_safetensors(const fs::path& path) {
@@ -87,11 +97,7 @@ bool is_weights_file(const fs::path& path) { return is_onnx(path) || is_safetens
 void inspect_weights_file(const fs::path& path, ConvLayout layout, bool json, Console& console) {
   const Reports reports = is_onnx(path) ? export_api().inspect_onnx(path)
                                         : inspect_weights(Safetensors::open(path), layout);
-  if (reports.empty()) {
-    throw Error(path.string(), is_onnx(path)
-                                   ? "holds no Conv, Gemm or MatMul with a constant weight"
-                                   : "holds no tensor X.weight with two dimensions or four");
-  }
+  if (reports.empty()) refuse_without_weights(path);
   if (json) {
     console.out() << json_text(file_json(path, reports), 2) << '\n';
   } else {

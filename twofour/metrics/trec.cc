@@ -231,7 +231,8 @@ std::vector<ScoredPair> pairs_of_run(const TrecRun& run, const Dataset& dataset)
   if (missing.count == 0) return out;
   throw Error(dataset.origin,
               fmt::format("run '{}' has no score for {} of {} pairs, the first is {}", run.tag,
-                          missing.count, missing.total, missing.first));
+                          missing.count, missing.total, missing.first),
+              "Rank them too; twofour eval --collection counts them as not found");
 }
 
 std::vector<ScoredPair> pairs_of_collection_run(const TrecRun& run, const Dataset& dataset) {

@@ -88,7 +88,8 @@ TEST(Trec, ScoresThePairsOfADataset) {
   EXPECT_THAT([&] { pairs_of_run(run, data); },
               ThrowsMessage<Error>(
                   HasSubstr("[test.tsv] run 't' has no score for 1 of 2 pairs, the first is "
-                            "document 'a' of query 'q2'")));
+                            "document 'a' of query 'q2'. Rank them too; twofour eval "
+                            "--collection counts them as not found")));
 }
 
 Dataset without_ids(const std::string& query, const std::string& name) {
