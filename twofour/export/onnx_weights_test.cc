@@ -119,6 +119,7 @@ TEST(OnnxWeights, IntegersAreZeroAtTheirZeroPoint) {
   const auto reports = m.inspect();
   ASSERT_EQ(reports.size(), 1u);
   EXPECT_EQ(reports[0].type, "U8");
+  EXPECT_EQ(reports[0].shape, (Shape{8, 4}));
   EXPECT_EQ(reports[0].conv, (ConvShape{4, 8, 1, 1, 1}));
   EXPECT_EQ(reports[0].counts.zeros, 16);
   EXPECT_TRUE(reports[0].is_sparse());

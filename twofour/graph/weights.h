@@ -15,7 +15,7 @@ struct WeightReport {
   std::string name;   // of the tensor
   std::string op;     // that reads it: "Conv"; empty where the file has tensors alone
   std::string type;   // "F32", of quantized values "I8"
-  Shape shape;        // as the file has it
+  Shape shape;        // as `op` reads it, behind a Transpose not as the file has it
   ConvShape conv;     // none where `dense` says that it is no convolution
   ConvCounts counts;  // of the values that are multiplied
   std::string dense;  // why it cannot be 2:4; empty: it may be
