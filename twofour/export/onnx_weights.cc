@@ -22,7 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kLongestChain = 16;  // of nodes between a tensor and its product
+// Of nodes between a product and its tensors: DequantizeLinear has three inputs, so that a bound on
+// the length of a chain alone would leave 3^length.
+constexpr int kMostVisits = 64;
 
 struct Constant {
   std::string name, type;
@@ -179,11 +181,17 @@ class Graph {
   }
 
   // Nothing where the value depends on the network's inputs.
-  std::optional<Constant> constant(const std::string& name, int depth = 0) const {
+  std::optional<Constant> constant(const std::string& name) const {
+    int visits = kMostVisits;
+    return constant(name, visits);
+  }
+
+  std::optional<Constant> constant(const std::string& name, int& visits) const {
+    if (visits-- <= 0) return std::nullopt;
     if (const auto tensor = tensors_.find(name); tensor != tensors_.end())
       return read(name, *tensor->second);
     const auto found = producers_.find(name);
-    if (found == producers_.end() || depth > kLongestChain) return std::nullopt;
+    if (found == producers_.end()) return std::nullopt;
     const onnx::NodeProto& node = *found->second;
     const std::string& type = node.op_type();
     if (type == "Constant") {
@@ -191,15 +199,15 @@ class Graph {
       return value == nullptr ? std::nullopt : std::optional(read(name, value->t()));
     }
     if (!is_standard(node) || !has_input(node, 0)) return std::nullopt;
-    if (type == "Identity" || type == "Cast") return constant(node.input(0), depth + 1);
-    if (type == "Transpose") return turned(node, depth + 1);
-    if (type == "DequantizeLinear") return dequantized(node, depth + 1);
+    if (type == "Identity" || type == "Cast") return constant(node.input(0), visits);
+    if (type == "Transpose") return turned(node, visits);
+    if (type == "DequantizeLinear") return dequantized(node, visits);
     return std::nullopt;
   }
 
   // Of matrices alone.
-  std::optional<Constant> turned(const onnx::NodeProto& node, int depth) const {
-    std::optional<Constant> matrix = constant(node.input(0), depth);
+  std::optional<Constant> turned(const onnx::NodeProto& node, int& visits) const {
+    std::optional<Constant> matrix = constant(node.input(0), visits);
     const onnx::AttributeProto* order = find(node, "perm");
     const bool turns = order == nullptr || (order->ints_size() == 2 && order->ints(0) == 1);
     if (!matrix || matrix->shape.rank() != 2 || !turns) return std::nullopt;
@@ -209,13 +217,13 @@ class Graph {
   }
 
   // Integers of the file, or floats that QuantizeLinear would make integers when the network runs.
-  std::optional<Constant> dequantized(const onnx::NodeProto& node, int depth) const {
+  std::optional<Constant> dequantized(const onnx::NodeProto& node, int& visits) const {
     const onnx::NodeProto* quantizer = producer(node.input(0), "QuantizeLinear");
     const onnx::NodeProto& source = quantizer == nullptr ? node : *quantizer;
     if (!has_input(source, 0) || !has_input(source, 1)) return std::nullopt;
-    std::optional<Constant> weight = constant(source.input(0), depth);
+    std::optional<Constant> weight = constant(source.input(0), visits);
     if (!weight || !weight->uncounted.empty()) return weight;
-    const std::optional<Grid> grid = grid_of(source, weight->shape, depth);
+    const std::optional<Grid> grid = grid_of(source, weight->shape, visits);
     if (!grid) {
       weight->uncounted = "its scales or zero points are neither of the whole nor of an axis";
     } else if (quantizer == nullptr) {
@@ -226,17 +234,17 @@ class Graph {
     return weight;
   }
 
-  std::optional<Grid> grid_of(const onnx::NodeProto& node, const Shape& shape, int depth) const {
+  std::optional<Grid> grid_of(const onnx::NodeProto& node, const Shape& shape, int& visits) const {
     if (integer_or(node, "block_size", 0) != 0) return std::nullopt;
     Grid grid;
     grid.axis = integer_or(node, "axis", 1);
     if (grid.axis < 0) grid.axis += std::ssize(shape.dims());
-    const std::optional<Constant> scale = constant(node.input(1), depth);
+    const std::optional<Constant> scale = constant(node.input(1), visits);
     if (!scale || !scale->uncounted.empty()) return std::nullopt;
     grid.scales = floats(scale->values);
     grid.is_signed = integer_or(node, "output_dtype", 0) == onnx::TensorProto::INT8;
     if (has_input(node, 2)) {
-      const std::optional<Constant> zero = constant(node.input(2), depth);
+      const std::optional<Constant> zero = constant(node.input(2), visits);
       if (!zero || !zero->uncounted.empty()) return std::nullopt;
       grid.zero_points = floats(zero->values);
       grid.is_signed = zero->type == dtype_name(DType::kI8);

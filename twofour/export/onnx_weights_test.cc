@@ -170,6 +170,21 @@ TEST(OnnxWeights, WhatIsNotCountedSaysWhy) {
   for (const WeightReport& report : reports) EXPECT_FALSE(report.is_sparse()) << report.name;
 }
 
+// Each node reads the one before it three times: 3^16 ways to the tensor.
+TEST(OnnxWeights, AFileCannotMakeThemSearchedForEver) {
+  Model m;
+  std::string last = m.graph.floats("w", {1, 1}, std::vector{1.0f});
+  for (const char* name :
+       {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"}) {
+    m.graph.node("DequantizeLinear", name, {last, last, last});
+    last = name;
+  }
+  m.graph.node("MatMul", "y", {"x", last});
+  const auto reports = m.inspect();
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_THAT(reports[0].dense, HasSubstr("its scales or zero points"));
+}
+
 TEST(OnnxWeights, RefusesDamagedFiles) {
   const auto refuses = [](const fs::path& path, const std::string& message) {
     EXPECT_THAT([&] { inspect_onnx(path); }, ThrowsMessage<Error>(HasSubstr(message)));
