@@ -39,7 +39,7 @@ lie along input channels. "eligible" goes by shape: which engines' kernels could
 struct Options {
   std::filesystem::path model;
   bool json = false;
-  bool channels_last = false;  // of convolutions in a safetensors file
+  bool channels_last = false;  // of convolutions in safetensors files
   ConvLayout layout() const {
     return channels_last ? ConvLayout::kChannelsLast : ConvLayout::kChannelsFirst;
   }
@@ -160,6 +160,10 @@ int run_inspect(const Options& options, Console& console) {
     inspect_weights_file(weights_of(options.model), options.layout(), options.json, console);
     return kOk;
   }
+  if (options.channels_last) {
+    throw Error(options.model.string(), "has no convolutions, which --channels-last is about",
+                "Leave it out");
+  }
   const Network network = build_network(model.config());
   const ModelReport report = inspect_model(network, model);
   const auto memory = memory_bytes(model, report, console);
@@ -186,11 +190,12 @@ Command add_inspect(CLI::App& root, Console& console) {
       ->type_name("MODEL|FILE.onnx|FILE.safetensors");
   app->add_flag("--json", options->json, "For machines");
   app->add_flag("--channels-last", options->channels_last,
-                "Convolutions of FILE.safetensors are [out, height, width, in], not [out, in, "
+                "Convolutions of safetensors files are [out, height, width, in], not [out, in, "
                 "height, width]");
   app->callback([options] {
-    if (options->channels_last && !is_safetensors(options->model))
-      throw CLI::ValidationError("--channels-last goes with FILE.safetensors");
+    if (options->channels_last && is_weights_file(options->model) &&
+        !is_safetensors(options->model))
+      throw CLI::ValidationError("--channels-last goes with safetensors files");
   });
   return {app, [options, &console] { return run_inspect(*options, console); }};
 }

@@ -177,7 +177,9 @@ TEST(Inspect, CountsTheConvolutionsOfAFile) {
   const json last = json::parse(run_command({"inspect", file, "--json", "--channels-last"}).out);
   EXPECT_EQ(last["sparse_weights"], 0);
   EXPECT_THAT(last["weights"].at(0)["dense"].get<std::string>(), HasSubstr("is no convolution"));
-  EXPECT_EQ(run_command({"inspect", model("minilm"), "--channels-last"}).code, 2);
+  EXPECT_THAT(run_command({"inspect", model("minilm"), "--channels-last"}).err,
+              HasSubstr("has no convolutions, which --channels-last is about"));
+  EXPECT_EQ(run_command({"inspect", "net.onnx", "--channels-last"}).code, 2);
 }
 
 TEST(Inspect, CountsTheWeightsOfANetworkThatIsNotKnown) {
@@ -188,6 +190,9 @@ TEST(Inspect, CountsTheWeightsOfANetworkThatIsNotKnown) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("twofour has no network of model_type 'resnet'"));
   EXPECT_THAT(outcome.out, HasSubstr("conv1.weight"));
+  const Outcome last = run_command({"inspect", folder, "--channels-last"});
+  ASSERT_EQ(last.code, 0) << last.err;
+  EXPECT_THAT(last.out, HasSubstr("is no convolution"));
 }
 
 TEST(Inspect, RefusesAFileWithoutWeights) {
