@@ -15,7 +15,8 @@ namespace {
 constexpr const char* kExitCodes =
     "Exit codes: 0 done; 1 bad input or a failure, told on stderr; 2 wrong usage;\n"
     "3 release gate not met (compare); 130 interrupted: saved and resumable (train, plan),\n"
-    "nothing written (predict --output, prune, calibrate, export).";
+    "no file half-written, outputs that had changed already are named (predict --output, prune,\n"
+    "calibrate, export).";
 
 struct CommandLine {
   CLI::App root{

@@ -8,7 +8,8 @@ enum ExitCode {
   kFailure = 1,        // bad input or a failure, told on stderr
   kUsage = 2,          // the command line itself
   kGateNotMet = 3,     // compare --non-inferior
-  kInterrupted = 130,  // stopped on request; what was done is saved and resumable, or removed
+  kInterrupted = 130,  // stopped on request; what was done is saved and resumable, or removed,
+                       // but for outputs that are whole already, which are named
 };
 
 }  // namespace twofour::cli
