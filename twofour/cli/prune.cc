@@ -86,7 +86,7 @@ std::vector<const Op*> chosen_layers(const Options& options, const Network& netw
     if (reason.empty())
       chosen.push_back(&op);
     else
-      console.log(LogLevel::kWarning, fmt::format("{} stays dense: {}", op.name, reason));
+      console.log(LogLevel::kWarning, dense_layer_warning(op, reason));
   }
   if (chosen.empty()) throw Error(options.model.string(), "no layer is left to prune");
   return chosen;

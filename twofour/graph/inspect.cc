@@ -62,6 +62,10 @@ std::string why_not_prunable(const Network& network, const Op& op) {
   return multiple_of("k", network.parameter(op, 0).shape[1], 4);
 }
 
+std::string dense_layer_warning(const Op& op, std::string_view reason) {
+  return fmt::format("{} stays dense: {}", op.name, reason);
+}
+
 ModelReport inspect_model(const Network& network, const ModelDirectory& model) {
   ModelReport report;
   report.absent = check_parameters(network, model);

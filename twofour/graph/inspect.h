@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "twofour/graph/network.h"
@@ -46,6 +47,9 @@ std::vector<Eligibility> sparse_int8_engines(int64_t n, int64_t k);
 
 // Empty if the op may be made 2:4, otherwise why not ("k = 30 is not a multiple of 4").
 std::string why_not_prunable(const Network& network, const Op& op);
+
+// "LAYER stays dense: REASON", to warn who would prune it.
+std::string dense_layer_warning(const Op& op, std::string_view reason);
 
 // Throws Error as check_parameters does.
 ModelReport inspect_model(const Network& network, const ModelDirectory& model);

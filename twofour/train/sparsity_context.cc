@@ -175,7 +175,7 @@ SparsityContext::SparsityContext(const Network& network, const Recipe& recipe)
   for (const Op& op : network.ops) {
     if (op.kind != OpKind::kLinear || stays_dense(op, recipe.keep_dense)) continue;
     if (const std::string reason = why_not_prunable(network, op); !reason.empty()) {
-      left_dense_.push_back(fmt::format("{} stays dense: {}", op.name, reason));
+      left_dense_.push_back(dense_layer_warning(op, reason));
       continue;
     }
     const Parameter& weight = network.parameter(op, 0);

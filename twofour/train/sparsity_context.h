@@ -32,8 +32,7 @@ class SparsityContext {
 
   const std::vector<std::string>& weights() const { return names_; }  // parameter names
 
-  // "LAYER stays dense: REASON", for each layer that the recipe would prune but whose shape forbids
-  // it.
+  // dense_layer_warning() for each layer that the recipe would prune but whose shape forbids it.
   const std::vector<std::string>& left_dense() const { return left_dense_; }
 
   // Takes over the pattern of weights that come 2:4 (or sparser) already: they stay so in stages
