@@ -69,7 +69,7 @@ TEST_P(AvxVnni, EqualsTheReference) {
     }
   }
   for (int64_t k : {8, 384, 3072}) check(9, 40, k, Fill::kExtreme, 1, false);
-  for (int share : {2, 4, 8}) {
+  for (int share : {2, 4, 8, 16, 32}) {
     for (bool shuffled : {false, true}) {
       for (int64_t m : {1, 6, 13}) check(m, 130, 128, Fill::kRandom, share, shuffled);
     }

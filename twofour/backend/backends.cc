@@ -47,8 +47,9 @@ const Kernel* forced_kernel(std::string_view name) {
   for (const Kernel* kernel : kernel_list()) {
     if (kernel->name() != setting.value) continue;
     if (auto reason = kernel->unavailable()) {
-      throw Error(setting.where, fmt::format("kernel '{}' cannot run on this machine: {}",
-                                             setting.value, *reason));
+      throw Error(setting.where,
+                  fmt::format("kernel '{}' cannot run on this machine: {}", setting.value, *reason),
+                  "twofour doctor says which can");
     }
     return kernel;
   }

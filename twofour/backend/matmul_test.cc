@@ -99,7 +99,7 @@ TEST_P(EveryKernel, ExtremeValues) {
 }
 
 TEST_P(EveryKernel, SharedPatterns) {
-  for (int share : {2, 4, 8}) {
+  for (int share : {2, 4, 8, 16, 32}) {
     for (bool shuffled : {false, true}) {
       for (int64_t m : {1, 6, 13}) {
         for (int64_t n : {8, 24, 64, 130}) check(m, n, 128, Fill::kRandom, share, shuffled);
@@ -130,40 +130,68 @@ TEST_P(EveryKernel, PanelsAreIndependent) {
   EXPECT_EQ(y, whole);
 }
 
+// `activation` and quantization behind a product equal those done apart from it.
+void check_epilogue(const Kernel& kernel, const PackedWeights& packed, const MatmulCase& c,
+                    int64_t m, ActivationKind activation) {
+  SCOPED_TRACE(fmt::format("{} m {} n {}", activation_name(activation), m, c.desc.n));
+  const auto count = static_cast<size_t>(m * c.desc.n);
+  std::vector<float> want = run_kernel(kernel, packed, c, m);
+  vector_ops().activate(activation, want.data(), m * c.desc.n);
+  std::vector<int8_t> want_quantized(count), quantized(count, kPoisonByte);
+  quantize(want, 0.05f, want_quantized);
+
+  AlignedBuffer scratch = poisoned(kernel.scratch_bytes(packed, m));
+  std::vector<float> y(count, kPoison);
+  MatmulArgs args;
+  args.m = m;
+  args.x = c.x();
+  args.input_scale = c.input_scale;
+  args.epilogue = {activation, quantized.data(), 0.05f};
+  args.panel_end = static_cast<int64_t>(packed.panels.size());
+  args.scratch = scratch.data();
+  kernel.run(packed, args);
+  EXPECT_EQ(quantized, want_quantized);
+  scratch = poisoned(scratch.size());
+  std::fill(quantized.begin(), quantized.end(), kPoisonByte);
+  args.y = y.data();
+  args.scratch = scratch.data();
+  kernel.run(packed, args);
+  EXPECT_EQ(y, want);
+  EXPECT_EQ(quantized, want_quantized);
+}
+
 // Rows in order, in some order within their panel, and scattered over the matrix.
 TEST_P(EveryKernel, FusesTheEpilogue) {
   const Kernel& kernel = *GetParam();
   if (!kernel.fuses_epilogue()) GTEST_SKIP() << "does not";
   for (const auto& [share, shuffled] : {std::pair{1, false}, {2, false}, {2, true}, {4, true}}) {
+    SCOPED_TRACE(share);
     for (const auto& [m, n] :
          {std::pair<int64_t, int64_t>{11, 24}, {11, 150}, {40, 16}, {97, 100}}) {
       const MatmulCase c =
           maker_.make({n, 64, kernel.type(), kernel.sparse()}, m, Fill::kRandom, share, shuffled);
       const PackedWeights packed = kernel.pack(c.desc, c.source());
-      std::vector<float> want = run_kernel(kernel, packed, c, m);
-      vector_ops().activate(ActivationKind::kGelu, want.data(), m * n);
-      std::vector<int8_t> want_quantized(m * n), quantized(m * n, kPoisonByte);
-      quantize(want, 0.05f, want_quantized);
-
-      AlignedBuffer scratch = poisoned(kernel.scratch_bytes(packed, m));
-      std::vector<float> y(m * n, kPoison);
-      MatmulArgs args;
-      args.m = m;
-      args.x = c.x();
-      args.input_scale = c.input_scale;
-      args.epilogue = {ActivationKind::kGelu, quantized.data(), 0.05f};
-      args.panel_end = static_cast<int64_t>(packed.panels.size());
-      args.scratch = scratch.data();
-      kernel.run(packed, args);
-      EXPECT_EQ(quantized, want_quantized) << "n " << n << " share " << share;
-      scratch = poisoned(scratch.size());
-      std::fill(quantized.begin(), quantized.end(), kPoisonByte);
-      args.y = y.data();
-      args.scratch = scratch.data();
-      kernel.run(packed, args);
-      EXPECT_EQ(y, want);
-      EXPECT_EQ(quantized, want_quantized);
+      for (const auto activation : {ActivationKind::kGelu, ActivationKind::kGeluTanh,
+                                    ActivationKind::kRelu, ActivationKind::kTanh})
+        check_epilogue(kernel, packed, c, m, activation);
     }
+  }
+}
+
+// Of two kernels of one instruction set. 2:4 int8 is 4 bits a weight and 1 of metadata.
+TEST_P(EveryKernel, SparseInt8TakesAtMostTwoThirdsOfDense) {
+  const Kernel& kernel = *GetParam();
+  if (!kernel.sparse() || kernel.type() != MatmulType::kS8) GTEST_SKIP() << "is another";
+  std::string dense_name(kernel.name());
+  dense_name.replace(0, dense_name.find('_'), "matmul");
+  if (dense_name == "matmul_s8_avx512vbmi") dense_name = "matmul_s8_avx512vnni";
+  const Kernel& dense = *forced_kernel(dense_name);
+  for (const auto& [n, k] : {std::pair<int64_t, int64_t>{384, 384}, {1536, 384}, {384, 1536}}) {
+    const MatmulCase c = maker_.make({n, k, MatmulType::kS8, true}, 1);
+    const auto bytes = [&](const Kernel& each) {
+      return static_cast<double>(each.pack(c.desc, c.source()).bytes());
+    };
+    EXPECT_LE(bytes(kernel), 0.66 * bytes(dense)) << n << " x " << k;
   }
 }
 
@@ -225,6 +253,25 @@ TEST(Selection, ForcesWhereItCan) {
   ASSERT_NE(forced, nullptr);
   EXPECT_EQ(select_kernel({64, 64, MatmulType::kS8, true}, forced).name(), "matmul_s8_reference");
   EXPECT_EQ(select_kernel({64, 64, MatmulType::kF32, false}, forced).type(), MatmulType::kF32);
+}
+
+// At the levels of TWOFOUR_MAX_ISA this machine lacks some.
+TEST(Selection, AKernelThatTheMachineLacksIsAnError) {
+  for (const Kernel* kernel : kernel_list()) {
+    const auto reason = kernel->unavailable();
+    if (!reason) continue;
+    try {
+      forced_kernel(kernel->name());
+      ADD_FAILURE() << kernel->name();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.what(),
+                fmt::format("[force_kernel] kernel '{}' cannot run on this machine: {}. twofour "
+                            "doctor says which can",
+                            kernel->name(), *reason));
+    }
+    EXPECT_NE(select_kernel({64, 64, kernel->type(), kernel->sparse()}, kernel).name(),
+              kernel->name());
+  }
 }
 
 TEST(Selection, ReadsTheEnvironment) {
