@@ -168,7 +168,8 @@ TEST(Bench, RefusesWrongInput) {
     EXPECT_THAT(run_command({"bench", model("minilm"), option, "1"}).err,
                 HasSubstr("cannot read sequences of 128 tokens"));
   }
-  EXPECT_EQ(run_command({"bench", model("minilm"), "--batch", "0"}).code, 2);
+  for (const std::string option : {"--batch", "--tokens", "--threads"})
+    EXPECT_EQ(run_command({"bench", model("minilm"), option, "0"}).code, 2) << option;
 }
 
 std::vector<float> outputs(const std::shared_ptr<const Engine>& engine) {

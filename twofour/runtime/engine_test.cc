@@ -7,6 +7,7 @@
 #include <cmath>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include "twofour/backend/backends.h"
 #include "twofour/base/cpu_features.h"
@@ -427,6 +428,30 @@ TEST(Session, BatchGivesWhatItsSequencesGiveAlone) {
     want.insert(want.end(), alone.begin(), alone.end());
   }
   for (int threads : {1, 2, 3}) EXPECT_EQ(run(engine, tokens.batch(), threads), want);
+}
+
+// Also with more threads than the machine has cores.
+TEST(Session, ManyOfOneEngineAtOnce) {
+  const auto engine = Engine::load(int8_model("cross-encoder", 2));
+  const std::vector<int> threads = {1, 2, 1, available_cores() + 2};
+  std::vector<PackedTokens> tokens;
+  std::vector<std::vector<float>> want, found(threads.size());
+  for (size_t i = 0; i < threads.size(); ++i) {
+    tokens.push_back(random_tokens(engine->network(), 5 + static_cast<int>(i), i, 60));
+    want.push_back(run(engine, tokens[i].batch()));
+  }
+  {
+    std::vector<std::jthread> sessions;
+    for (size_t i = 0; i < threads.size(); ++i) {
+      sessions.emplace_back([&, i] {
+        Session session(engine, {threads[i]});
+        std::vector<float> output(want[i].size());
+        for (int turn = 0; turn < 10; ++turn) session.run(tokens[i].batch(), output);
+        found[i] = output;
+      });
+    }
+  }
+  EXPECT_EQ(found, want);
 }
 
 TEST(Session, SmallBatchesAfterLargeOnes) {
