@@ -20,7 +20,7 @@
 #   evaluate RUN DATA     evaluates a run, where its metrics are not those of pairs
 
 all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
-  sparse-qat sparse-qat-r1 sparse-qat-r2 sparse-qat-r4)
+  sparse-qat sparse-qat-r{1,2,4,16} sparse-qat-r{2,4,16}-adjacent)
 form=quick
 training=yes
 base=
@@ -146,7 +146,9 @@ train_row() {
     multi-stage) # its seeds share the encoder
       train_run sparse-pretraining sparse-pretraining --model "$base" --train "$texts" || return $?
       start=$out/sparse-pretraining/model ;;
-    sparse-qat-r*) arguments+=(--set "stages.*.share_rows=$(grep -o '[0-9]*' <<<"${row%.s*}")") ;;
+    sparse-qat-r*)
+      arguments+=(--set "stages.*.share_rows=$(grep -o '[0-9]*' <<<"${row%.s*}")")
+      [[ $row != *-adjacent* ]] || arguments+=(--set "stages.*.pairing=adjacent") ;;
   esac
   [ -d "$start" ] || die "row $row starts from $start, which is not there yet: train row $dense first"
   [ "$recipe" = dense ] || arguments+=(--teacher "$start")
@@ -332,7 +334,7 @@ compare_sparse() {
 
 verdict() {
   local other=$1 sparse=$2 factor=1 gate gates=()
-  [[ $(basename "$sparse") != *-r[2-9]* ]] || factor=2
+  [[ ! $(basename "$sparse") =~ -r([2-9]|1[0-9]) ]] || factor=2
   for gate in "${@:3}"; do gates+=(--non-inferior "${gate%%=*}=-$((factor * ${gate##*=}))%"); done
   ask "not inferior to" "$other" "$sparse" "${gates[@]}"
   [[ $other != int8-qat* || " ${*:3}" != *" pnr="* ]] || ask "above" "$other" "$sparse" --non-inferior pnr=-0%
