@@ -52,9 +52,10 @@ the cache in which the engine's chunks stay, so shares of the dense model's time
 --gemm it takes no --device or --backend and passes over TWOFOUR_DEVICE and TWOFOUR_BACKEND.
 
 --gemm needs no model: the products of MiniLM and BERT-base layers with random weights, every kernel of this
-machine in turns, one thread. GOPS count as for a dense matrix; ratio is the time of the best dense kernel of the
-type over this one's; the peak is that of the kernel's instruction on registers alone, which a sparse kernel may
-exceed, since it skips half of the counted operations.
+machine in turns, one thread, beside oneDNN 3 where its library is there (libdnnl.so.3, or what TWOFOUR_ONEDNN
+names; onednn_uint8 has its int8 inputs moved up by 128). GOPS count as for a dense matrix; ratio is the time of the
+best dense one of the type, ours or oneDNN's, over this one's; the peak is that of the kernel's instruction on
+registers alone, which a sparse kernel may exceed, since it skips half of the counted operations.
 
 Examples:
   twofour bench runs/sparse/model --batch 1,8 --tokens 32,128 --threads 1,2
@@ -231,7 +232,7 @@ int run_gemm(const Options& options, Console& console) {
   json.update(to_json(result));
   return finish(options, json, console, [&] {
     print_machine(console.out());
-    console.out() << fmt::format("runs     {} of each kernel, in turns\n\n", options.repeat);
+    console.out() << fmt::format("runs     {} of each kernel, in turns\n", options.repeat);
     print_gemm(result, console.out());
   });
 }

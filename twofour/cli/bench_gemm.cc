@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "twofour/backend/backends.h"
+#include "twofour/cli/onednn_product.h"
 #include "twofour/cli/random_product.h"
 #include "twofour/cli/table.h"
 #include "twofour/cli/timing.h"
@@ -43,35 +44,46 @@ std::vector<MatmulType> types() {
   return found;
 }
 
+// One of those that compute a product.
 struct Candidate {
-  const Kernel* kernel;
-  int share_rows;
-  RandomProduct product;
+  std::string isa, kernel;
+  bool sparse = false;
+  int share_rows = 1;
+  std::function<void(int64_t)> set_rows;
+  std::function<void()> run;
 };
 
-// All that compute a layer of one shape and type.
-std::vector<Candidate> candidates_of(MatmulType type, const GemmShape& shape) {
-  std::vector<Candidate> candidates;
-  for (const Kernel* kernel : kernels_of(type)) {
-    if (kernel->rejects({shape.n, shape.k, type, kernel->sparse()})) continue;
-    for (const int share_rows : {1, 2, 4}) {
-      if (share_rows > 1 && !kernel->sparse()) break;
-      candidates.push_back({kernel, share_rows, {*kernel, shape.n, shape.k, share_rows}});
-    }
-  }
-  return candidates;
+Candidate own(const Kernel& kernel, const GemmShape& shape, int share_rows, ThreadPool& pool) {
+  const auto product = std::make_shared<RandomProduct>(kernel, shape.n, shape.k, share_rows);
+  return {isa_of(kernel),
+          std::string(kernel.name()),
+          kernel.sparse(),
+          share_rows,
+          [&pool, product](int64_t m) { product->set_rows(m, pool.threads()); },
+          [&pool, product] { product->run(pool); }};
+}
+
+Candidate of_onednn(const std::shared_ptr<const OneDnn>& library, MatmulType type,
+                    const GemmShape& shape, bool unsigned_input, const std::string& name) {
+  const auto product =
+      std::make_shared<OneDnnProduct>(library, type, shape.n, shape.k, unsigned_input);
+  return {.isa = "onednn",
+          .kernel = name,
+          .set_rows = [product](int64_t m) { product->set_rows(m); },
+          .run = [product] { product->run(); }};
 }
 
 class Measurement {
  public:
   Measurement(const GemmOptions& options,
               const std::function<void(int64_t done, int64_t total)>& progress)
-      : options_(options), progress_(progress) {}
+      : options_(options), progress_(progress), onednn_(open_onednn()) {}
 
   GemmResult run() {
+    if (onednn_ != nullptr) result_.onednn = version_of(*onednn_);
     measure_peaks();
     for (const GemmShape& shape : options_.shapes) {
-      for (const MatmulType type : types()) measure(candidates_of(type, shape), shape);
+      for (const MatmulType type : types()) measure(type, shape);
     }
     return std::move(result_);
   }
@@ -80,32 +92,52 @@ class Measurement {
   void measure_peaks() {
     for (const MatmulType type : types()) {
       for (const Kernel* kernel : kernels_of(type)) {
-        if (peak_of(*kernel) != nullptr) continue;
+        if (peak_of(isa_of(*kernel), type) != nullptr) continue;
         if (auto peak = measure_peak(isa_of(*kernel), type)) result_.peaks.push_back(*peak);
       }
     }
   }
 
-  const InstructionPeak* peak_of(const Kernel& kernel) const {
+  const InstructionPeak* peak_of(std::string_view isa, MatmulType type) const {
     const auto found = std::ranges::find_if(result_.peaks, [&](const InstructionPeak& peak) {
-      return peak.isa == isa_of(kernel) && peak.type == kernel.type();
+      return peak.isa == isa && peak.type == type;
     });
     return found == result_.peaks.end() ? nullptr : &*found;
   }
 
-  void measure(std::vector<Candidate> candidates, const GemmShape& shape) {
+  // All that compute a layer of one shape and type.
+  std::vector<Candidate> candidates_of(MatmulType type, const GemmShape& shape) {
+    std::vector<Candidate> candidates;
+    for (const Kernel* kernel : kernels_of(type)) {
+      if (kernel->rejects({shape.n, shape.k, type, kernel->sparse()})) continue;
+      for (const int share_rows : {1, 2, 4}) {
+        if (share_rows > 1 && !kernel->sparse()) break;
+        candidates.push_back(own(*kernel, shape, share_rows, pool_));
+      }
+    }
+    if (onednn_ == nullptr || !computes(*onednn_, type)) return candidates;
+    const std::string name = fmt::format("onednn_{}", matmul_type_name(type));
+    candidates.push_back(of_onednn(onednn_, type, shape, false, name));
+    if (type == MatmulType::kS8)
+      candidates.push_back(of_onednn(onednn_, type, shape, true, "onednn_uint8"));
+    return candidates;
+  }
+
+  void measure(MatmulType type, const GemmShape& shape) {
+    const std::vector<Candidate> candidates = candidates_of(type, shape);
     for (const int64_t m : options_.rows) {
-      if (!candidates.empty()) measure_rows(candidates, m, shape);
+      if (!candidates.empty()) measure_rows(candidates, type, m, shape);
       progress_(++done_, static_cast<int64_t>(options_.shapes.size() * options_.rows.size() *
                                               types().size()));
     }
   }
 
-  void measure_rows(std::vector<Candidate>& candidates, int64_t m, const GemmShape& shape) {
+  void measure_rows(const std::vector<Candidate>& candidates, MatmulType type, int64_t m,
+                    const GemmShape& shape) {
     std::vector<std::function<void()>> runs;
-    for (Candidate& candidate : candidates) {
-      candidate.product.set_rows(m, pool_.threads());
-      runs.push_back([&] { candidate.product.run(pool_); });
+    for (const Candidate& candidate : candidates) {
+      candidate.set_rows(m);
+      runs.push_back(candidate.run);
     }
     const auto ms = time_in_turns(runs, options_.repeat);
     const size_t best = best_dense(candidates, ms);
@@ -113,21 +145,21 @@ class Measurement {
       return 2e-6 * static_cast<double>(m * shape.n * shape.k) / summarize(ms[i]).median_ms;
     };
     for (size_t i = 0; i < candidates.size(); ++i) {
-      const Kernel& kernel = *candidates[i].kernel;
+      const Candidate& candidate = candidates[i];
       GemmRow row;
-      row.isa = isa_of(kernel);
-      row.kernel = kernel.name();
-      row.type = matmul_type_name(kernel.type());
+      row.isa = candidate.isa;
+      row.kernel = candidate.kernel;
+      row.type = matmul_type_name(type);
       row.m = m;
       row.n = shape.n;
       row.k = shape.k;
-      row.share_rows = candidates[i].share_rows;
+      row.share_rows = candidate.share_rows;
       row.gops = gops(i);
       row.best_dense = gops(best);
-      row.best_dense_kernel = candidates[best].kernel->name();
+      row.best_dense_kernel = candidates[best].kernel;
       row.ratio = compare_times(ms[i], ms[best]).median;
       row.spread = summarize(ms[i]).spread;
-      if (const InstructionPeak* peak = peak_of(kernel)) row.peak_share = row.gops / peak->gops;
+      if (const auto* peak = peak_of(candidate.isa, type)) row.peak_share = row.gops / peak->gops;
       result_.rows.push_back(std::move(row));
     }
   }
@@ -137,7 +169,7 @@ class Measurement {
                            const std::vector<std::vector<double>>& ms) {
     size_t best = candidates.size();
     for (size_t i = 0; i < candidates.size(); ++i) {
-      if (candidates[i].kernel->sparse()) continue;
+      if (candidates[i].sparse) continue;
       if (best == candidates.size() || quantile(ms[i], 0.5) < quantile(ms[best], 0.5)) best = i;
     }
     return best;
@@ -145,6 +177,7 @@ class Measurement {
 
   const GemmOptions& options_;
   const std::function<void(int64_t done, int64_t total)>& progress_;
+  std::shared_ptr<const OneDnn> onednn_;  // null where there is none
   ThreadPool pool_{1};
   GemmResult result_;
   int64_t done_ = 0;
@@ -191,10 +224,13 @@ Json to_json(const GemmResult& result) {
                     {"spread", json_or_null(r.spread)},
                     {"peak_share", json_or_null(r.peak_share)}});
   }
-  return {{"peaks", std::move(peaks)}, {"rows", std::move(rows)}};
+  Json onednn;
+  if (!result.onednn.empty()) onednn = result.onednn;
+  return {{"onednn", std::move(onednn)}, {"peaks", std::move(peaks)}, {"rows", std::move(rows)}};
 }
 
 void print_gemm(const GemmResult& result, std::ostream& out) {
+  out << fmt::format("oneDNN   {}\n\n", result.onednn.empty() ? "not found" : result.onednn);
   Table peaks({"<isa", "<type", "<instruction", "peak GOPS"});
   for (const InstructionPeak& peak : result.peaks) {
     peaks.add_row({peak.isa, std::string(matmul_type_name(peak.type)), peak.instruction,

@@ -1,5 +1,5 @@
-// Every kernel of this machine alone: sparse beside dense, and both beside the peak of their
-// instruction.
+// Every kernel of this machine alone: sparse beside dense and oneDNN's, all beside the peak of
+// their instruction.
 #pragma once
 
 #include <functional>
@@ -31,7 +31,7 @@ struct GemmRow {
   int64_t m = 0, n = 0, k = 0;
   int share_rows = 1;
   double gops = 0;        // counted as dense: 2 m n k over the time
-  double best_dense = 0;  // gops of the fastest dense kernel of the type, in the same rounds
+  double best_dense = 0;  // gops of the fastest dense one of the type, in the same rounds
   std::string best_dense_kernel;
   double ratio = 0;              // its time over this one's, the median over rounds
   std::optional<double> spread;  // interquartile range of the time over its median
@@ -39,12 +39,13 @@ struct GemmRow {
 };
 
 struct GemmResult {
+  std::string onednn;  // its version, empty where it is not there
   std::vector<InstructionPeak> peaks;
   std::vector<GemmRow> rows;
 };
 
 // One thread. `progress` hears of every case that is done. Reference kernels run only where the
-// machine has no other of their kind.
+// machine has no other of their kind. Throws Error where TWOFOUR_ONEDNN names no oneDNN.
 GemmResult measure_gemm(const GemmOptions& options,
                         const std::function<void(int64_t done, int64_t total)>& progress);
 

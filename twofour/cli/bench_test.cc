@@ -11,6 +11,7 @@
 #include "twofour/base/cpu_features.h"
 #include "twofour/cli/as_if_model.h"
 #include "twofour/cli/bench_gemm.h"
+#include "twofour/cli/onednn_product.h"
 #include "twofour/cli/random_product.h"
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/cli/timing.h"
@@ -383,11 +384,58 @@ TEST(Gemm, RandomWeightsShareTheirPatterns) {
     EXPECT_GE(RandomProduct(kernel, 64, 64, share_rows).linear().weights().share_rows, share_rows);
 }
 
+// The products of RandomProduct, by our plainest kernels.
+TEST(OneDnn, ComputesTheSame) {
+  const auto library = open_onednn();
+  if (library == nullptr) GTEST_SKIP() << "no libdnnl.so.3; TWOFOUR_ONEDNN names one";
+  EXPECT_THAT(version_of(*library), StartsWith("3."));
+  ThreadPool pool(1);
+  for (const MatmulType type : {MatmulType::kF32, MatmulType::kBf16, MatmulType::kS8}) {
+    if (!computes(*library, type)) continue;
+    // Without VNNI oneDNN's sums of int8 saturate.
+    if (type == MatmulType::kS8 && !cpu_features().avx512_vnni && !cpu_features().avx_vnni)
+      continue;
+    const std::string name = std::string(matmul_type_name(type));
+    SCOPED_TRACE(name);
+    const Kernel& reference =
+        *forced_kernel("matmul_" + (name == "int8" ? "s8" : name) + "_reference");
+    RandomProduct want(reference, 48, 72, 1);
+    for (const bool unsigned_input : {false, true}) {
+      OneDnnProduct found(library, type, 48, 72, unsigned_input);
+      for (const int64_t m : {1, 33, 7}) {
+        want.set_rows(m, 1);
+        want.run(pool);
+        found.set_rows(m);
+        found.run();
+        ASSERT_EQ(found.results().size(), want.results().size());
+        for (size_t i = 0; i < want.results().size(); ++i)
+          ASSERT_NEAR(found.results()[i], want.results()[i], 1e-3) << "at " << i;
+      }
+    }
+  }
+}
+
+TEST(OneDnn, WhatIsNamedMustBeIt) {
+  const auto error = [](const char* library) {
+    setenv("TWOFOUR_ONEDNN", library, 1);
+    const Outcome outcome = run_command({"bench", "--gemm", "--tokens", "1", "--repeat", "1"});
+    unsetenv("TWOFOUR_ONEDNN");
+    EXPECT_EQ(outcome.code, 1);
+    return outcome.err;
+  };
+  EXPECT_THAT(error("/nowhere/libdnnl.so.3"),
+              StartsWith("twofour: [TWOFOUR_ONEDNN] /nowhere/libdnnl.so.3 cannot be loaded: "));
+  EXPECT_THAT(error("libm.so.6"),
+              StartsWith("twofour: [libm.so.6] does not export dnnl_version: it is no oneDNN 3. "
+                         "TWOFOUR_ONEDNN takes libdnnl.so.3 of a build with OpenMP"));
+}
+
 TEST(Gemm, RowsAsJson) {
   const Outcome outcome =
       run_command({"bench", "--gemm", "--json", "--tokens", "2", "--repeat", "1"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const json result = json::parse(outcome.out);
+  EXPECT_EQ(result["onednn"].is_null(), open_onednn() == nullptr);
   std::set<int> shares;
   for (const json& row : result["rows"]) {
     for (const char* key : {"isa", "kernel", "type", "m", "n", "k", "share_rows", "gops",

@@ -35,6 +35,16 @@ void prune(std::span<T> weight, int64_t k, int share_rows) {
   }
 }
 
+PackedLinear pack(const Kernel& kernel, const MatmulDesc& desc, int share_rows,
+                  bool scales_by_row) {
+  const Tensor weight = random_weight(desc, share_rows);
+  const std::vector<float> scales(desc.type == MatmulType::kS8 ? desc.n : 0, kRandomWeightScale);
+  const std::vector<float> bias(desc.n, kRandomBias);
+  return PackedLinear(kernel, desc, {weight, scales, bias}, std::nullopt, scales_by_row);
+}
+
+}  // namespace
+
 Tensor random_weight(const MatmulDesc& desc, int share_rows) {
   const auto make = [&]<class T>(DType dtype, T) {
     Tensor weight(dtype, {desc.n, desc.k});
@@ -45,17 +55,15 @@ Tensor random_weight(const MatmulDesc& desc, int share_rows) {
   return desc.type == MatmulType::kS8 ? make(DType::kI8, int8_t{}) : make(DType::kF32, float{});
 }
 
-constexpr float kInputScale = 0.01f;
-
-PackedLinear pack(const Kernel& kernel, const MatmulDesc& desc, int share_rows,
-                  bool scales_by_row) {
-  const Tensor weight = random_weight(desc, share_rows);
-  const std::vector<float> scales(desc.type == MatmulType::kS8 ? desc.n : 0, 0.01f);
-  const std::vector<float> bias(desc.n, 0.5f);
-  return PackedLinear(kernel, desc, {weight, scales, bias}, std::nullopt, scales_by_row);
+AlignedBuffer random_inputs(MatmulType type, int64_t count) {
+  AlignedBuffer inputs(count * input_bytes(type));
+  if (type == MatmulType::kS8) {
+    fill(std::span(inputs.as<int8_t>(), count));
+  } else {
+    fill(std::span(inputs.as<float>(), count));
+  }
+  return inputs;
 }
-
-}  // namespace
 
 RandomProduct::RandomProduct(const Kernel& kernel, int64_t n, int64_t k, int share_rows,
                              bool scales_by_row)
@@ -64,22 +72,17 @@ RandomProduct::RandomProduct(const Kernel& kernel, int64_t n, int64_t k, int sha
 void RandomProduct::set_rows(int64_t m, int threads) {
   m_ = m;
   const MatmulDesc& desc = linear_.desc();
-  x_ = AlignedBuffer(m * desc.k * input_bytes(desc.type));
-  if (desc.type == MatmulType::kS8) {
-    fill(std::span(x_.as<int8_t>(), m * desc.k));
-  } else {
-    fill(std::span(x_.as<float>(), m * desc.k));
-  }
+  x_ = random_inputs(desc.type, m * desc.k);
   y_ = AlignedBuffer(m * desc.n * sizeof(float));
   scratch_ = AlignedBuffer(linear_.scratch_bytes(m, threads));
-  scales_.assign(m, kInputScale);
+  scales_.assign(m, kRandomInputScale);
 }
 
 void RandomProduct::run(ThreadPool& pool) {
   LinearArgs args;
   args.m = m_;
   args.x = x_.data();
-  args.input_scale = kInputScale;
+  args.input_scale = kRandomInputScale;
   args.input_scales = scales_.data();
   args.y = y_.as<float>();
   args.scratch = scratch_.data();

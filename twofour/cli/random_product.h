@@ -8,6 +8,11 @@
 
 namespace twofour::cli {
 
+// What a product of a type and shape multiplies, the same for every kernel.
+Tensor random_weight(const MatmulDesc& desc, int share_rows);
+AlignedBuffer random_inputs(MatmulType type, int64_t count);
+inline constexpr float kRandomInputScale = 0.01f, kRandomWeightScale = 0.01f, kRandomBias = 0.5f;
+
 class RandomProduct {
  public:
   // Sets of `share_rows` adjacent rows keep one pattern where the kernel is sparse. `scales_by_row`
