@@ -20,7 +20,7 @@
 #   evaluate RUN DATA     evaluates a run, where its metrics are not those of pairs
 
 all_rows=(dense control int8-ptq int8-qat one-shot one-shot-kd progressive progressive-kd
-  sparse-qat sparse-qat-r{1,2,4,16} sparse-qat-r{2,4,16}-adjacent)
+  sparse-qat sparse-qat-r{1,2,4,16} sparse-qat-r{2,4,16}-adjacent sparse-qat-r{2,4}-nearby)
 form=quick
 training=yes
 base=
@@ -148,7 +148,7 @@ train_row() {
       start=$out/sparse-pretraining/model ;;
     sparse-qat-r*)
       arguments+=(--set "stages.*.share_rows=$(grep -o '[0-9]*' <<<"${row%.s*}")")
-      [[ $row != *-adjacent* ]] || arguments+=(--set "stages.*.pairing=adjacent") ;;
+      [[ ! $row =~ -(adjacent|nearby) ]] || arguments+=(--set "stages.*.pairing=${BASH_REMATCH[1]}") ;;
   esac
   [ -d "$start" ] || die "row $row starts from $start, which is not there yet: train row $dense first"
   [ "$recipe" = dense ] || arguments+=(--teacher "$start")

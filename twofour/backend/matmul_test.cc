@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "twofour/backend/backends.h"
+#include "twofour/backend/cpu/panels.h"
 #include "twofour/backend/cpu/row_sharing.h"
 #include "twofour/backend/matmul_cases.h"
 #include "twofour/backend/poison.h"
@@ -18,6 +19,7 @@
 #include "twofour/base/dtype.h"
 #include "twofour/base/error.h"
 #include "twofour/quant/quantize.h"
+#include "twofour/sparse/mask.h"
 
 namespace twofour {
 namespace {
@@ -224,6 +226,30 @@ TEST(RowSharing, FindsNeighboursThenOthers) {
               testing::ElementsAre(std::vector<int32_t>{0, 1}, std::vector<int32_t>{2, 4}));
   EXPECT_THAT(plan.singles, testing::ElementsAre(std::vector<int32_t>{3}));
   EXPECT_TRUE(plan.quads.empty());
+}
+
+// Panels without gaps put their results in order in registers, others store them one by one.
+TEST(RowSharing, NearbyRowsFillPanelsWithoutGaps) {
+  CaseMaker maker(3);
+  const MatmulCase dense = maker.make({128, 64, MatmulType::kF32, false}, 1);
+  std::vector<float> energy;
+  for (const float weight : dense.weight_f32) energy.push_back(weight * weight);
+  for (const auto pairing : {RowPairing::kNearby, RowPairing::kLeastEnergy}) {
+    for (const int share : {2, 4}) {
+      const Mask mask =
+          compute_mask("w", energy, 128, 64, {.share_rows = share, .pairing = pairing}).mask;
+      MatmulCase c = dense;
+      c.desc.sparse = true;
+      for (size_t i = 0; i < energy.size(); ++i) c.weight_f32[i] *= mask.keep[i];
+      for (const int lanes : {8, 16}) {
+        const PackedWeights packed = pack_sparse24(c.desc, c.source(), lanes);
+        EXPECT_EQ(packed.share_rows, share);
+        const bool gaps = std::ranges::any_of(
+            packed.panels, [](const PackedWeights::Panel& panel) { return panel.row_count == 0; });
+        EXPECT_EQ(gaps, pairing == RowPairing::kLeastEnergy) << share << " rows, lanes " << lanes;
+      }
+    }
+  }
 }
 
 // AMX expands every row by itself, the reference too.

@@ -224,7 +224,7 @@ std::string complete(const std::string& words) {
 TEST(Completion, BashOffersCommandsOptionsAndValues) {
   EXPECT_EQ(complete("twofour ins"), "inspect\n");
   EXPECT_EQ(complete("twofour prune --pair"), "--pairing\n");
-  EXPECT_EQ(complete("twofour prune --pairing ''"), "adjacent least-energy\n");
+  EXPECT_EQ(complete("twofour prune --pairing ''"), "adjacent least-energy nearby\n");
   EXPECT_EQ(complete("twofour completion z"), "zsh\n");
   for (const std::string verb : {"calibrate", "prune", "report"})
     EXPECT_EQ(complete("twofour " + verb + " --js"), "--json\n");

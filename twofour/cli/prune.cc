@@ -201,7 +201,7 @@ Command add_prune(CLI::App& root, Console& console) {
       ->check(CLI::IsMember({1, 2, 4, 8, 16, 32}));
   app->add_option("--pairing", options->pruning.pairing, "Which rows share")
       ->capture_default_str()
-      ->check(CLI::IsMember({"adjacent", "least-energy"}));
+      ->check(CLI::IsMember({"adjacent", "least-energy", "nearby"}));
   app->add_option("--saliency", options->pruning.saliency,
                   "What makes a weight worth keeping: its square or its absolute value")
       ->capture_default_str()

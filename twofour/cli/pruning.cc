@@ -16,8 +16,9 @@ PrunedLayer prune_layer(const PruneOptions& options, const ModelDirectory& model
   MaskOptions mask_options;
   mask_options.sparsity = options.sparsity;
   mask_options.share_rows = options.share_rows;
-  mask_options.pairing =
-      options.pairing == "adjacent" ? RowPairing::kAdjacent : RowPairing::kLeastEnergy;
+  mask_options.pairing = options.pairing == "adjacent" ? RowPairing::kAdjacent
+                         : options.pairing == "nearby" ? RowPairing::kNearby
+                                                       : RowPairing::kLeastEnergy;
   const Mask mask = compute_mask(op.name, saliency, layer.n, layer.k, mask_options).mask;
 
   double total = 0, lost = 0;

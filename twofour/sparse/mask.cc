@@ -114,7 +114,10 @@ RowSets choose_sets(std::string_view name, std::span<const double> saliency, int
   }
   RowSets adjacent = adjacent_sets(rows, options.share_rows);
   if (options.share_rows == 1 || options.pairing == RowPairing::kAdjacent) return adjacent;
-  RowSets paired = least_energy_sets(saliency, rows, cols, options.pattern, options.share_rows);
+  const int64_t window =
+      options.pairing == RowPairing::kNearby ? nearby_window(options.share_rows) : rows;
+  RowSets paired =
+      least_energy_sets(saliency, rows, cols, options.pattern, options.share_rows, window);
   const bool better = lost_saliency(saliency, cols, options.pattern, paired) <
                       lost_saliency(saliency, cols, options.pattern, adjacent);
   return better ? paired : adjacent;

@@ -35,6 +35,8 @@ enum class RowPairing {
   kLeastEnergy,  // greedy pairing + 2-opt on the saliency lost at the full n:m, then pairs of
                  // pairs; never worse than adjacent rows. Above 4096 rows each block of 4096 is
                  // paired by itself.
+  kNearby,       // the same in windows of 16 rows, of 32 where more than 2 share: a CPU kernel
+                 // holds all rows of a window at once and stores them in order
 };
 
 struct MaskOptions {

@@ -194,10 +194,12 @@ Pairs pair_block(std::span<const double> saliency, int64_t cols, NmPattern patte
   return pairs;
 }
 
-Pairs pair_rows(std::span<const double> saliency, int64_t rows, int64_t cols, NmPattern pattern) {
+Pairs pair_rows(std::span<const double> saliency, int64_t rows, int64_t cols, NmPattern pattern,
+                int64_t window_rows) {
+  const int64_t block = std::min(kBlockRows, window_rows);
   Pairs all;
-  for (int64_t first = 0; first < rows; first += kBlockRows) {
-    const int64_t count = std::min(kBlockRows, rows - first);
+  for (int64_t first = 0; first < rows; first += block) {
+    const int64_t count = std::min(block, rows - first);
     const Pairs pairs = pair_block(saliency.subspan(first * cols, count * cols), cols, pattern);
     for (const auto& [a, b] : pairs) {
       const auto [low, high] = std::minmax(a, b);
@@ -211,12 +213,13 @@ Pairs pair_rows(std::span<const double> saliency, int64_t rows, int64_t cols, Nm
 }  // namespace
 
 RowSets least_energy_sets(std::span<const double> saliency, int64_t rows, int64_t cols,
-                          NmPattern pattern, int share_rows) {
+                          NmPattern pattern, int share_rows, int64_t window_rows) {
   RowSets sets(rows);
   for (int64_t row = 0; row < rows; ++row) sets[row] = {static_cast<int32_t>(row)};
   std::vector<double> sums(saliency.begin(), saliency.end());
   for (int share = 1; share < share_rows; share *= 2) {
-    const Pairs pairs = pair_rows(sums, static_cast<int64_t>(sets.size()), cols, pattern);
+    const Pairs pairs =
+        pair_rows(sums, static_cast<int64_t>(sets.size()), cols, pattern, window_rows / share);
     RowSets merged;
     std::vector<double> merged_sums(sums.size() / 2);
     for (size_t i = 0; i < pairs.size(); ++i) {

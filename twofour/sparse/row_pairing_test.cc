@@ -57,6 +57,21 @@ TEST(RowPairing, IsAPartitionNeverWorseThanAdjacentRows) {
   }
 }
 
+TEST(RowPairing, NearbyRowsStayInTheirWindow) {
+  constexpr int64_t kRows = 208, kCols = 64;
+  const auto saliency = gaussian_energy(kRows * kCols, 3);
+  for (const int share : {2, 4, 8}) {
+    const MaskResult result = compute_mask("w", saliency, kRows, kCols,
+                                           {.share_rows = share, .pairing = RowPairing::kNearby});
+    expect_ordered_partition(result.row_sets, kRows, share);
+    for (const auto& set : result.row_sets)
+      EXPECT_EQ(set.front() / nearby_window(share), set.back() / nearby_window(share));
+    EXPECT_LT(lost(saliency, result.mask), adjacent_loss(saliency, kRows, kCols, share));
+    EXPECT_GT(lost(saliency, result.mask),
+              lost(saliency, paired(saliency, kRows, kCols, share).mask));
+  }
+}
+
 TEST(RowPairing, FindsPlantedPartners) {
   // Row i and row i + 16 keep the same two positions of each group, at different strengths.
   constexpr int64_t kRows = 32, kCols = 64;
@@ -130,7 +145,7 @@ TEST(RowPairing, FallsBackToAdjacentRows) {
     }
     const double adjacent = adjacent_loss(saliency, kFewRows, kFewCols, 2);
     const std::vector<double> wide(saliency.begin(), saliency.end());
-    const RowSets searched = least_energy_sets(wide, kFewRows, kFewCols, {}, 2);
+    const RowSets searched = least_energy_sets(wide, kFewRows, kFewCols, {}, 2, kFewRows);
     missed += lost_saliency(wide, kFewCols, {}, searched) > adjacent * (1 + 1e-9);
     EXPECT_LE(lost(saliency, paired(saliency, kFewRows, kFewCols, 2).mask), adjacent);
   }
@@ -165,9 +180,9 @@ TEST(RowPairing, GenericAndUnrolledCostsAgree) {
   std::vector<float> halves(64 * 96, 0.0f);
   for (size_t i = 0; i < saliency.size(); ++i) halves[i / 4 * 8 + i % 4] = saliency[i];
   const RowSets wide =
-      least_energy_sets(std::vector<double>(halves.begin(), halves.end()), 64, 96, {2, 8}, 4);
-  const RowSets narrow =
-      least_energy_sets(std::vector<double>(saliency.begin(), saliency.end()), 64, 48, {2, 4}, 4);
+      least_energy_sets(std::vector<double>(halves.begin(), halves.end()), 64, 96, {2, 8}, 4, 64);
+  const RowSets narrow = least_energy_sets(std::vector<double>(saliency.begin(), saliency.end()),
+                                           64, 48, {2, 4}, 4, 64);
   EXPECT_EQ(wide, narrow);
 }
 
@@ -203,8 +218,8 @@ TEST(RowPairing, PairsAllZeros) {
 TEST(RowPairing, SplitsTallMatricesIntoBlocks) {
   constexpr int64_t kRows = 4096 + 6;
   const auto saliency = gaussian_energy(kRows * 8, 6);
-  const RowSets sets =
-      least_energy_sets(std::vector<double>(saliency.begin(), saliency.end()), kRows, 8, {}, 2);
+  const RowSets sets = least_energy_sets(std::vector<double>(saliency.begin(), saliency.end()),
+                                         kRows, 8, {}, 2, kRows);
   expect_ordered_partition(sets, kRows, 2);
   for (const auto& set : sets) EXPECT_EQ(set[0] < 4096, set[1] < 4096);
 }

@@ -314,7 +314,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"name: a\nbatch_pairs:", "batch_pairs is empty: a whole number"},
         Refusal{one_stage("sparsity: 0.75"), "2:4 allows 0 to 0.5"},
         Refusal{one_stage("share_rows: 3"), "1, 2, 4, 8, 16 or 32"},
-        Refusal{one_stage("pairing: random"), "Use one of: adjacent, least_energy."},
+        Refusal{one_stage("pairing: random"), "Use one of: adjacent, least_energy, nearby."},
         Refusal{stages({"name: a, sparsity: 0.5", "name: b, sparsity: 0.25"}),
                 "falls from 0.5 to 0.25 without 'regrowth: true'"},
         Refusal{stages({"name: a, sparsity: 0.5, share_rows: 4", "name: b, share_rows: 2"}),

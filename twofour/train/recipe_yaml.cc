@@ -28,7 +28,8 @@ const YamlNames<LossKind>& loss_names() {
 }
 
 const YamlNames<RowPairing> kPairings = {{"adjacent", RowPairing::kAdjacent},
-                                         {"least_energy", RowPairing::kLeastEnergy}};
+                                         {"least_energy", RowPairing::kLeastEnergy},
+                                         {"nearby", RowPairing::kNearby}};
 const YamlNames<HeadKind> kHeads = {{"classification", HeadKind::kClassification},
                                     {"embedding", HeadKind::kEmbedding},
                                     {"token_classification", HeadKind::kTokenClassification}};
