@@ -294,18 +294,22 @@ def versions():
             if any(d.metadata["Name"] == name for d in metadata.distributions())}
 
 
+def cell(row, best):
+    """Milliseconds, and how many times as fast as the best dense peer; that one is bold."""
+    if row["engine"] == best:
+        return f"**{row['ms']:.2f}**"
+    return f"{row['ms']:.2f} ({row['ratio']:.2f}x, {row['ratio_low']:.2f} .. {row['ratio_high']:.2f})"
+
+
 def print_table(result):
     for group in result["groups"]:
-        print(f"\n### {group['shape']}, {group['threads']} thread{'s' if group['threads'] > 1 else ''}: "
-              "milliseconds (times as fast as the best dense peer)\n")
+        print(f"\n**{group['shape']}, {group['threads']} thread{'s' if group['threads'] > 1 else ''}**: milliseconds "
+              "(times as fast as the best dense peer, which is bold; quartiles)\n")
         cases = group["cases"]
         print("| engine | " + " | ".join(cases) + " |\n|---|" + "---|" * len(cases))
         for engine in [row["engine"] for row in next(iter(cases.values()))["rows"]]:
-            cells = []
-            for case in cases.values():
-                row = next(r for r in case["rows"] if r["engine"] == engine)
-                mark = "**" if engine == case["best_dense_peer"] else ""
-                cells.append(f"{mark}{row['ms']:.2f}{mark} ({row['ratio']:.2f})")
+            cells = [cell(next(r for r in case["rows"] if r["engine"] == engine), case["best_dense_peer"])
+                     for case in cases.values()]
             print(f"| {engine} | " + " | ".join(cells) + " |")
         for engine, error in group["failed"].items():
             print(f"| {engine} | does not run: {error} |")

@@ -47,6 +47,7 @@ round.
 
 --as-if measures what a dense float model would gain on this machine's CPU if it were trained to be int8, or 2:4
 sparse and int8: the model so changed against the model as it is, and the products of each shape of layer alone,
+with --share-rows neighbouring rows sharing (in a recipe: pairing: adjacent, or nearby, which CPUs run as fast),
 at the first batch, tokens and threads, with the scales that --activation-scales names. Alone, a large batch leaves
 the cache in which the engine's chunks stay, so shares of the dense model's time may add up to more than 100 %. Like
 --gemm it takes no --device or --backend and passes over TWOFOUR_DEVICE and TWOFOUR_BACKEND.
