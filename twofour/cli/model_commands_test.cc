@@ -338,6 +338,22 @@ TEST(Prune, ReplacesAnotherModelIfToldTo) {
   EXPECT_FALSE(slurp(out / "model.safetensors") == weights);
 }
 
+TEST(Prune, TheMoreRowsToChooseFromTheLessIsLost) {
+  const auto lost = [](const std::string& pairing) {
+    const Outcome outcome =
+        run_command({"prune", model("cross-encoder"), "--out", scratch("pairing") / pairing,
+                     "--share-rows", "2", "--pairing", pairing, "--json"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    double sum = 0;
+    for (const json& layer : json::parse(outcome.out)["layers"])
+      sum += layer["energy_lost"].get<double>();
+    return sum;
+  };
+  const double nearby = lost("nearby");
+  EXPECT_LT(nearby, lost("adjacent"));
+  EXPECT_GT(nearby, lost("least-energy"));
+}
+
 TEST(Prune, RefusesWrongInput) {
   const std::string out = scratch("prune-wrong") / "model";
   const auto fails = [&](std::vector<std::string> more) {

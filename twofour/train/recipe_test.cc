@@ -213,6 +213,7 @@ TEST(Recipe, OverridesReplaceValues) {
                                      {{"seed", "3"},
                                       {"stages.0.steps", "100"},
                                       {"stages.*.share_rows", "2"},
+                                      {"stages.*.pairing", "nearby"},
                                       {"stages.1.losses", "[{kind: ranknet, weight: 2}]"},
                                       {"stages.1.learning_rate.peak", "5e-4"}});
   EXPECT_EQ(recipe.seed, 3u);
@@ -220,6 +221,7 @@ TEST(Recipe, OverridesReplaceValues) {
   EXPECT_EQ(recipe.stages[1].steps, 10);
   EXPECT_EQ(recipe.stages[0].share_rows, 2);
   EXPECT_EQ(recipe.stages[1].share_rows, 2);
+  EXPECT_EQ(recipe.stages[1].pairing, RowPairing::kNearby);
   EXPECT_EQ(recipe.stages[1].losses[0].kind, LossKind::kRankNet);
   EXPECT_EQ(recipe.stages[1].learning_rate.peak, 5e-4);
 }
