@@ -118,10 +118,15 @@ void train_step(benchmark::State& state, const Setup& setup) {
                                                  benchmark::Counter::kIsRate);
 }
 
-// The most that a teacher may add.
+// The most that a teacher may add: behind a step, which leaves nothing of the weights in the caches.
 void forward_pass(benchmark::State& state) {
   Step step({});
-  for (auto _ : state) benchmark::DoNotOptimize(step.teach());
+  for (auto _ : state) {
+    state.PauseTiming();
+    step.run();
+    state.ResumeTiming();
+    benchmark::DoNotOptimize(step.teach());
+  }
 }
 BENCHMARK(forward_pass)->Unit(benchmark::kMillisecond)->UseRealTime();
 
