@@ -145,6 +145,20 @@ TEST_F(Interrupt, ExportLeavesNothing) {
   EXPECT_THAT(names(), UnorderedElementsAre());
 }
 
+TEST_F(Interrupt, ExportLeavesTheModelThatWasThere) {
+  const auto out = folder_ / "model.onnx", data = folder_ / "model.onnx.data";
+  const auto export_of = [&](const std::string& layout) {
+    return std::vector<std::string>{"export", model(layout), "--out", out, "--external-data"};
+  };
+  ASSERT_EQ(run_command(export_of("cross-encoder")).code, 0);
+  const std::string before = slurp(out), data_before = slurp(data);
+  EXPECT_EXIT(run_interrupted("/model.onnx.data", export_of("minilm")), ExitedWithCode(130),
+              kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre("model.onnx", "model.onnx.data"));
+  EXPECT_TRUE(slurp(out) == before);
+  EXPECT_TRUE(slurp(data) == data_before);
+}
+
 TEST_F(Interrupt, WhatHasItsNameAlreadyIsTold) {
   const auto out = folder_ / "model.onnx";
   EXPECT_EXIT(

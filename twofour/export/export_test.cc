@@ -211,6 +211,16 @@ TEST(Export, DataOfAnEarlierModelGo) {
   EXPECT_EQ(inside.summary.bytes, fs::file_size(wanted.out));
 }
 
+TEST(Export, DataThatCannotBeWrittenLeaveTheEarlierModel) {
+  ExportRequest wanted = request(golden("cross-encoder"));
+  run_export(wanted);
+  const std::string before = read_file(wanted.out);
+  fs::create_directories(wanted.out.string() + ".data");
+  wanted.external_data = true;
+  EXPECT_THAT([&] { run_export(wanted); }, ThrowsMessage<Error>(HasSubstr("not a regular file")));
+  EXPECT_TRUE(read_file(wanted.out) == before);
+}
+
 TEST(Export, PropertyTellsTheOrigin) {
   const fs::path path = int8_model();
   const Exported exported(request(path, "tensorrt"));

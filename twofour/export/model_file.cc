@@ -42,19 +42,18 @@ std::vector<onnx::TensorProto*> tensors_of(onnx::GraphProto& graph) {
   return tensors;
 }
 
-uint64_t write_data(const fs::path& path, onnx::GraphProto& graph) {
+// The number of bytes.
+uint64_t write_data(const std::string& file, onnx::GraphProto& graph, std::ostream& out) {
   uint64_t offset = 0;
-  write_file_atomically(path, [&](std::ostream& out) {
-    for (onnx::TensorProto* tensor : tensors_of(graph)) {
-      const std::string& bytes = tensor->raw_data();
-      if (bytes.size() < kSmall) continue;
-      const std::string padding((kPage - offset % kPage) % kPage, '\0');
-      out << padding << bytes;
-      const uint64_t begin = offset + padding.size();
-      offset = begin + bytes.size();
-      move_out(*tensor, path.filename().string(), begin);
-    }
-  });
+  for (onnx::TensorProto* tensor : tensors_of(graph)) {
+    const std::string& bytes = tensor->raw_data();
+    if (bytes.size() < kSmall) continue;
+    const std::string padding((kPage - offset % kPage) % kPage, '\0');
+    out << padding << bytes;
+    const uint64_t begin = offset + padding.size();
+    offset = begin + bytes.size();
+    move_out(*tensor, file, begin);
+  }
   return offset;
 }
 
@@ -71,7 +70,6 @@ bool has_data(const fs::path& path, const fs::path& data) {
          read_file(path).find(data.filename().string()) != std::string::npos;
 }
 
-// A file that refers to data about to be replaced must not outlive them.
 void remove_old(const fs::path& path) {
   std::error_code error;
   fs::remove(path, error);
@@ -84,18 +82,20 @@ WrittenModel write_onnx(const fs::path& path, onnx::ModelProto& model, bool exte
   check_place(path);
   const fs::path data = path.string() + ".data";
   WrittenModel written;
-  bool old_data = false;  // that nothing will refer to
+  const auto write_moved = [&](std::ostream& out) {
+    written.bytes = write_data(data.filename().string(), *model.mutable_graph(), out);
+  };
+  const auto write_model = [&](std::ostream& out) {
+    written.bytes += model.ByteSizeLong();
+    if (!model.SerializeToOstream(&out)) throw Error(path.string(), "cannot be serialized");
+  };
   if (external_data || model.ByteSizeLong() > kProtobufLimit) {
     written.data = data;
-    if (fs::exists(data)) remove_old(path);
-    written.bytes = write_data(data, *model.mutable_graph());
-  } else {
-    old_data = has_data(path, data);
+    write_files_atomically({{data, write_moved}, {path, write_model}});
+    return written;
   }
-  written.bytes += model.ByteSizeLong();
-  write_file_atomically(path, [&](std::ostream& out) {
-    if (!model.SerializeToOstream(&out)) throw Error(path.string(), "cannot be serialized");
-  });
+  const bool old_data = has_data(path, data);  // that nothing will refer to
+  write_file_atomically(path, write_model);
   if (old_data) remove_old(data);
   return written;
 }

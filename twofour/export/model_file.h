@@ -14,9 +14,10 @@ struct WrittenModel {
 };
 
 // Moves the weights to `path`.data if `external_data` or if the file would pass protobuf's 2 GB;
-// `model` keeps only references to them then. Neither file is ever half-written, and `path` never
-// refers to another model's data. Data of an earlier model at `path` go when nothing refers to them
-// any more. Throws Error.
+// `model` keeps only references to them then. Neither file is ever half-written, and both are
+// written beside their places before the first is replaced, the data: a failure until then leaves
+// an earlier model as it was. Data of an earlier model at `path` go when nothing refers to them any
+// more. Throws Error.
 WrittenModel write_onnx(const std::filesystem::path& path, onnx::ModelProto& model,
                         bool external_data);
 

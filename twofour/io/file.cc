@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <deque>
 #include <fstream>
 #include <optional>
 #include <random>
@@ -185,6 +186,24 @@ void name_target_in_errors(const fs::path& target, const fs::path& temporary, St
   }
 }
 
+// A rename would replace a device or a pipe by a file.
+fs::path replaceable(const fs::path& path) {
+  fs::path target = normalized(path);
+  if (fs::exists(target) && !fs::is_regular_file(target)) {
+    throw Error(path.string(), "cannot be written: it exists and is not a regular file");
+  }
+  return target;
+}
+
+void write_temporary(const FileToWrite& target, const fs::path& temporary) {
+  name_target_in_errors(target.path, temporary, [&] {
+    PosixFile file(temporary, O_WRONLY | O_CREAT | O_EXCL, "made");
+    is_zst(target.path) ? fill_compressed(file, target.write) : fill_file(file, target.write);
+    file.sync();
+    file.close();
+  });
+}
+
 void sync_tree(const fs::path& root) {
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(root)) {
     if (entry.is_symlink()) continue;
@@ -227,26 +246,27 @@ std::string read_file(const fs::path& path) {
 }
 
 void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
-  const fs::path target = normalized(path);
-  // A rename would replace a device or a pipe by a file.
-  if (fs::exists(target) && !fs::is_regular_file(target)) {
-    throw Error(path.string(), "cannot be written: it exists and is not a regular file");
-  }
-  prepare_place(target);
-  TemporaryGuard temporary(temporary_name(target));
-  name_target_in_errors(path, temporary.path(), [&] {
-    PosixFile file(temporary.path(), O_WRONLY | O_CREAT | O_EXCL, "made");
-    is_zst(path) ? fill_compressed(file, write) : fill_file(file, write);
-    file.sync();
-    file.close();
-    fs::rename(temporary.path(), target);
-  });
-  temporary.set_placed();
-  sync_directory(target.parent_path());
+  write_files_atomically({{path, write}});
 }
 
 void write_file_atomically(const fs::path& path, std::string_view content) {
   write_file_atomically(path, [content](std::ostream& stream) { stream << content; });
+}
+
+void write_files_atomically(const std::vector<FileToWrite>& files) {
+  std::vector<fs::path> targets;
+  std::deque<TemporaryGuard> temporaries;  // which cannot be moved
+  for (const FileToWrite& file : files) {
+    const fs::path& target = targets.emplace_back(replaceable(file.path));
+    prepare_place(target);
+    write_temporary(file, temporaries.emplace_back(temporary_name(target)).path());
+  }
+  for (size_t i = 0; i < files.size(); ++i) {
+    name_target_in_errors(files[i].path, temporaries[i].path(),
+                          [&] { fs::rename(temporaries[i].path(), targets[i]); });
+    temporaries[i].set_placed();
+  }
+  for (const fs::path& target : targets) sync_directory(target.parent_path());
 }
 
 void write_directory_atomically(const fs::path& path,

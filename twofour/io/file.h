@@ -6,6 +6,7 @@
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace twofour {
 
@@ -23,6 +24,16 @@ std::string read_file(const std::filesystem::path& path);
 void write_file_atomically(const std::filesystem::path& path,
                            const std::function<void(std::ostream&)>& write);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+struct FileToWrite {
+  std::filesystem::path path;
+  std::function<void(std::ostream&)> write;
+};
+
+// The same for files that belong together: all are filled, in this order, before the first of them
+// is renamed. Until then a failure leaves every path as it was; a kill between two renames leaves
+// the later ones so.
+void write_files_atomically(const std::vector<FileToWrite>& files);
 
 // The same for a folder: `fill` gets an empty folder beside `path`, which then takes the place of
 // `path`. Whatever the old folder held is gone then. Where the file system cannot exchange two

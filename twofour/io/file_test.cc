@@ -164,6 +164,30 @@ TEST_F(FileTest, ExceptionOfTheWriterLeavesTheOldFile) {
   EXPECT_THAT(names(), ElementsAre("x"));
 }
 
+TEST_F(FileTest, FilesThatBelongTogetherAreAllWrittenBeforeOneIsReplaced) {
+  const auto write = [&](const std::string& second) {
+    write_files_atomically({{folder_ / "a", [](std::ostream& stream) { stream << "new"; }},
+                            {folder_ / "b", [&](std::ostream& stream) {
+                               EXPECT_EQ(read_file(folder_ / "a"), "old");
+                               stream << second;
+                             }}});
+  };
+  put("a", "old");
+  put("b", "old");
+  {
+    const FullDisk disk(1000);
+    EXPECT_THAT(error_of([&] { write(std::string(2000, 'n')); }),
+                HasSubstr("/b] cannot be written"));
+  }
+  EXPECT_EQ(read_file(folder_ / "a"), "old");
+  EXPECT_EQ(read_file(folder_ / "b"), "old");
+  EXPECT_THAT(names(), ElementsAre("a", "b"));
+  write("new");
+  EXPECT_EQ(read_file(folder_ / "a"), "new");
+  EXPECT_EQ(read_file(folder_ / "b"), "new");
+  EXPECT_THAT(names(), ElementsAre("a", "b"));
+}
+
 TEST_F(FileTest, ReplacesNeitherDevicesNorFolders) {
   EXPECT_THAT(error_of([] { write_file_atomically("/dev/null", "x"); }),
               HasSubstr("not a regular file"));
