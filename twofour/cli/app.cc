@@ -15,8 +15,8 @@ namespace {
 constexpr const char* kExitCodes =
     "Exit codes: 0 done; 1 bad input or a failure, told on stderr; 2 wrong usage;\n"
     "3 release gate not met (compare); 130 interrupted: saved and resumable (train, plan),\n"
-    "no file half-written, outputs that had changed already are named (predict --output, prune,\n"
-    "calibrate, export).";
+    "or nothing written but for outputs that are named (predict --output, prune, calibrate,\n"
+    "export); with the last one written these end with 0.";
 
 struct CommandLine {
   CLI::App root{

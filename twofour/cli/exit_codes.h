@@ -9,7 +9,7 @@ enum ExitCode {
   kUsage = 2,          // the command line itself
   kGateNotMet = 3,     // compare --non-inferior
   kInterrupted = 130,  // stopped on request; what was done is saved and resumable, or removed,
-                       // but for outputs that are whole already, which are named
+                       // but for the first of several outputs, which are whole and named
 };
 
 }  // namespace twofour::cli

@@ -100,7 +100,7 @@ int run_export(const Options& options, Console& console) {
   if (options.format == kCompressedTensors) return write_compressed_tensors(options, console);
   check_files(options);
   const ExportRequest& request = options.request;
-  const InterruptCleanup cleanup({request.out, request.out.string() + ".data", options.report});
+  const InterruptCleanup cleanup({request.out.string() + ".data", request.out, options.report});
   const ExportSummary summary = export_api().export_onnx(request);
   print_summary(request, summary, console);
   if (options.report.empty()) return kOk;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <string>
@@ -86,13 +87,15 @@ void tell(const char* text) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
 }
 
-// What has got its name already, or lost what had it, is told. On another thread than the writer's,
-// what is to go here could get its name between two of these steps.
-void on_end(int signal) {
-  if (::pthread_equal(::pthread_self(), g_writer) == 0) {
-    ::pthread_kill(g_writer, signal);
-    return;
-  }
+// The last output has got its name.
+bool all_written() {
+  const Output& last = g_outputs.back();
+  const FileId now = id_of(last.path.c_str());
+  return now != FileId() && now != last.before;
+}
+
+// What has got its name already, or lost what had it, is told.
+[[noreturn]] void clean_up() {
   for (const Output& output : g_outputs) {
     const int folder = ::open(output.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) continue;
@@ -109,6 +112,19 @@ void on_end(int signal) {
   }
   tell(changed ? " changed already\n" : "nothing written\n");
   ::_exit(kInterrupted);
+}
+
+// On another thread than the writer's, what is to go here could get its name between two steps of
+// the cleanup.
+void on_end(int signal) {
+  if (::pthread_equal(::pthread_self(), g_writer) == 0) {
+    ::pthread_kill(g_writer, signal);
+    return;
+  }
+  const int error = errno;  // of what the signal came between
+  if (!all_written()) clean_up();
+  release_signals();
+  errno = error;
 }
 
 }  // namespace

@@ -18,9 +18,11 @@ class InterruptGuard {
 };
 
 // As the end: the first one removes what the process has begun to write beside `outputs`, says so
-// and ends it with kInterrupted. Empty paths stand for none, and without any a signal does what it
-// did before; so does one that was ignored. Made by the thread that writes the outputs, and by it
-// alone. One of both classes at a time.
+// and ends it with kInterrupted. Once the last of `outputs`, which are named in the order in which
+// they are written, has been replaced, nothing is left to stop: the process goes on to its own end,
+// and a second signal does what it did before. Empty paths stand for none, and without any a signal
+// does what it did before; so does one that was ignored. Made by the thread that writes the
+// outputs, and by it alone. One of both classes at a time.
 class InterruptCleanup {
  public:
   explicit InterruptCleanup(const std::vector<std::filesystem::path>& outputs);
