@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -18,8 +19,9 @@
 namespace twofour::cli {
 namespace {
 
-constexpr int kSignals[] = {SIGINT, SIGTERM};
-struct sigaction g_previous[2];
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+constexpr size_t kCount = std::size(kSignals);
+struct sigaction g_previous[kCount];
 
 void catch_signals(void (*handler)(int), int flags) {
   struct sigaction action {};
@@ -27,23 +29,30 @@ void catch_signals(void (*handler)(int), int flags) {
   action.sa_flags = flags;
   sigemptyset(&action.sa_mask);
   for (const int signal : kSignals) sigaddset(&action.sa_mask, signal);
-  for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &action, &g_previous[i]);
+  for (size_t i = 0; i < kCount; ++i) sigaction(kSignals[i], &action, &g_previous[i]);
 }
 
-// A shell ignores Ctrl-C for what runs in the background: that goes on then.
-void leave_ignored_signals() {
-  for (int i = 0; i < 2; ++i) {
-    if (g_previous[i].sa_handler == SIG_IGN) sigaction(kSignals[i], &g_previous[i], nullptr);
+void leave_ignored(int signal) {
+  for (size_t i = 0; i < kCount; ++i) {
+    if (kSignals[i] != signal || g_previous[i].sa_handler != SIG_IGN) continue;
+    sigaction(signal, &g_previous[i], nullptr);
   }
 }
 
 void release_signals() {
-  for (int i = 0; i < 2; ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
+  for (size_t i = 0; i < kCount; ++i) sigaction(kSignals[i], &g_previous[i], nullptr);
 }
+
+// Of those that somebody sends again to be rid of the process. A lost terminal sends SIGHUP twice:
+// the shell does, and the system as the shell ends.
+bool may_end_at_second(int signal) { return signal != SIGHUP; }
 
 volatile std::sig_atomic_t g_requested = 0;
 
-void on_request(int) { g_requested = 1; }
+void on_request(int signal) {
+  g_requested = 1;
+  if (may_end_at_second(signal)) std::signal(signal, SIG_DFL);
+}
 
 // --- Cleaning up, by what a signal handler may call --------------------------------------------
 
@@ -123,7 +132,7 @@ void on_end(int signal) {
   }
   const int error = errno;  // of what the signal came between
   if (!all_written()) clean_up();
-  release_signals();
+  if (may_end_at_second(signal)) release_signals();
   errno = error;
 }
 
@@ -131,8 +140,8 @@ void on_end(int signal) {
 
 InterruptGuard::InterruptGuard() {
   g_requested = 0;
-  // The handler serves once: a second signal has its default effect.
-  catch_signals(on_request, static_cast<int>(SA_RESETHAND));
+  catch_signals(on_request, 0);
+  leave_ignored(SIGHUP);  // by nohup; SIGINT is caught though a script ignores it for its jobs
 }
 
 InterruptGuard::~InterruptGuard() { release_signals(); }
@@ -152,7 +161,8 @@ InterruptCleanup::InterruptCleanup(const std::vector<std::filesystem::path>& out
   g_writer = ::pthread_self();
   g_terminal = ::isatty(STDERR_FILENO) == 1;
   catch_signals(on_end, SA_RESTART);
-  leave_ignored_signals();
+  // A shell ignores Ctrl-C for what runs in the background: that goes on then.
+  for (const int signal : kSignals) leave_ignored(signal);
 }
 
 InterruptCleanup::~InterruptCleanup() {

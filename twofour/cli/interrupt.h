@@ -1,4 +1,5 @@
-// Ctrl-C, in commands that can stop and go on later, and in those that can only end.
+// Ctrl-C, SIGTERM and the loss of the terminal (SIGHUP, unless ignored as by nohup), in commands
+// that can stop and go on later, and in those that can only end.
 #pragma once
 
 #include <filesystem>
@@ -6,10 +7,11 @@
 
 namespace twofour::cli {
 
-// As a request: the first one asks the library for a clean stop, the second ends the process.
+// As a request: the first one asks the library for a clean stop, a second Ctrl-C or SIGTERM ends
+// the process.
 class InterruptGuard {
  public:
-  InterruptGuard();  // catches SIGINT and SIGTERM until destroyed
+  InterruptGuard();  // catches them until destroyed
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;

@@ -71,7 +71,8 @@ class Interrupt : public ::testing::Test {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     signal_sent = SIGINT;
     renamed_first = on_other_thread = false;
-    for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);  // if run by "ctest &"
+    // If run by "ctest &" or nohup.
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_DFL);
     setenv("TWOFOUR_TRAIN_LIBRARY", (build_folder() / "lib/libtwofour_fake_train.so").c_str(), 1);
   }
 
@@ -96,23 +97,27 @@ TEST_F(Interrupt, PredictLeavesNothing) {
   const auto out = folder_ / "scores.tsv";
   const std::vector<std::string> predict = {
       "predict", model("cross-encoder"), "--threads", "1", "--input", data(), "--output", out};
-  EXPECT_EXIT(run_interrupted("/scores.tsv", predict), ExitedWithCode(130), kNothing);
-  EXPECT_THAT(names(), UnorderedElementsAre());
-  signal_sent = SIGTERM;
-  EXPECT_EXIT(run_interrupted("/scores.tsv", predict), ExitedWithCode(130), kNothing);
-  EXPECT_THAT(names(), UnorderedElementsAre());
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    signal_sent = signal;
+    EXPECT_EXIT(run_interrupted("/scores.tsv", predict), ExitedWithCode(130), kNothing);
+    EXPECT_THAT(names(), UnorderedElementsAre());
+  }
 }
 
-// As a shell has it for what runs in the background.
+// As a shell has it for what runs in the background, and nohup.
 TEST_F(Interrupt, IgnoredSignalsStayIgnored) {
   const auto out = folder_ / "scores.tsv";
   const auto run_in_background = [&] {
-    std::signal(SIGINT, SIG_IGN);
+    std::signal(signal_sent, SIG_IGN);
     run_interrupted("/scores.tsv", {"predict", model("cross-encoder"), "--threads", "1", "--input",
                                     data(), "--output", out});
   };
-  EXPECT_EXIT(run_in_background(), ExitedWithCode(0), "");
-  EXPECT_THAT(names(), UnorderedElementsAre("scores.tsv"));
+  for (const int signal : {SIGINT, SIGHUP}) {
+    signal_sent = signal;
+    EXPECT_EXIT(run_in_background(), ExitedWithCode(0), "");
+    EXPECT_THAT(names(), UnorderedElementsAre("scores.tsv"));
+    std::filesystem::remove(out);
+  }
 }
 
 TEST_F(Interrupt, PruneLeavesTheModelThatWasThere) {

@@ -17,7 +17,7 @@ namespace {
 constexpr const char* kExamples =
     R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. --max-steps leaves each stage
 at least one step, so that a recipe of five stages takes five steps or more. A stage's steps given with --set take the
-place of its epochs, and epochs that of steps.
+place of its epochs, and epochs that of steps. Ctrl-C, SIGTERM or a lost terminal (without nohup) saves the run.
 
 --out then holds
   checkpoint/    until the run has finished: where --resume goes on after it was stopped or killed

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -57,6 +58,17 @@ TEST_F(TrainCommand, InterruptSavesAndSaysHowToResume) {
   EXPECT_THAT(outcome.err, HasSubstr("stopped after step 4"));
   EXPECT_THAT(outcome.err, HasSubstr("twofour train recipe.yaml --model m --train t.tsv --out " +
                                      out_ + " --set 'interrupt=a b' --resume\n"));
+}
+
+// Which sends its signal twice.
+TEST_F(TrainCommand, ALostTerminalSavesUnlessItIsIgnored) {
+  const auto previous = std::signal(SIGHUP, SIG_DFL);
+  const Outcome outcome = run_command(command({"--set", "hangup=1"}));
+  EXPECT_EQ(outcome.code, 130);
+  EXPECT_THAT(outcome.err, HasSubstr("stopped after step 4"));
+  std::signal(SIGHUP, SIG_IGN);  // nohup
+  EXPECT_EQ(run_command(command({"--set", "hangup=1"})).code, 0);
+  std::signal(SIGHUP, previous);
 }
 
 TEST_F(TrainCommand, FailureOfTheLibraryIsToldWithExitCodeOne) {

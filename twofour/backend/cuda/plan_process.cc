@@ -123,7 +123,8 @@ void serve(int socket, const std::function<std::unique_ptr<PlanMeter>()>& make) 
   if (getppid() != parent) _exit(1);
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
-  std::signal(SIGINT, SIG_IGN);  // a terminal sends it to both; the parent decides
+  // A terminal sends them to both; the parent decides.
+  for (const int signal : {SIGINT, SIGHUP}) std::signal(signal, SIG_IGN);
   std::signal(SIGTERM, SIG_DFL);
   serve(socket, make);
   _exit(0);  // without destructors: the device's may hang

@@ -37,6 +37,9 @@ class FakeTrainApi : public TrainApi {
       progress.values = {{"loss", 1.0 / static_cast<double>(step)}};
       callbacks.progress(progress);
       if (step == 4 && request.overrides.contains("interrupt")) std::raise(SIGINT);
+      if (step == 4 && request.overrides.contains("hangup")) {
+        for (int i = 0; i < 2; ++i) std::raise(SIGHUP);
+      }
       summary.steps = step;
       if (callbacks.stop_requested()) return summary;
     }
