@@ -84,7 +84,7 @@ TEST(CommandLine, AnOutputWithoutANameIsWrongUsage) {
     const std::string help = run_command({name, "--help"}).out;
     for (const std::string option :
          {"--out", "--output", "--plot", "--report", "--run", "--scores", "--timing-cache"}) {
-      if (help.find("\n  " + option + " ") == std::string::npos) continue;
+      if (!std::regex_search(help, std::regex("\n  " + option + "[ ,]"))) continue;
       ++found;
       const Outcome outcome = run_command({name, option, ""});
       EXPECT_EQ(outcome.code, 2) << name;

@@ -2,7 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <fstream>
+#include <system_error>
+
 #include "twofour/base/error.h"
+#include "twofour/io/file.h"
 #include "twofour/io/model_directory.h"
 
 namespace twofour::cli {
@@ -31,6 +36,10 @@ bool is_result(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.starts_with("eval") || name.starts_with("bench") || name.starts_with("scores") ||
          name.ends_with(".run.zst") || name.ends_with(".html");
+}
+
+bool is_standard_output(const fs::path& path) {
+  return path.empty() || are_one(path, "/dev/stdout");
 }
 
 [[noreturn]] void fail_as_input(const fs::path& path) {
@@ -92,6 +101,26 @@ void check_output_model(const fs::path& path, const fs::path& model, bool replac
   if (!replace && fs::exists(path) && !fs::is_empty(path)) {
     throw Error(path.string(), "holds a model already", "Name another folder, or give --force");
   }
+}
+
+bool is_stream(const fs::path& path) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  return fs::is_character_file(status) || fs::is_fifo(status) || is_standard_output(path);
+}
+
+void write_output(const fs::path& path, std::ostream& standard_output,
+                  const std::function<void(std::ostream&)>& write) {
+  if (is_standard_output(path)) return write(standard_output);
+  if (!is_stream(path)) return write_file_atomically(path, write);
+  std::ofstream out(path, std::ios::binary | std::ios::app);
+  const int error = errno;
+  if (!out) {
+    throw Error(path.string(),
+                fmt::format("cannot be written: {}", std::generic_category().message(error)));
+  }
+  write(out);
+  if (!out.flush()) throw Error(path.string(), "cannot be written: it takes no more");
 }
 
 }  // namespace twofour::cli

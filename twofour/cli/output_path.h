@@ -1,7 +1,9 @@
-// Where a command is told to write, refused before it does any work.
+// Where a command is told to write: refused before it does any work, and written.
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <ostream>
 #include <vector>
 
 namespace twofour::cli {
@@ -26,5 +28,13 @@ void check_output_page(const std::filesystem::path& path,
 // check_model_destination refuses it, or it holds a model, which only `replace` allows.
 void check_output_model(const std::filesystem::path& path, const std::filesystem::path& model,
                         bool replace);
+
+// A character device or a pipe, or what standard output is open to, however it is named.
+bool is_stream(const std::filesystem::path& path);
+
+// Streams get the bytes as they come, and an empty path is standard output; any other file is
+// written whole or not at all.
+void write_output(const std::filesystem::path& path, std::ostream& standard_output,
+                  const std::function<void(std::ostream&)>& write);
 
 }  // namespace twofour::cli

@@ -145,12 +145,8 @@ void predict(TextInput& input, PairScoring& scoring, Console& console, std::ostr
 void predict_from(const Options& options, std::istream& in, const std::string& origin,
                   PairScoring& scoring, Console& console) {
   TextInput input(in, origin);
-  if (options.output.empty()) {
-    predict(input, scoring, console, console.out());
-  } else {
-    write_file_atomically(options.output,
-                          [&](std::ostream& out) { predict(input, scoring, console, out); });
-  }
+  write_output(options.output, console.out(),
+               [&](std::ostream& out) { predict(input, scoring, console, out); });
 }
 
 // Opened once, since it may be a named pipe.
@@ -309,10 +305,11 @@ int search(const Options& options, PairScoring& scoring, Console& console) {
   return kOk;
 }
 
-int run_predict(const Options& options, Console& console) {
+int run_predict(Options& options, Console& console) {
+  if (options.output == "-") options.output.clear();
   check_output_file(options.output, {options.model, options.input == "-" ? "" : options.input,
                                      options.documents, options.engine.engine});
-  const InterruptCleanup cleanup({options.output});
+  const InterruptCleanup cleanup({is_stream(options.output) ? "" : options.output});
   const int threads = options.threads > 0 ? options.threads : available_cores();
   PairScoring scoring(options.model, load_engine(options.model, options.engine, console),
                       {.threads = threads, .max_length = options.max_length});
@@ -333,8 +330,9 @@ Command add_predict(CLI::App& root, Console& console) {
                     ->capture_default_str()
                     ->type_name("FILE")
                     ->check(path_name());
-  auto* output = app->add_option("--output", options->output,
-                                 "File to write, whole or not at all [standard output]")
+  auto* output = app->add_option("--output,--out", options->output,
+                                 "File to write, whole or not at all (a device or pipe as it "
+                                 "comes); - is standard output [-]")
                      ->type_name("FILE")
                      ->check(path_name());
   auto* documents =

@@ -1,6 +1,10 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
@@ -233,6 +237,31 @@ TEST(Predict, WritesNeitherOverItsInputNorWhereNoFolderIs) {
   EXPECT_THAT(predict("minilm", pairs, {"--output", folder / "pairs.tsv" / "scores.tsv"}).err,
               HasSubstr("cannot be written: "));
   EXPECT_THAT(predict("minilm", pairs, {"--output", folder}).err, HasSubstr("it is a folder"));
+}
+
+TEST(Predict, StandardOutputHasANameAndOutASynonym) {
+  const std::string pairs = "query\tdocument\nlamp\tbag\n";
+  const std::string expected = predict("minilm", pairs).out;
+  EXPECT_EQ(predict("minilm", pairs, {"--output", "-"}).out, expected);
+  const auto out = scratch("predict-output") / "scores.tsv";
+  EXPECT_EQ(predict("minilm", pairs, {"--out", out}).code, 0);
+  EXPECT_EQ(slurp(out), expected);
+}
+
+TEST(Predict, DevicesAndPipesTakeTheOutputAsItComes) {
+  const std::string pairs = "query\tdocument\nlamp\tbag\n";
+  EXPECT_EQ(predict("minilm", pairs, {"--output", "/dev/null"}).code, 0);
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+  EXPECT_THAT(predict("minilm", pairs, {"--output", "/dev/full"}).err,
+              HasSubstr("[/dev/full] cannot be written: "));
+  const auto pipe = scratch("predict-output") / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  EXPECT_EQ(predict("minilm", pairs, {"--output", pipe}).code, 0);
+  char bytes[256];
+  const ssize_t count = read(reader, bytes, sizeof bytes);
+  close(reader);
+  EXPECT_EQ(std::string(bytes, std::max<ssize_t>(count, 0)), predict("minilm", pairs).out);
 }
 
 TEST(Predict, LengthsThatKeepNoTextAreRefused) {

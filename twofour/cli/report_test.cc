@@ -293,6 +293,11 @@ TEST_F(Report, ReplacesOfItsRunsNothingButPages) {
   EXPECT_EQ(run_command({"report", a, "--out", a / "page.html"}).code, 0);
 }
 
+TEST_F(Report, ADeviceTakesThePage) {
+  EXPECT_EQ(run_command({"report", run("a", 1), "--out", "/dev/null"}).code, 0);
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+}
+
 TEST_F(Report, ModelDirectoryAloneIsARun) {
   const auto report = collect_report({golden("minilm/model")});
   EXPECT_TRUE(report["runs"][0].contains("model"));
