@@ -320,6 +320,15 @@ TEST(Prune, DoesNotReplaceItsModelOrWhatIsNone) {
   EXPECT_THAT(unnamed.err, HasSubstr("--out: expected a name, found nothing"));
 }
 
+// Nobody makes folders there; what the system says differs between root and others.
+TEST(Prune, SaysWhyAPlaceCannotBeWritten) {
+  const Outcome outcome = run_command({"prune", model("minilm"), "--out", "/proc/twofour-model"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err,
+              ContainsRegex("twofour: \\[/proc[^]]*] cannot be written: [A-Z][a-z ]+"));
+  EXPECT_THAT(outcome.err, Not(HasSubstr(".tmp.")));
+}
+
 TEST(Prune, ReplacesAnotherModelIfToldTo) {
   const auto out = scratch("prune-force") / "model";
   const auto prune = [&](const std::string& layout, std::vector<std::string> more = {}) {

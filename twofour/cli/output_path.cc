@@ -98,6 +98,7 @@ void check_output_model(const fs::path& path, const fs::path& model, bool replac
     throw Error(path.string(), "is the model itself", "Name another folder");
   }
   check_model_destination(path);
+  check_place(path);
   if (!replace && fs::exists(path) && !fs::is_empty(path)) {
     throw Error(path.string(), "holds a model already", "Name another folder, or give --force");
   }

@@ -25,7 +25,8 @@ void check_output_page(const std::filesystem::path& path,
                        const std::vector<std::filesystem::path>& inputs);
 
 // A model directory made from `model`. Throws Error: it is the model itself,
-// check_model_destination refuses it, or it holds a model, which only `replace` allows.
+// check_model_destination refuses it, nothing can be made there, or it holds a model, which only
+// `replace` allows.
 void check_output_model(const std::filesystem::path& path, const std::filesystem::path& model,
                         bool replace);
 

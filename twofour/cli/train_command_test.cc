@@ -142,6 +142,8 @@ TEST_F(TrainCommand, CalibrateRefusesPlacesBeforeItWorks) {
   EXPECT_THAT(calibrate(source).err, HasSubstr("is the model itself"));
   EXPECT_THAT(calibrate(full).err, HasSubstr("something other than a model: notes.txt"));
   EXPECT_THAT(calibrate(other).err, HasSubstr("other] holds a model already"));
+  EXPECT_THAT(calibrate(full / "notes.txt" / "model").err,
+              HasSubstr("notes.txt] is not a folder. Choose another place"));
   EXPECT_EQ(calibrate("").code, 2);
   EXPECT_EQ(slurp(full / "notes.txt"), "precious");
   EXPECT_TRUE(slurp(source / "config.json") == slurp(model("cross-encoder") + "/config.json"));

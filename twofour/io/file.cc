@@ -176,6 +176,9 @@ template <class Step>
 void name_target_in_errors(const fs::path& target, const fs::path& temporary, Step&& step) {
   try {
     step();
+  } catch (const fs::filesystem_error& error) {
+    if (!error.path1().native().starts_with(temporary.native())) throw;
+    throw_system_error(target, "written", error.code().value());
   } catch (const std::exception& error) {
     const auto* ours = dynamic_cast<const Error*>(&error);
     if (ours && ours->where().starts_with(temporary.native())) {
@@ -237,6 +240,19 @@ bool is_there(const fs::path& path) {
   if (status.type() != fs::file_type::none) return fs::exists(status);
   throw Error(path.string(), fmt::format("cannot be read: {}", error.message()),
               "Change the permissions of the folder, or name another");
+}
+
+void check_place(const fs::path& path) {
+  fs::path place = normalized(path).parent_path();
+  while (!is_there(place)) place = place.parent_path();  // which writing makes
+  if (!fs::is_directory(place)) {
+    throw Error(place.string(), "is not a folder", "Choose another place");
+  }
+  if (::access(place.c_str(), W_OK | X_OK) != 0) {
+    throw Error(place.string(),
+                fmt::format("cannot be written: {}", std::generic_category().message(errno)),
+                "Choose another folder, or change its permissions");
+  }
 }
 
 std::string read_file(const fs::path& path) {

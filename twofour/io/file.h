@@ -14,6 +14,10 @@ namespace twofour {
 // the system's reason.
 bool is_there(const std::filesystem::path& path);
 
+// Throws Error, with the remedy, if nothing can be made at `path`: for those who work long before
+// they write.
+void check_place(const std::filesystem::path& path);
+
 // Whole file as bytes; *.zst is decompressed. Throws Error naming the file.
 std::string read_file(const std::filesystem::path& path);
 

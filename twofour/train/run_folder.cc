@@ -96,11 +96,11 @@ void RunFolder::check(bool resume) const {
   }
   if (resume) {
     if (is_there(summary()) && !lost_model()) return;  // it only tells what it did
-    check_writable();
+    check_place(model());
     check_model_destination(model());
     return;
   }
-  check_writable();
+  check_place(model());
   const bool has_log_only = present != paths.end() && *present == log();
   if (has_log_only && !is_made_only(log())) {
     throw Error(log().string(),
@@ -121,20 +121,6 @@ void RunFolder::check(bool resume) const {
 
 // A checkpoint that stands can write it again.
 bool RunFolder::lost_model() const { return !is_there(model()) && is_there(checkpoint()); }
-
-// Before data are read, not after.
-void RunFolder::check_writable() const {
-  fs::path place = fs::absolute(path_);
-  while (!is_there(place)) place = place.parent_path();
-  if (!fs::is_directory(place)) {
-    throw Error(place.string(), "is not a folder", "Choose another place for the run.");
-  }
-  if (::access(place.c_str(), W_OK | X_OK) != 0) {
-    throw Error(place.string(),
-                fmt::format("cannot be written: {}", std::generic_category().message(errno)),
-                "Choose another folder, or change its permissions.");
-  }
-}
 
 std::string RunFolder::foreign_name() const {
   std::string first;

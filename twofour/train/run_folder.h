@@ -63,7 +63,6 @@ class RunFolder {
   void finish(const TrainSummary& summary, const Fingerprint& fingerprint) const;
 
  private:
-  void check_writable() const;
   bool lost_model() const;
   // What to do about a damaged summary.
   std::string summary_remedy() const;
