@@ -118,7 +118,8 @@ void train_step(benchmark::State& state, const Setup& setup) {
                                                  benchmark::Counter::kIsRate);
 }
 
-// The most that a teacher may add: behind a step, which leaves nothing of the weights in the caches.
+// The most that a teacher may add: behind a step, which leaves nothing of the weights in the
+// caches.
 void forward_pass(benchmark::State& state) {
   Step step({});
   for (auto _ : state) {
