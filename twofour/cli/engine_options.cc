@@ -52,7 +52,7 @@ std::string describe_device(const EngineOptions& options) {
 }
 
 void log_engine(const Engine& engine, Console& console) {
-  if (!engine.warning().empty()) console.log(LogLevel::kWarning, engine.warning());
+  for (const std::string& warning : engine.warnings()) console.log(LogLevel::kWarning, warning);
   const EngineOptions& options = engine.options();
   console.log(LogLevel::kDebug,
               fmt::format("on {}: products {}, attention {}, activations of int8 layers {}",

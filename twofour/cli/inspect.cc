@@ -88,6 +88,7 @@ std::optional<MemoryBytes> memory_bytes(const ModelDirectory& model, const Model
   if (!report.absent.empty()) return std::nullopt;
   try {
     const auto engine = Engine::load(model);
+    for (const std::string& warning : engine->warnings()) console.log(LogLevel::kWarning, warning);
     return MemoryBytes{engine->packed_bytes(), memory_after(*engine)};
   } catch (const Error& error) {
     console.log(LogLevel::kWarning, fmt::format("does not run: {}", error.what()));

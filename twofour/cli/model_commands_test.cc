@@ -152,6 +152,29 @@ TEST(Inspect, CountsTensorsThatTheNetworkDoesNotRead) {
   EXPECT_THAT(run_command({"inspect", model("cross-encoder")}).out, Not(HasSubstr("unused")));
 }
 
+// A copy of the golden model whose vocabulary lacks its last token.
+std::string model_with_short_vocabulary() {
+  const auto folder = scratch("short-vocabulary") / "model";
+  std::filesystem::copy(model("cross-encoder"), folder);
+  std::string vocabulary = slurp(folder / "vocab.txt");
+  vocabulary.pop_back();
+  vocabulary.resize(vocabulary.rfind('\n') + 1);
+  spill(folder / "vocab.txt", vocabulary);
+  return folder;
+}
+
+TEST(Inspect, WarnsOfRowsWithoutATokenAsEngineLoadsDo) {
+  const std::string folder = model_with_short_vocabulary();
+  const std::string warning = "warning: " + folder +
+                              "/vocab.txt has 210 tokens, the model's vocab_size is 211: right if "
+                              "the other rows are padding";
+  const Outcome inspected = run_command({"inspect", folder});
+  EXPECT_EQ(inspected.code, 0) << inspected.err;
+  EXPECT_THAT(inspected.err, HasSubstr(warning));
+  EXPECT_THAT(run_command({"predict", folder}, "query\tdocument\nred\tlamp\n").err,
+              HasSubstr(warning));
+}
+
 // One convolution, 2:4 along its 8 input channels.
 void write_convolution(const std::filesystem::path& path) {
   Tensor conv(DType::kF32, {32, 8, 3, 3}), bias(DType::kF32, {32});

@@ -53,7 +53,8 @@ class WordPieceTokenizer : public Tokenizer {
         normalized_(normalized_tokens(config.added, options_)),
         cls_(config.cls),
         sep_(config.sep),
-        mask_(config.mask) {
+        mask_(config.mask),
+        warning_(std::move(config.warning)) {
     for (const AddedToken& token : config.added) {
       if (token.special) special_.push_back(token.id);
     }
@@ -99,6 +100,7 @@ class WordPieceTokenizer : public Tokenizer {
 
   std::span<const int32_t> special_ids() const override { return special_; }
   int32_t mask_id() const override { return mask_; }
+  std::string warning() const override { return warning_; }
 
  private:
   static size_t room_for_text(int64_t max_length, int64_t special) {
@@ -188,17 +190,26 @@ class WordPieceTokenizer : public Tokenizer {
   AddedTokenMatcher raw_, normalized_;
   int32_t cls_, sep_, mask_;
   std::vector<int32_t> special_;
+  std::string warning_;
 };
 
-// Of a vocabulary that was cut short: what it lost would be read as unknown words, silently.
-void check_whole(const WordPieceConfig& config, const ModelDirectory& model,
-                 const TokenizerFiles& files) {
+// Of a vocabulary that was cut short: what it lost would be read as unknown words, silently. Less
+// than padding may be either, so it is warned of.
+std::string check_whole(const WordPieceConfig& config, const ModelDirectory& model,
+                        const TokenizerFiles& files) {
   const int64_t rows = model.config().vocab_size;
   const int64_t tokens =
       std::ranges::count_if(config.tokens, [](const std::string& token) { return !token.empty(); });
-  if (rows - tokens <= kMostPadding) return;
-  throw Error(files.where(model.file("vocab.txt") ? "vocab.txt" : "tokenizer.json"),
-              fmt::format("has {} tokens, but the model's vocab_size is {}", tokens, rows),
+  if (tokens == rows) return {};
+  const std::string where = files.where(model.file("vocab.txt") ? "vocab.txt" : "tokenizer.json");
+  if (rows - tokens <= kMostPadding) {
+    return fmt::format(
+        "{} has {} tokens, the model's vocab_size is {}: right if the other rows are padding; if "
+        "the "
+        "file was cut short, words are read as unknown: restore it",
+        where, tokens, rows);
+  }
+  throw Error(where, fmt::format("has {} tokens, but the model's vocab_size is {}", tokens, rows),
               "Restore the file; if the other rows are meant to be unused, add a token [unusedN] "
               "for each");
 }
@@ -221,7 +232,7 @@ std::unique_ptr<Tokenizer> Tokenizer::open(const ModelDirectory& model) {
   const TokenizerFiles files{[&](std::string_view name) { return model.file(name); },
                              model.origin()};
   WordPieceConfig config = read_wordpiece_config(files, model.config().vocab_size);
-  check_whole(config, model, files);
+  config.warning = check_whole(config, model, files);
   return make_wordpiece_tokenizer(std::move(config));
 }
 

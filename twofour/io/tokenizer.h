@@ -54,6 +54,10 @@ class Tokenizer {
   virtual std::span<const int32_t> special_ids() const = 0;
   // The one that hides another; -1: there is none.
   virtual int32_t mask_id() const = 0;
+
+  // What the caller should know and is no error: rows of the embedding without a token, which may
+  // be padding or what a vocabulary lost; else empty.
+  virtual std::string warning() const { return {}; }
 };
 
 }  // namespace twofour

@@ -363,5 +363,22 @@ TEST(BadTokenizer, VocabularyThatWasCutShort) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Tokenizer, WarnsOfRowsWithoutAToken) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "short_vocab";
+  const std::filesystem::path whole = kGolden + "bert-uncased/model";
+  EXPECT_EQ(Tokenizer::open(ModelDirectory::open(whole))->warning(), "");
+  std::filesystem::remove_all(folder);
+  std::filesystem::copy(whole, folder);
+  std::string text = read_file(folder / "vocab.txt");
+  text.pop_back();
+  text.resize(text.rfind('\n') + 1);
+  write_file_atomically(folder / "vocab.txt", text);
+  EXPECT_EQ(Tokenizer::open(ModelDirectory::open(folder))->warning(),
+            folder.string() +
+                "/vocab.txt has 210 tokens, the model's vocab_size is 211: right if the other rows "
+                "are padding; if the file was cut short, words are read as unknown: restore it");
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace twofour

@@ -24,7 +24,8 @@ struct WordPieceConfig {
   std::vector<AddedToken> added;
   int32_t cls = 0;
   int32_t sep = 0;
-  int32_t mask = -1;  // -1: none
+  int32_t mask = -1;    // -1: none
+  std::string warning;  // of Tokenizer::warning()
 };
 
 struct TokenizerFiles {

@@ -18,7 +18,9 @@
 namespace twofour {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 ModelDirectory golden_model(const std::string& layout) {
   return ModelDirectory::open(golden_path(layout) / "model");
@@ -230,7 +232,7 @@ TEST_F(DevicePlans, ChooseTheKernelOfEachProduct) {
        {cuda::PlanUse::kSparse, cuda::PlanUse::kDense, cuda::PlanUse::kOwn}) {
     write_plans(use, DType::kF16, DType::kF16);
     const auto engine = load(model_);
-    EXPECT_EQ(engine->warning(), "");
+    EXPECT_THAT(engine->warnings(), IsEmpty());
     EXPECT_EQ(engine->options().plans, path_.string());
     expect_close(run(engine, tokens.batch()), want, tolerance("fp16"));
     EXPECT_EQ(stand_in_.sparse->products.empty(), use != cuda::PlanUse::kSparse);
@@ -266,7 +268,7 @@ TEST_F(DevicePlans, ChooseTheKernelOfInt8ProductsToo) {
 TEST_F(DevicePlans, OfAnotherGpuAreNotUsed) {
   write_plans(cuda::PlanUse::kDense, DType::kF16, DType::kF16, "Another GPU");
   const auto engine = load(model_);
-  EXPECT_THAT(engine->warning(), HasSubstr("Another GPU"));
+  EXPECT_THAT(engine->warnings(), ElementsAre(HasSubstr("Another GPU")));
   EXPECT_EQ(engine->options().plans, "");
   const PackedTokens tokens = random_tokens(engine->network(), 3, 7, 15);
   run(engine, tokens.batch());

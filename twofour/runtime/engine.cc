@@ -17,8 +17,10 @@ void describe(const ModelDirectory& model, Engine::State& state) {
 }
 
 void open_tokenizer(const ModelDirectory& model, Engine::State& state) {
-  if (model.file("vocab.txt") || model.file("tokenizer.json"))
-    state.tokenizer = Tokenizer::open(model);
+  if (!model.file("vocab.txt") && !model.file("tokenizer.json")) return;
+  state.tokenizer = Tokenizer::open(model);
+  if (const std::string warning = state.tokenizer->warning(); !warning.empty())
+    state.warnings.push_back(warning);
 }
 
 // Variables may be meant for other engines: those are passed over.
@@ -76,8 +78,10 @@ std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
   const auto device = cuda::open_with_plans(libraries, ordinal, kDeviceTokens,
                                             std::filesystem::path(plans.value), warning);
   auto engine = load_on(model, options, device);
-  if (warning.empty()) engine->state_->device_plan->options.plans = plans.value;
-  engine->state_->warning = std::move(warning);
+  if (warning.empty())
+    engine->state_->device_plan->options.plans = plans.value;
+  else
+    engine->state_->warnings.push_back(std::move(warning));
   return engine;
 }
 
@@ -144,7 +148,7 @@ const EngineOptions& Engine::options() const {
 std::vector<LayerInfo> Engine::layers() const {
   return state_->device_plan ? state_->device_plan->layers : state_->plan.layers;
 }
-const std::string& Engine::warning() const { return state_->warning; }
+const std::vector<std::string>& Engine::warnings() const { return state_->warnings; }
 uint64_t Engine::packed_bytes() const {
   return state_->device_plan ? state_->device_plan->packed_bytes : state_->plan.packed_bytes;
 }

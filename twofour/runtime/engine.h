@@ -44,7 +44,7 @@ struct EngineOptions {
   // without CUDA.
   std::string device = {};
   // On a GPU: a file of `twofour plan`, which names kernels and algorithms for each product. One
-  // that was made on another GPU or with other libraries is not used: Engine::warning() says so.
+  // that was made on another GPU or with other libraries is not used: Engine::warnings() say so.
   // TWOFOUR_PLANS has the same meaning and is read when this is empty.
   std::string plans = {};
   // What runs the network: "twofour", the default: kernels of this library; or "tensorrt", on a
@@ -102,8 +102,9 @@ class TWOFOUR_API Engine {
   std::vector<LayerInfo> layers() const;
   // Of these layers' weights; on a GPU of the embeddings and norms too; with TensorRT of the file.
   uint64_t packed_bytes() const;
-  // What the caller should know and is no error: why a plan file is not used; else empty.
-  const std::string& warning() const;
+  // What the caller should know and is no error: why a plan file is not used, rows of the embedding
+  // that the vocabulary has no token for.
+  const std::vector<std::string>& warnings() const;
 
   struct __attribute__((visibility("hidden"))) State;
   const State& state() const { return *state_; }

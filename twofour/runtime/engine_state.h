@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "twofour/runtime/device_plan.h"
 #include "twofour/runtime/engine.h"
@@ -19,7 +20,7 @@ struct Engine::State {
   std::unique_ptr<DevicePlan> device_plan;   // null on the CPU and with TensorRT
   std::unique_ptr<TensorRtEngine> tensorrt;  // null without it
   std::unique_ptr<Tokenizer> tokenizer;      // null where the model has none
-  std::string warning;
+  std::vector<std::string> warnings;
 };
 
 }  // namespace twofour

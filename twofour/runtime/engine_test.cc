@@ -385,6 +385,7 @@ TEST(Engine, LoadsFromMemory) {
   const auto golden = Safetensors::open(golden_path("cross-encoder") / "golden.safetensors");
   expect_close(run(engine, golden_tokens(golden).batch()), golden.get("output").as<float>(), 1e-4);
   EXPECT_EQ(engine->tokenizer().vocab_size(), 211);
+  EXPECT_THAT(engine->warnings(), testing::IsEmpty());
 }
 
 // The classifier on every token: hidden state times its weights.

@@ -16,8 +16,9 @@ namespace twofour {
 namespace {
 
 TokenStore tokenize(const ModelDirectory& model, const Dataset& data, int64_t max_length,
-                    int threads) {
+                    int threads, const Callbacks& callbacks) {
   const auto tokenizer = Tokenizer::open(model);
+  if (const std::string warning = tokenizer->warning(); !warning.empty()) callbacks.warn(warning);
   ThreadPool pool(threads);
   const int64_t length = std::min(max_length, model.config().max_sequence_length);
   return classifies(model.config().head) ? TokenStore::of_pairs(data, *tokenizer, length, pool)
@@ -89,7 +90,7 @@ void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks
   check_request(request, model, network);
 
   const Dataset data = read_dataset(request.data);
-  const TokenStore tokens = tokenize(model, data, request.max_length, threads);
+  const TokenStore tokens = tokenize(model, data, request.max_length, threads, callbacks);
   const std::vector<Batch> batches = draw_batches(request, model, data, tokens);
   const ParameterMap parameters = load_parameters(network, model, request.seed);
   if (model.config().head == HeadKind::kTokenClassification) {

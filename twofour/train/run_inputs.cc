@@ -334,8 +334,9 @@ void warn_of_lost_int8(const RunInputs& inputs, const Callbacks& callbacks) {
                              int8 ? "int8 with new scales" : "a float model"));
 }
 
-void tokenize(RunInputs& inputs, int threads) {
+void tokenize(RunInputs& inputs, int threads, const Callbacks& callbacks) {
   const auto tokenizer = Tokenizer::open(inputs.model);
+  if (const std::string warning = tokenizer->warning(); !warning.empty()) callbacks.warn(warning);
   ThreadPool pool(threads);
   const Recipe& recipe = inputs.recipe;
   const int64_t length = std::min(recipe.max_length, inputs.model.config().max_sequence_length);
@@ -422,7 +423,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   check_relation_heads(recipe, inputs.model.config(), inputs.model);
   inputs.teacher = load_teacher(request, inputs, callbacks);
   check_selection(inputs);
-  tokenize(inputs, threads);
+  tokenize(inputs, threads, callbacks);
   plan_steps(request, inputs);
   warn_of_lost_int8(inputs, callbacks);
   warn_of_classes_without_example(inputs, callbacks);

@@ -222,6 +222,22 @@ TEST(Trainer, WarnsOfClassesWithoutExample) {
                                       "model learns not to predict them");
 }
 
+TEST(Trainer, WarnsOfRowsWithoutAToken) {
+  TrainRequest request = small_run("dense", "cross-encoder", "short-vocabulary");
+  request.max_steps = 1;
+  const fs::path model = fs::path(testing::TempDir()) / "short-vocabulary-model";
+  fs::remove_all(model);
+  fs::copy(request.model, model);
+  std::string vocabulary = read_file(model / "vocab.txt");
+  vocabulary.pop_back();
+  vocabulary.resize(vocabulary.rfind('\n') + 1);
+  write_file_atomically(model / "vocab.txt", vocabulary);
+  request.model = model;
+  EXPECT_THAT(warnings_of(request),
+              HasSubstr((model / "vocab.txt").string() +
+                        " has 210 tokens, the model's vocab_size is 211: right if the other"));
+}
+
 TEST(Trainer, WarnsOfATeacherThatNobodyNeeds) {
   TrainRequest request = small_run("one-shot", "cross-encoder", "needless-teacher");
   request.max_steps = 1;
