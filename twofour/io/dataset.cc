@@ -312,8 +312,16 @@ Corpus parse_corpus(Lines& lines, std::string_view first, const std::string& nam
   std::vector<std::string_view> names;
   split_fields(first, names);
   const size_t column = find_documents(names, lines.where());
-  return column == kAbsent ? parse_plain_corpus(lines, first)
-                           : parse_tsv_corpus(lines, names, column);
+  if (column != kAbsent) return parse_tsv_corpus(lines, names, column);
+  if (names.size() > 1 && kind_of(name) == ".tsv") {
+    throw Error(
+        lines.where(),
+        fmt::format("expected a header with the column document or text; found: {}",
+                    fmt::join(names, ", ")),
+        "Name the columns in the first line; for one document a line, with tabs in it, name "
+        "the file .txt");
+  }
+  return parse_plain_corpus(lines, first);
 }
 
 // What may have been meant by a folder: TSV files in it, and the judgments of a BEIR folder.

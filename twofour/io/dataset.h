@@ -75,7 +75,8 @@ struct Corpus {
 // All documents of a BEIR corpus, of a TSV file whose header has the column document, or text (each
 // of them once, since pairs repeat them; document_id if there is one, or d1, d2, ...), or of a file
 // with one a line: their ids are line numbers. Throws Error with file and line number, also for an
-// id that stands twice in a corpus, or for two texts.
+// id that stands twice in a corpus, or for two texts, and for a file *.tsv whose first line has
+// tabs and neither column.
 Corpus read_corpus(const std::filesystem::path& path);
 
 // For what learns from texts alone: a file with pairs as read_dataset, or one with texts as

@@ -296,9 +296,26 @@ TEST(CorpusTest, AHeaderIsNoDocument) {
                         "down"));
   write_file_atomically(path, "text\n");
   EXPECT_THAT(error_of([&] { read_corpus(path); }), HasSubstr("holds no documents"));
-  write_file_atomically(path, "one\ttwo\nthree\n");  // no header
-  EXPECT_THAT(read_corpus(path).texts, ElementsAre("one\ttwo", "three"));
+  write_file_atomically(path, "one\nthree\n");  // no header
+  EXPECT_THAT(read_corpus(path).texts, ElementsAre("one", "three"));
   fs::remove(path);
+}
+
+// By its name and its tabs; other files have one document a line, whatever stands in it.
+TEST(CorpusTest, ATableWithoutDocumentsIsRefused) {
+  for (const char* kind : {".tsv", ".tsv.zst", ".txt"}) {
+    const fs::path path = fs::path(testing::TempDir()) / (std::string("dataset_test_table") + kind);
+    write_file_atomically(path, "id\tbody\n1\tlamp\n");
+    if (path.extension() == ".txt") {
+      EXPECT_THAT(read_corpus(path).texts, ElementsAre("id\tbody", "1\tlamp"));
+    } else {
+      EXPECT_THAT(error_of([&] { read_corpus(path); }),
+                  HasSubstr(std::string(kind) +
+                            ":1] expected a header with the column document or text; found: id, "
+                            "body. Name the columns in the first line"));
+    }
+    fs::remove(path);
+  }
 }
 
 TEST(DatasetTest, AFolderIsRefusedWithTheFilesThatMayBeMeant) {
