@@ -128,6 +128,34 @@ ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& mode
   return model.with_head(recipe.head, recipe.num_labels);
 }
 
+// As recipes name them.
+std::string_view head_name(HeadKind head) {
+  switch (head) {
+    case HeadKind::kClassification:
+      return "classification";
+    case HeadKind::kEmbedding:
+      return "embedding";
+    case HeadKind::kTokenClassification:
+      return "token_classification";
+    case HeadKind::kNone:
+      break;
+  }
+  return "none";
+}
+
+// An embedding model that is trained as a classifier is no longer one, and the reverse.
+void tell_of_new_head(const ModelDirectory& model, const ModelConfig& trained,
+                      const Callbacks& callbacks) {
+  const HeadKind own = model.config().head;
+  const bool left = own == HeadKind::kEmbedding || model.contains("classifier.weight");
+  if (own == trained.head || own == HeadKind::kNone || !left) return;
+  std::string labels;
+  if (classifies(trained.head))
+    labels = trained.num_labels == 1 ? ", 1 label" : fmt::format(", {} labels", trained.num_labels);
+  callbacks.info(fmt::format("new head: {}{}; the model's own head '{}' is left",
+                             head_name(trained.head), labels, head_name(own)));
+}
+
 void check_head_fits_losses(const Recipe& recipe, const std::string& origin) {
   if (recipe.head != HeadKind::kClassification) return;
   if (wants_classes(recipe) && recipe.num_labels < 2) {
@@ -425,6 +453,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   check_selection(inputs);
   tokenize(inputs, threads, callbacks);
   plan_steps(request, inputs);
+  tell_of_new_head(model, inputs.model.config(), callbacks);
   warn_of_lost_int8(inputs, callbacks);
   warn_of_classes_without_example(inputs, callbacks);
   warn_of_shared_queries(request, inputs, callbacks);

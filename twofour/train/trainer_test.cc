@@ -184,6 +184,31 @@ std::string warnings_of(const TrainRequest& request) {
   return warnings;
 }
 
+std::string told_of(const TrainRequest& request) {
+  std::string told;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel level, const std::string& message) {
+    if (level == LogLevel::kInfo) told += message + "\n";
+  };
+  run_afresh(request, callbacks);
+  return told;
+}
+
+TEST(Trainer, SaysWhichHeadItLeaves) {
+  TrainRequest request = small_run("dense", "minilm", "new-head");
+  request.max_steps = 1;
+  EXPECT_THAT(told_of(request), HasSubstr("new head: classification, 3 labels; the model's own "
+                                          "head 'embedding' is left\n"));
+  request.overrides["head"] = "embedding";
+  request.overrides["stages.0.losses"] = "[{kind: contrastive}]";
+  EXPECT_THAT(told_of(request), Not(HasSubstr("new head")));
+  request.model = golden_model("cross-encoder");
+  EXPECT_THAT(told_of(request),
+              HasSubstr("new head: embedding; the model's own head 'classification' is left\n"));
+  request.model = golden_model("bert-uncased");
+  EXPECT_THAT(told_of(request), Not(HasSubstr("new head")));
+}
+
 TEST(Trainer, SaysWhenDevWasStillImproving) {
   TrainRequest request = small_run("dense", "cross-encoder", "improving");
   request.overrides["stages.0.learning_rate.peak"] = "2e-3";
