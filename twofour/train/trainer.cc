@@ -270,13 +270,10 @@ class Trainer {
   }
 
   void calibrate() {
-    callbacks_.info(fmt::format("calibrating (batches: {})", stage().calibration_batches));
-    std::vector<Batch> batches;
-    for (int64_t epoch = kCalibrationEpoch + state_.stage;
-         std::ssize(batches) < stage().calibration_batches; epoch += 1000) {
-      for (Batch& batch : batcher_.plan(epoch)) batches.push_back(std::move(batch));
-    }
-    batches.resize(stage().calibration_batches);
+    // One pass over the data at most: another one would see the same texts.
+    std::vector<Batch> batches = batcher_.plan(kCalibrationEpoch + state_.stage);
+    batches.resize(std::min<size_t>(batches.size(), stage().calibration_batches));
+    callbacks_.info(fmt::format("calibrating (batches: {})", batches.size()));
     state_.scales = calibrate_scales(inputs_.network, parameters_, inputs_.train_tokens, batches,
                                      *stage().calibrate, masker());
   }

@@ -354,6 +354,14 @@ TEST(Trainer, WritesWeightsOfFourBits) {
   }
 }
 
+// 192 pairs in batches of 16.
+TEST(Trainer, CalibratesOnOnePassAtMost) {
+  TrainRequest request = small_run("int8-ptq", "cross-encoder", "one-pass");
+  EXPECT_THAT(told_of(request), HasSubstr("calibrating (batches: 12)\n"));
+  request.overrides["stages.0.calibration_batches"] = "5";
+  EXPECT_THAT(told_of(request), HasSubstr("calibrating (batches: 5)\n"));
+}
+
 TEST(Trainer, PtqQuantizesToTheBitsOfTheRecipe) {
   TrainRequest request = small_run("int8-ptq", "cross-encoder", "three-bits");
   request.overrides["weight_bits"] = "3";
