@@ -82,7 +82,8 @@ Command add_calibrate(CLI::App& root, Console& console) {
   app->add_option("model", request.model, "Float model directory, dense or 2:4")
       ->required()
       ->type_name("MODEL");
-  app->add_option("data", request.data, "Sample pairs: TSV, JSONL or BEIR qrels")
+  app->add_option("data", request.data,
+                  "Sample pairs: TSV, JSONL or BEIR qrels; labels are not needed")
       ->required()
       ->type_name("DATA");
   app->add_option("--out", request.out, "Model directory to write")

@@ -53,13 +53,13 @@ size_t require_column(const std::vector<std::string_view>& names, std::string_vi
               "The first line names the columns query, document and label, separated by tabs");
 }
 
-Columns parse_header(std::string_view line, const std::string& where) {
+Columns parse_header(std::string_view line, const std::string& where, bool need_labels) {
   std::vector<std::string_view> names;
   split_fields(line, names);
   return {names.size(),
           require_column(names, "query", where),
           require_column(names, "document", where),
-          require_column(names, "label", where),
+          need_labels ? require_column(names, "label", where) : find_column(names, "label", where),
           find_column(names, "query_id", where),
           find_column(names, "document_id", where)};
 }
@@ -78,7 +78,7 @@ void check_field_count(size_t found, size_t expected, const std::string& where,
 
 Dataset parse_tsv(Lines& lines, std::string_view header, const std::string& name,
                   const DatasetOptions& options) {
-  const Columns columns = parse_header(header, lines.where());
+  const Columns columns = parse_header(header, lines.where(), options.need_labels);
   PairCollector pairs(name, options, columns.query_id != kAbsent, columns.document_id != kAbsent);
   std::vector<std::string_view> fields;
   std::string_view line;
@@ -90,7 +90,8 @@ Dataset parse_tsv(Lines& lines, std::string_view header, const std::string& name
       return column == kAbsent ? std::string_view() : fields[column];
     };
     pairs.add({fields[columns.query], fields[columns.document], optional(columns.query_id),
-               optional(columns.document_id), parse_label(fields[columns.label], where)},
+               optional(columns.document_id),
+               columns.label == kAbsent ? 0 : parse_label(fields[columns.label], where)},
               where);
   }
   return pairs.finish();
@@ -113,8 +114,9 @@ std::string required_id(const JsonObject& object, std::string_view key) {
   return *id;
 }
 
-float label_of(const JsonObject& object) {
+float label_of(const JsonObject& object, bool need_labels) {
   const nlohmann::json* value = object.find("label");
+  if (value == nullptr && !need_labels) return 0;
   if (value == nullptr) throw Error(object.where(), "key \"label\" is missing", kLabelRemedy);
   if (value->is_number()) {
     const float label = value->get<float>();
@@ -134,7 +136,8 @@ void check_id_presence(bool found, bool expected, std::string_view key, const st
               "Give ids in all lines or in none");
 }
 
-void add_object(const JsonObject& object, bool query_ids, bool document_ids, PairCollector& pairs) {
+void add_object(const JsonObject& object, bool query_ids, bool document_ids, bool need_labels,
+                PairCollector& pairs) {
   const auto query_id = id_of(object, "query_id");
   const auto document_id = id_of(object, "document_id");
   check_id_presence(query_id.has_value(), query_ids, "query_id", object.where());
@@ -142,7 +145,8 @@ void add_object(const JsonObject& object, bool query_ids, bool document_ids, Pai
   const std::string query = object.string("query");
   const std::string document = object.string("document");
   pairs.add({query, document, query_id ? std::string_view(*query_id) : std::string_view(),
-             document_id ? std::string_view(*document_id) : std::string_view(), label_of(object)},
+             document_id ? std::string_view(*document_id) : std::string_view(),
+             label_of(object, need_labels)},
             object.where());
 }
 
@@ -152,9 +156,10 @@ Dataset parse_jsonl(Lines& lines, std::string_view line, const std::string& name
   const bool query_ids = first.has("query_id");
   const bool document_ids = first.has("document_id");
   PairCollector pairs(name, options, query_ids, document_ids);
-  add_object(first, query_ids, document_ids, pairs);
+  add_object(first, query_ids, document_ids, options.need_labels, pairs);
   while (lines.next(line)) {
-    add_object(JsonObject::parse(line, lines.where()), query_ids, document_ids, pairs);
+    add_object(JsonObject::parse(line, lines.where()), query_ids, document_ids, options.need_labels,
+               pairs);
   }
   return pairs.finish();
 }

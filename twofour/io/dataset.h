@@ -43,6 +43,8 @@ struct DatasetOptions {
   // the label.
   std::string labels_of = "the model";
   std::string remedy = "take a model with as many labels as the data";
+  // False: a pair may lack its label, which is 0 then; for what reads texts alone.
+  bool need_labels = true;
 };
 
 // Throws Error with file and line number: missing columns, wrong field counts, labels that are no

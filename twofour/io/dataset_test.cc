@@ -123,6 +123,19 @@ TEST(DatasetTest, Labels) {
   }
 }
 
+TEST(DatasetTest, LabelsThatNobodyNeeds) {
+  const auto labels = [](const std::string& text) {
+    std::vector<float> labels;
+    for (const Pair& pair : parse_dataset(text, "x", {.need_labels = false}).pairs)
+      labels.push_back(pair.label);
+    return labels;
+  };
+  EXPECT_THAT(labels("document\tquery\nd\tq\ne\tq\n"), ElementsAre(0, 0));
+  EXPECT_THAT(labels(rows({"q\td\t2", "q\te\t1"})), ElementsAre(2, 1));
+  EXPECT_THAT(labels(R"({"query": "q", "document": "d"})"), ElementsAre(0));
+  EXPECT_THAT(labels(R"({"query": "q", "document": "d", "label": 2})"), ElementsAre(2));
+}
+
 TEST(DatasetTest, Encodings) {
   EXPECT_THAT(parse_error(rows({"q\td\t1", "q\tcaf\xE9\t1"})),
               AllOf(HasSubstr("x.tsv:3]"), HasSubstr("0xe9"), HasSubstr("iconv")));

@@ -89,7 +89,7 @@ void run_calibration(const CalibrateRequest& request, const Callbacks& callbacks
   const Network network = build_network(model.config());
   check_request(request, model, network);
 
-  const Dataset data = read_dataset(request.data);
+  const Dataset data = read_dataset(request.data, {.need_labels = false});
   const TokenStore tokens = tokenize(model, data, request.max_length, threads, callbacks);
   const std::vector<Batch> batches = draw_batches(request, model, data, tokens);
   const ParameterMap parameters = load_parameters(network, model, request.seed);

@@ -542,6 +542,14 @@ TEST(Calibrate, MakesASparseModelInt8) {
               HasSubstr("is int8 already"));
 }
 
+TEST(Calibrate, NeedsNoLabels) {
+  CalibrateRequest request = small_calibration(golden_model("cross-encoder"), "unlabelled");
+  request.data = fs::path(testing::TempDir()) / "unlabelled.tsv";
+  write_file_atomically(request.data, "query\tdocument\nred cup\ta red cup\nlamp\ta cup\n");
+  run_calibration(request, {});
+  EXPECT_TRUE(ModelDirectory::open(request.out).config().int8);
+}
+
 TEST(Calibrate, TakesEmbeddingModels) {
   const CalibrateRequest request = small_calibration(golden_model("bge"), "bge");
   run_calibration(request, {});
