@@ -175,6 +175,8 @@ Evaluation evaluate(const Options& options, Console& console) {
   } else {
     score_with_run(options, evaluation, console);
   }
+  if (const std::string note = repeated_pairs_note(evaluation.data); !note.empty())
+    console.info(note);
   evaluation.metric.relevant_label =
       options.relevant.value_or(default_relevant_label(evaluation.data.pairs));
   if (!options.tune.empty()) tune_threshold(options.tune, evaluation);

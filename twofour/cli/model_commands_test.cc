@@ -451,6 +451,16 @@ TEST(Eval, TheLargestLabelIsRelevantWhereNoneIs2) {
   EXPECT_TRUE(degrees["metrics"].contains("ndcg@10"));
 }
 
+TEST(Eval, SaysHowManyPairsRepeat) {
+  const auto path = scratch("eval-repeated") / "data.tsv";
+  spill(path, "query\tdocument\tlabel\nq\tgood\t1\nq\tbad\t0\nq\tgood\t1\n");
+  const Outcome outcome = run_command({"eval", model("minilm"), path});
+  EXPECT_THAT(outcome.out, HasSubstr("2 pairs of 1 query"));
+  EXPECT_THAT(outcome.err,
+              HasSubstr("pairs of " + path.string() +
+                        " that repeat others with the same label, and count once: 1\n"));
+}
+
 TEST(Eval, EmbeddingModelsAreRankedByTheirProduct) {
   const Outcome outcome = run_command({"eval", model("minilm"), data()});
   ASSERT_EQ(outcome.code, 0) << outcome.err;

@@ -434,6 +434,12 @@ std::string pairs_checksum(const Dataset& data) {
   return fmt::format("{:016x}", sum);
 }
 
+std::string repeated_pairs_note(const Dataset& data) {
+  if (data.repeated_pairs == 0) return {};
+  return fmt::format("pairs of {} that repeat others with the same label, and count once: {}",
+                     data.origin, data.repeated_pairs);
+}
+
 Dataset read_texts(const fs::path& path) {
   refuse_folder(path, corpora_in);
   const std::string content = read_file(path);

@@ -35,6 +35,7 @@ struct Dataset {
   std::vector<std::string> document_ids, documents;  // "d1", "d2", ... likewise
   std::vector<Pair> pairs;
   bool queries_numbered = false, documents_numbered = false;  // ids are such numbers
+  int64_t repeated_pairs = 0;                                 // lines that repeat a pair
 };
 
 struct DatasetOptions {
@@ -69,6 +70,9 @@ Dataset parse_beir(const BeirFile& qrels, const BeirFile& queries, const BeirFil
 // hexadecimal digits, whatever the order of pairs with ids of their own; numbers go by place, so
 // that it is another one for the same pairs in another order.
 std::string pairs_checksum(const Dataset& data);
+
+// For a log: how many pairs repeat others; empty where none does.
+std::string repeated_pairs_note(const Dataset& data);
 
 struct Corpus {
   std::vector<std::string> ids, texts;

@@ -125,6 +125,8 @@ void PairCollector::add(const Row& row, const std::string& where) {
                 fmt::format("this query and document had label {} before, now {}", known->second,
                             row.label),
                 "Keep one of the two lines");
+  } else {
+    ++repeated_;
   }
 }
 
@@ -134,7 +136,7 @@ Dataset PairCollector::finish() {
   }
   return {std::move(origin_),        std::move(queries_.ids),     std::move(queries_.texts),
           std::move(documents_.ids), std::move(documents_.texts), std::move(pairs_),
-          !queries_.has_ids,         !documents_.has_ids};
+          !queries_.has_ids,         !documents_.has_ids,         repeated_};
 }
 
 }  // namespace twofour

@@ -75,6 +75,7 @@ class PairCollector {
   Texts queries_, documents_;
   std::unordered_map<uint64_t, float> labels_;  // of the pairs so far
   std::vector<Pair> pairs_;
+  int64_t repeated_ = 0;
 };
 
 }  // namespace twofour

@@ -75,6 +75,9 @@ TEST(DatasetTest, RepeatedPairStandsOnce) {
   EXPECT_EQ(parse_dataset(rows({"q\td\t1", "q\te\t1", "q\td\t1"}), "x.tsv").pairs.size(), 2u);
   EXPECT_THAT(parse_error(rows({"q\td\t1", "q\te\t1", "q\td\t2"})),
               AllOf(HasSubstr("x.tsv:4]"), HasSubstr("had label 1 before, now 2")));
+  EXPECT_EQ(repeated_pairs_note(parse_dataset(rows({"q\td\t1", "q\td\t1"}), "x.tsv")),
+            "pairs of x.tsv that repeat others with the same label, and count once: 1");
+  EXPECT_EQ(repeated_pairs_note(parse_dataset(rows({"q\td\t1", "q\te\t1"}), "x.tsv")), "");
 }
 
 TEST(DatasetTest, ChecksumsTellPairsApart) {

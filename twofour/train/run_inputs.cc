@@ -324,6 +324,14 @@ void load_data(const TrainRequest& request, RunInputs& inputs) {
   if (!request.dev_data.empty()) inputs.dev = read_dataset(request.dev_data);
 }
 
+void tell_of_repeated_pairs(const RunInputs& inputs, const Callbacks& callbacks) {
+  std::set<std::string> notes = {repeated_pairs_note(inputs.train)};
+  if (inputs.dev) notes.insert(repeated_pairs_note(*inputs.dev));
+  for (const std::string& note : notes) {
+    if (!note.empty()) callbacks.info(note);
+  }
+}
+
 // A model knows the answers to queries that it was trained on.
 void warn_of_shared_queries(const TrainRequest& request, const RunInputs& inputs,
                             const Callbacks& callbacks) {
@@ -453,6 +461,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   check_selection(inputs);
   tokenize(inputs, threads, callbacks);
   plan_steps(request, inputs);
+  tell_of_repeated_pairs(inputs, callbacks);
   tell_of_new_head(model, inputs.model.config(), callbacks);
   warn_of_lost_int8(inputs, callbacks);
   warn_of_classes_without_example(inputs, callbacks);

@@ -194,6 +194,19 @@ std::string told_of(const TrainRequest& request) {
   return told;
 }
 
+TEST(Trainer, SaysHowManyPairsRepeat) {
+  TrainRequest request = small_run("dense", "cross-encoder", "repeated");
+  request.max_steps = 1;
+  EXPECT_THAT(told_of(request), Not(HasSubstr("repeat others")));
+  request.dev_data = fs::path(testing::TempDir()) / "repeated.tsv";
+  write_file_atomically(request.dev_data,
+                        "query\tdocument\tlabel\nlamp\ta cup\t0\nlamp\ta desk\t1\n"
+                        "lamp\ta cup\t0\nlamp\ta cup\t0\n");
+  EXPECT_THAT(told_of(request),
+              HasSubstr("pairs of " + request.dev_data.string() +
+                        " that repeat others with the same label, and count once: 2\n"));
+}
+
 TEST(Trainer, SaysWhichHeadItLeaves) {
   TrainRequest request = small_run("dense", "minilm", "new-head");
   request.max_steps = 1;
