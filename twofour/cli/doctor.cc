@@ -1,3 +1,4 @@
+#include <dlfcn.h>
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 #include <unicode/uversion.h>
@@ -7,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -18,9 +20,11 @@
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
 #include "twofour/cli/table.h"
+#include "twofour/export/api.h"
 #include "twofour/io/json.h"
 #include "twofour/runtime/device_plan.h"
 #include "twofour/runtime/plan.h"
+#include "twofour/tensorrt/api.h"
 #include "twofour/train/api.h"
 
 namespace twofour::cli {
@@ -113,12 +117,22 @@ void check_engine_variables(Json& problems) {
   add_part(problems, [] { choose_activation_scales({}); });
 }
 
-Json training_json() {
+// A library that some verbs open. `open` returns something that lies in it.
+Json library_json(const char* verbs, const std::function<const void*()>& open) {
   try {
-    return {{"available", true}, {"libtorch", train_api().version()}};
+    Dl_info found{};
+    dladdr(open(), &found);
+    const char* file = found.dli_fname != nullptr ? found.dli_fname : "";
+    return {{"available", true}, {"verbs", verbs}, {"library", file}};
   } catch (const std::exception& error) {
-    return {{"available", false}, {"reason", error.what()}};
+    return {{"available", false}, {"verbs", verbs}, {"reason", error.what()}};
   }
+}
+
+Json training_json() {
+  Json training = library_json("train, calibrate", [] { return &train_api(); });
+  if (training["available"]) training["libtorch"] = train_api().version();
+  return training;
 }
 
 Json cuda_json(const cuda::Diagnosis& found) {
@@ -159,6 +173,9 @@ Json diagnose() {
       {"forced_kernel", forced.value.empty() ? Json(nullptr) : Json(forced.value)},
       {"problems", problems},
       {"training", training_json()},
+      {"export", library_json("export, inspect FILE.onnx", [] { return &export_api(); })},
+      {"tensorrt",
+       library_json("build-engine, --backend tensorrt", [] { return &build_engine_api(); })},
       {"libraries",
        {{"CLI11", CLI11_VERSION},
         {"fmt",
@@ -190,10 +207,17 @@ void print_text(const Json& json, std::ostream& out) {
     line("cusparselt", of("cusparselt"));
     line("cublaslt", of("cublaslt"));
   }
-  const Json& training = json["training"];
-  line("training", training["available"]
-                       ? "LibTorch " + training["libtorch"].get<std::string>()
-                       : "not available: " + training["reason"].get<std::string>());
+  const auto library = [&](const char* name, const std::string& version) {
+    const Json& found = json[name];
+    const auto of = [&](const char* key) { return found[key].get<std::string>(); };
+    line(name, fmt::format("for {}: {}", of("verbs"),
+                           found["available"] ? version + of("library")
+                                              : "not available: " + of("reason")));
+  };
+  library("training",
+          fmt::format("LibTorch {}, ", json["training"].value("libtorch", std::string())));
+  library("export", "");
+  library("tensorrt", "");
   if (!json["forced_kernel"].is_null()) line("forced", json["forced_kernel"]);
   std::vector<std::string> libraries;
   for (const auto& [name, version] : json["libraries"].items())

@@ -28,6 +28,19 @@ TEST(ExportCommand, AbsentLibraryIsNamedWithTheRemedy) {
   unsetenv("TWOFOUR_EXPORT_LIBRARY");
 }
 
+TEST(ExportCommand, DoctorSaysWhereOptionalLibrariesAre) {
+  for (const char* name : {"TWOFOUR_TRAIN_LIBRARY", "TWOFOUR_TENSORRT_LIBRARY"})
+    setenv(name, "/nowhere/lib.so", 1);
+  const Outcome outcome = run_command({"doctor"});
+  for (const char* name : {"TWOFOUR_TRAIN_LIBRARY", "TWOFOUR_TENSORRT_LIBRARY"}) unsetenv(name);
+  EXPECT_THAT(outcome.out,
+              ::testing::ContainsRegex(
+                  "\nexport      for export, inspect FILE.onnx: /[^ ]*/libtwofour_export.so\n"));
+  EXPECT_THAT(outcome.out,
+              HasSubstr("\ntensorrt    for build-engine, --backend tensorrt: not available: "
+                        "[libtwofour_tensorrt.so] the TensorRT library is not there"));
+}
+
 TEST(ExportCommand, AFileWhoseWeightsAreNotReadIsRefusedWithTheFormThatIs) {
   const auto file = scratch("onnx") / "model.onnx";
   spill(file, {"\x3a\x00", 2});  // a graph without nodes

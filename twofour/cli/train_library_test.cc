@@ -40,7 +40,7 @@ TEST(TrainLibrary, DoctorSaysWhyTrainingIsNotAvailable) {
   setenv("TWOFOUR_TRAIN_LIBRARY", "/nowhere/libtwofour_train.so", 1);
   const Outcome outcome = run_command({"doctor"});
   EXPECT_EQ(outcome.code, 0);
-  EXPECT_THAT(outcome.out, HasSubstr("not available: "));
+  EXPECT_THAT(outcome.out, HasSubstr("for train, calibrate: not available: [libtwofour_train.so]"));
 }
 
 }  // namespace
