@@ -97,6 +97,17 @@ Dataset parse_tsv(Lines& lines, std::string_view header, const std::string& name
   return pairs.finish();
 }
 
+// The object of a line. One that goes on in the next lines is no damage.
+JsonObject parse_object(std::string_view line, const Lines& lines) {
+  try {
+    return JsonObject::parse(line, lines.where());
+  } catch (const Error&) {
+    if (line.ends_with('}') || lines.at_end()) throw;
+    throw Error(lines.where(), "the JSON does not end in this line, expected one object a line",
+                "Write each object in a line of its own, for example with jq -c .");
+  }
+}
+
 // An id as text; files give both strings and whole numbers.
 std::optional<std::string> id_of(const JsonObject& object, std::string_view key) {
   const nlohmann::json* value = object.find(key);
@@ -152,14 +163,13 @@ void add_object(const JsonObject& object, bool query_ids, bool document_ids, boo
 
 Dataset parse_jsonl(Lines& lines, std::string_view line, const std::string& name,
                     const DatasetOptions& options) {
-  const JsonObject first = JsonObject::parse(line, lines.where());
+  const JsonObject first = parse_object(line, lines);
   const bool query_ids = first.has("query_id");
   const bool document_ids = first.has("document_id");
   PairCollector pairs(name, options, query_ids, document_ids);
   add_object(first, query_ids, document_ids, options.need_labels, pairs);
   while (lines.next(line)) {
-    add_object(JsonObject::parse(line, lines.where()), query_ids, document_ids, options.need_labels,
-               pairs);
+    add_object(parse_object(line, lines), query_ids, document_ids, options.need_labels, pairs);
   }
   return pairs.finish();
 }
@@ -225,7 +235,7 @@ BeirTexts parse_texts(const BeirFile& file, const std::set<std::string>& wanted)
   Lines lines(file.content, file.name);
   std::string_view line;
   while (lines.next(line)) {
-    const JsonObject object = JsonObject::parse(line, lines.where());
+    const JsonObject object = parse_object(line, lines);
     const std::string id = required_id(object, "_id");
     if (!wanted.contains(id)) continue;
     if (!texts.emplace(id, text_of_document(object)).second) fail_as_repeated(id, lines.where());
@@ -258,7 +268,7 @@ Corpus parse_json_corpus(Lines& lines, std::string_view line) {
   Corpus corpus;
   std::unordered_set<std::string> seen;
   do {
-    const JsonObject object = JsonObject::parse(line, lines.where());
+    const JsonObject object = parse_object(line, lines);
     if (!object.has("text")) {
       throw Error(lines.where(), "key \"text\" is missing", "Each line of the file has one");
     }
@@ -445,10 +455,9 @@ Dataset read_texts(const fs::path& path) {
   const std::string content = read_file(path);
   Lines lines(content, path.string());
   const std::string_view first = first_line_of(lines, path.string());
-  const bool pairs =
-      is_jsonl(first, path.string())
-          ? JsonObject::parse(first, lines.where()).has("query")
-          : first.find('\t') != std::string_view::npos && is_header_of_pairs(first, lines.where());
+  const bool pairs = is_jsonl(first, path.string()) ? parse_object(first, lines).has("query")
+                                                    : first.find('\t') != std::string_view::npos &&
+                                                          is_header_of_pairs(first, lines.where());
   if (pairs) return read_dataset(path);
   Corpus corpus = read_corpus(path);
   Dataset data;

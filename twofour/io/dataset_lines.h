@@ -21,6 +21,7 @@ class Lines {
   bool next(std::string_view& line);
   int64_t number() const { return number_; }  // of the last line, from 1
   std::string where() const;                  // "file:line" of the last line
+  bool at_end() const { return rest_.empty(); }
 
  private:
   std::string_view rest_;

@@ -199,6 +199,19 @@ TEST(DatasetTest, DamagedJsonl) {
               HasSubstr("damaged JSON"));
 }
 
+TEST(DatasetTest, JsonOfSeveralLinesIsNotCalledDamaged) {
+  const std::string text = "{\n  \"query\": \"q\",\n  \"document\": \"d\"\n}\n";
+  const auto said = HasSubstr(
+      ":1] the JSON does not end in this line, expected one object a line. Write each object in a "
+      "line of its own, for example with jq -c .");
+  EXPECT_THAT(parse_error(text), said);
+  const fs::path path = fs::path(testing::TempDir()) / "dataset_test_config.json";
+  write_file_atomically(path, text);
+  EXPECT_THAT(error_of([&] { read_corpus(path); }), said);
+  EXPECT_THAT(error_of([&] { read_texts(path); }), said);
+  fs::remove(path);
+}
+
 class BeirTest : public testing::Test {
  protected:
   std::string qrels = "query-id\tcorpus-id\tscore\nq1\td2\t2\nq1\td1\t0\nq2\td2\t1\n";
