@@ -192,6 +192,12 @@ TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
   EXPECT_THAT(
       fails("query\tdocument\nlamp\t\xff\n"),
       HasSubstr("[stdin:2] is not UTF-8 text. Convert it to UTF-8, for example with iconv\n"));
+  EXPECT_THAT(
+      fails(std::string("\xFF\xFEt\0e\0", 6)),
+      HasSubstr("[stdin:1] is UTF-16 text, expected UTF-8. Convert it, for example with iconv "
+                "-f UTF-16 -t UTF-8\n"));
+  EXPECT_THAT(fails(std::string("text\nla\0mp\n", 11)),
+              HasSubstr("[stdin:2] is not UTF-8 text: NUL bytes are those of a binary file"));
   EXPECT_THAT(fails("question\tanswer\n"),
               HasSubstr("columns query and document, or text; found: question, answer"));
   EXPECT_THAT(fails(""), HasSubstr("[stdin] is empty"));

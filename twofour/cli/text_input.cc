@@ -57,6 +57,11 @@ void TextInput::fail(const std::string& message, const char* remedy) const {
   throw Error(where(line_), message, remedy);
 }
 
+void TextInput::fail_as_no_text(const std::string& line) const {
+  if (const auto other = recognize_no_text(line)) fail(other->what, other->remedy);
+  fail("is not UTF-8 text", kUtf8Remedy);
+}
+
 std::string TextInput::where(int64_t line) const { return fmt::format("{}:{}", origin_, line); }
 
 bool TextInput::next_line(std::string& line) {
@@ -67,7 +72,7 @@ bool TextInput::next_line(std::string& line) {
   while (std::getline(in_, line)) {
     if (++line_ == 1 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (line.ends_with('\r')) line.pop_back();
-    if (first_bad_byte(line) != line.size()) fail("is not UTF-8 text", kUtf8Remedy);
+    if (first_bad_byte(line) != line.size()) fail_as_no_text(line);
     if (!line.empty()) return true;
   }
   if (in_.bad()) throw Error(origin_, "cannot be read to its end");

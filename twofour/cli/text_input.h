@@ -45,6 +45,7 @@ class TextInput {
   InputText parse_json(const std::string& line);
   void set_pairs(bool pairs);  // throws Error if an earlier line was of the other kind
   [[noreturn]] void fail(const std::string& message, const char* remedy) const;
+  [[noreturn]] void fail_as_no_text(const std::string& line) const;
   void read_header(const std::string& line);
 
   std::istream& in_;

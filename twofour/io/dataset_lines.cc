@@ -20,6 +20,8 @@ void check_encoding(std::string_view text, const std::string& name) {
   const size_t bad = first_bad_byte(text);
   if (bad == text.size()) return;
   const int64_t line = 1 + std::count(text.begin(), text.begin() + static_cast<int64_t>(bad), '\n');
+  if (const auto other = recognize_no_text(text))
+    throw Error(at_line(name, line), other->what, other->remedy);
   throw Error(at_line(name, line),
               fmt::format("byte 0x{:02x} at offset {} is no UTF-8 text",
                           static_cast<unsigned char>(text[bad]), bad),

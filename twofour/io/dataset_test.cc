@@ -143,8 +143,17 @@ TEST(DatasetTest, Encodings) {
   EXPECT_THAT(parse_error(rows({"q\td\t1", "q\tcaf\xE9\t1"})),
               AllOf(HasSubstr("x.tsv:3]"), HasSubstr("0xe9"), HasSubstr("iconv")));
   EXPECT_THAT(parse_error(rows({"q\t\xED\xA0\x80\t1"})), HasSubstr("no UTF-8"));  // a surrogate
-  EXPECT_THAT(parse_error(std::string("\xFF\xFEq\0u\0", 6)), HasSubstr("x.tsv:1]"));
-  EXPECT_THAT(parse_error(std::string("q\0u\0e\0r\0y\0", 10)), HasSubstr("byte 0x00"));
+  for (const std::string& utf16 :
+       {std::string("\xFF\xFEq\0u\0", 6), std::string("\xFE\xFF\0q\0u", 6)}) {
+    EXPECT_THAT(parse_error(utf16),
+                HasSubstr("[x.tsv:1] is UTF-16 text, expected UTF-8. Convert it, "
+                          "for example with iconv -f UTF-16 -t UTF-8"));
+  }
+  for (const std::string& binary :
+       {std::string("q\0u\0e\0r\0y\0", 10), std::string("\x7F\xE9\n\0", 4)}) {
+    EXPECT_THAT(parse_error(binary),
+                HasSubstr("[x.tsv:1] is not UTF-8 text: NUL bytes are those of a binary file"));
+  }
 }
 
 TEST(DatasetTest, EmptyFilesAndTexts) {

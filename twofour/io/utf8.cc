@@ -19,4 +19,16 @@ size_t first_bad_byte(std::string_view text) {
   return text.size();
 }
 
+std::optional<NoText> recognize_no_text(std::string_view bytes) {
+  if (bytes.starts_with("\xFF\xFE") || bytes.starts_with("\xFE\xFF")) {
+    return NoText{"is UTF-16 text, expected UTF-8",
+                  "Convert it, for example with iconv -f UTF-16 -t UTF-8"};
+  }
+  if (bytes.find('\0') != bytes.npos) {
+    return NoText{"is not UTF-8 text: NUL bytes are those of a binary file, or of UTF-16",
+                  "Name a text file, or convert it, for example with iconv -f UTF-16LE -t UTF-8"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace twofour
