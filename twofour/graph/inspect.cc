@@ -66,30 +66,40 @@ std::string dense_layer_warning(const Op& op, std::string_view reason) {
   return fmt::format("{} stays dense: {}", op.name, reason);
 }
 
+std::vector<std::string> unread_tensors(const Network& network, const ModelDirectory& model) {
+  std::set<std::string> read;
+  for (const Parameter& parameter : network.parameters) {
+    read.insert(parameter.name);
+    read.insert(parameter.name + "_scale");
+  }
+  for (const Op& op : network.ops) {
+    if (op.kind == OpKind::kLinear) read.insert(op.name + ".input_scale");
+  }
+  std::vector<std::string> unread;
+  for (const std::string& name : model.tensor_names()) {
+    if (!read.contains(name)) unread.push_back(name);
+  }
+  return unread;
+}
+
 ModelReport inspect_model(const Network& network, const ModelDirectory& model) {
   ModelReport report;
   report.absent = check_parameters(network, model);
   report.weight_file_bytes = model.weight_file_bytes();
   uint64_t all = 0;
-  std::set<std::string> used;
-  const auto use = [&](const std::string& name) {
-    all += tensor_bytes(model, name);
-    used.insert(name);
-  };
   for (const Parameter& parameter : network.parameters) {
-    use(parameter.name);
-    use(parameter.name + "_scale");
+    all += tensor_bytes(model, parameter.name);
+    all += tensor_bytes(model, parameter.name + "_scale");
   }
   for (const Op& op : network.ops) {
     if (op.kind != OpKind::kLinear || !model.contains(network.parameter(op, 0).name)) continue;
-    use(op.name + ".input_scale");
+    all += tensor_bytes(model, op.name + ".input_scale");
     report.layers.push_back(inspect_layer(network, op, model));
     report.matrix_bytes_now += report.layers.back().bytes_now;
     report.matrix_bytes_after += report.layers.back().bytes_after;
   }
   report.other_bytes = all - report.matrix_bytes_now;
-  for (const std::string& name : model.tensor_names()) {
-    if (used.contains(name)) continue;
+  for (const std::string& name : unread_tensors(network, model)) {
     ++report.unused_tensors;
     report.unused_bytes += tensor_bytes(model, name);
   }

@@ -51,6 +51,9 @@ std::string why_not_prunable(const Network& network, const Op& op);
 // "LAYER stays dense: REASON", to warn who would prune it.
 std::string dense_layer_warning(const Op& op, std::string_view reason);
 
+// Names of the model's tensors that the network does not read: see ModelReport::unused_tensors.
+std::vector<std::string> unread_tensors(const Network& network, const ModelDirectory& model);
+
 // Throws Error as check_parameters does.
 ModelReport inspect_model(const Network& network, const ModelDirectory& model);
 

@@ -4,6 +4,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/base/setting.h"
+#include "twofour/graph/inspect.h"
 #include "twofour/io/content_hash.h"
 #include "twofour/runtime/engine_state.h"
 
@@ -21,6 +22,19 @@ void open_tokenizer(const ModelDirectory& model, Engine::State& state) {
   state.tokenizer = Tokenizer::open(model);
   if (const std::string warning = state.tokenizer->warning(); !warning.empty())
     state.warnings.push_back(warning);
+}
+
+// A checkpoint whose config.json is of a smaller model gives scores all the same.
+void warn_of_unread_layers(const ModelDirectory& model, Engine::State& state) {
+  std::vector<std::string> unread = unread_tensors(state.network, model);
+  std::erase_if(unread, [](const std::string& name) {
+    return !name.starts_with("encoder.") || !(name.ends_with(".weight") || name.ends_with(".bias"));
+  });
+  if (unread.empty()) return;
+  state.warnings.push_back(
+      fmt::format("weights and biases of the encoder that are not read: {}, the first is {}: "
+                  "config.json has num_hidden_layers {}",
+                  unread.size(), model.where(unread.front()), state.config.num_hidden_layers));
 }
 
 // Variables may be meant for other engines: those are passed over.
@@ -93,6 +107,7 @@ std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
   State& state = *engine->state_;
   describe(model, state);
   check_complete(state.network, model);
+  warn_of_unread_layers(model, state);
   if (device == nullptr) {
     state.plan = make_plan(state.network, model, options);
   } else {

@@ -103,7 +103,7 @@ class TWOFOUR_API Engine {
   // Of these layers' weights; on a GPU of the embeddings and norms too; with TensorRT of the file.
   uint64_t packed_bytes() const;
   // What the caller should know and is no error: why a plan file is not used, rows of the embedding
-  // that the vocabulary has no token for.
+  // that the vocabulary has no token for, layers that config.json does not know.
   const std::vector<std::string>& warnings() const;
 
   struct __attribute__((visibility("hidden"))) State;

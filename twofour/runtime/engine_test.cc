@@ -365,6 +365,24 @@ TEST(EngineErrors, ReadersOfOneValueDisagree) {
               testing::AllOf(HasSubstr(name), HasSubstr("must have one input scale")));
 }
 
+TEST(Engine, WarnsOfLayersThatItDoesNotRead) {
+  const auto path =
+      std::filesystem::path(testing::TempDir()) / ("more_layers_" + std::to_string(getpid()));
+  std::filesystem::remove_all(path);
+  std::filesystem::copy(golden_path("cross-encoder") / "model", path);
+  std::string config = read_file(path / "config.json");
+  const std::string layers = "\"num_hidden_layers\": ";
+  config.replace(config.find(layers), layers.size() + 1, layers + "1");
+  write_file_atomically(path / "config.json", config);
+  EXPECT_THAT(Engine::load(path)->warnings(),
+              testing::ElementsAre(testing::AllOf(
+                  HasSubstr("encoder that are not read: 16, the first is " + path.string() +
+                            "/model.safetensors: "),
+                  HasSubstr("encoder.layer.1.attention.output.LayerNorm.bias: config.json has "
+                            "num_hidden_layers 1"))));
+  std::filesystem::remove_all(path);
+}
+
 TEST(Engine, LoadsFromMemory) {
   std::map<std::string, std::string> bytes;
   for (const char* name :
