@@ -93,6 +93,15 @@ Comparison compare(const Options& options) {
 const Interval& interval_of(const Gate& gate, const Comparison& comparison) {
   const auto found = comparison.intervals.find(gate.metric);
   if (found != comparison.intervals.end()) return found->second;
+  const bool in_a = comparison.a.contains(gate.metric), in_b = comparison.b.contains(gate.metric);
+  if (in_a != in_b) {
+    throw Error(
+        "--non-inferior",
+        fmt::format("only {} has {}, {} lacks it", in_a ? "A" : "B", gate.metric, in_a ? "B" : "A"),
+        gate.metric == "accuracy" ? "A model without classes has it with eval "
+                                    "--tune-threshold or --score-threshold"
+                                  : "");
+  }
   std::vector<std::string> names;
   for (const auto& [name, interval] : comparison.intervals) names.push_back(name);
   throw Error("--non-inferior", fmt::format("no metric is called {}: known here are {}",

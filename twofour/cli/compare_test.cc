@@ -60,6 +60,11 @@ TEST_F(Compare, SaysWhatOnlyOneHas) {
   for (QueryStats& query : b.queries) query.classified = query.correct = 0;
   write_scores_file(folder_ / "b.jsonl", b);
   EXPECT_THAT(compare({}).out, HasSubstr("not compared: only A has accuracy"));
+  const Outcome gate = compare({"--non-inferior", "accuracy=-1%"});
+  EXPECT_EQ(gate.code, 1);
+  EXPECT_THAT(gate.err,
+              HasSubstr("[--non-inferior] only A has accuracy, " + (folder_ / "b.jsonl").string() +
+                        " lacks it. A model without classes has it with eval"));
 }
 
 TEST_F(Compare, RefusesScoresOfOtherData) {
