@@ -62,6 +62,10 @@ void print_summary(const ExportRequest& request, const ExportSummary& summary, C
   if (summary.convolutions > 0) {
     console.info(fmt::format("{} linear layers are 1x1 convolutions", summary.convolutions));
   }
+  if (summary.int8_residuals > 0) {
+    console.info(
+        fmt::format("{} add an int8 copy", counted(summary.int8_residuals, "residual connection")));
+  }
   if (request.plugin) print_plugin(summary, console);
   if (!summary.data.empty()) console.info(fmt::format("weights are in {}", summary.data.string()));
   if (summary.clipped_points > 0) {
@@ -135,8 +139,9 @@ void check_format(const CLI::App& app, const Options& options) {
           fmt::format("--plugin goes with --target tensorrt, not {}", options.request.target));
     return;
   }
-  for (const char* name : {"--target", "--opset", "--clip", "--precision", "--gemm-as-conv",
-                           "--plugin", "--plugin-max-rows", "--external-data", "--report"}) {
+  for (const char* name :
+       {"--target", "--opset", "--clip", "--quantize-residual", "--precision", "--gemm-as-conv",
+        "--plugin", "--plugin-max-rows", "--external-data", "--report"}) {
     if (app.count(name) == 0) continue;
     throw CLI::ValidationError(
         fmt::format("{} goes with --format onnx, not {}", name, options.format));
@@ -170,6 +175,8 @@ Command add_export(CLI::App& root, Console& console) {
       ->check(CLI::Range(kMinOpset, kMaxOpset));
   app->add_flag("--clip,!--no-clip", request->clip,
                 "Keep quantized values at -127 and above, as twofour does [on]");
+  app->add_flag("--quantize-residual", request->quantize_residual,
+                "Residual connections of an int8 model add the int8 copy that products read");
   app->add_option("--precision", request->precision,
                   "Of a float model's embeddings and encoder: f32 or fp16")
       ->capture_default_str()

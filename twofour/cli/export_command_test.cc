@@ -123,6 +123,14 @@ TEST(ExportCommand, PluginNodesAreReported) {
   EXPECT_THAT(rows.err, HasSubstr("--plugin-max-rows: Value -3 not in range 1 to 1048576"));
 }
 
+TEST(ExportCommand, ResidualsInInt8AreCounted) {
+  const auto out = scratch("onnx") / "model.onnx";
+  const Outcome outcome = run_command({"export", int8_model("cross-encoder"), "--out", out,
+                                       "--target", "tensorrt", "--quantize-residual"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("4 residual connections add an int8 copy"));
+}
+
 TEST(ExportCommand, InspectCountsTheWrittenFile) {
   const auto folder = scratch("onnx");
   const auto out = folder / "model.onnx";
@@ -266,7 +274,8 @@ TEST(ExportCommand, CompressedTensorsRefuse) {
   };
   EXPECT_THAT(refusal(model("minilm"), out, 1), HasSubstr("twofour calibrate makes it int8"));
   EXPECT_THAT(refusal(source, source, 1), HasSubstr("is the model itself"));
-  for (const std::string option : {"--gemm-as-conv", "--plugin", "--external-data", "--no-clip"}) {
+  for (const std::string option :
+       {"--gemm-as-conv", "--plugin", "--external-data", "--no-clip", "--quantize-residual"}) {
     refusal(source, out, 2, {option});
   }
   EXPECT_THAT(refusal(source, out, 2, {"--target", "openvino"}),

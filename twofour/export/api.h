@@ -26,6 +26,9 @@ struct ExportRequest {
   int64_t opset = 17;
   // Keep quantized values at -127 and above, as the engine does; ONNX's own range goes to -128.
   bool clip = true;
+  // Of an int8 model: what a residual connection adds is the int8 copy that products read. The
+  // engine adds the float.
+  bool quantize_residual = false;
   // "f32" or "fp16": of a float model's embeddings and encoder.
   std::string precision = "f32";
   // The encoder's linear layers as 1x1 convolutions.
@@ -55,8 +58,9 @@ struct WrittenLayer {
 struct ExportSummary {
   int64_t nodes = 0;
   int64_t linear_layers = 0, int8_layers = 0, sparse_layers = 0;
-  int64_t convolutions = 0;   // linear layers that became one
-  int64_t plugin_layers = 0;  // linear layers that became a node of the plug-in
+  int64_t convolutions = 0;    // linear layers that became one
+  int64_t plugin_layers = 0;   // linear layers that became a node of the plug-in
+  int64_t int8_residuals = 0;  // residual connections that add an int8 copy
   int64_t quant_points = 0,
           clipped_points = 0;  // clipped: where values below -127 cannot be ruled out
   std::vector<WrittenLayer> layers;
@@ -81,7 +85,7 @@ class ExportApi {
 ExportApi& export_api();
 
 // The symbol that the library exports.
-inline constexpr const char* kExportApiSymbol = "twofour_export_api_v4";
+inline constexpr const char* kExportApiSymbol = "twofour_export_api_v5";
 using ExportApiFunction = ExportApi* (*)();
 
 }  // namespace twofour

@@ -91,10 +91,9 @@ std::string GraphConverter::int8_weight(const Op& op) {
               {{"axis", int64_t{convolves ? 0 : 1}}});
 }
 
-// The op's input, quantized with the file's scale.
-std::string GraphConverter::quantized(const Op& op) {
-  const ValueId value = op.inputs[0];
-  const std::string& x = input(op);
+std::string GraphConverter::quantized(const Op& op, size_t index) {
+  const ValueId value = op.inputs[index];
+  const std::string& x = input(op, index);
   std::string q = x + "/QuantizeLinear";
   if (!quantized_names_.contains(q)) {
     quantize(value, x, q, graph_.scalar(quantized_[value].scale));
@@ -102,12 +101,11 @@ std::string GraphConverter::quantized(const Op& op) {
   return q;
 }
 
-std::string GraphConverter::dequantized(const Op& op) {
-  const std::string& x = input(op);
-  const std::string q = quantized(op);
-  const std::string scale = graph_.scalar(quantized_[op.inputs[0]].scale);
-  std::string dq =
-      (options_.target.dequantize_per_reader ? op.name : x) + "/DequantizeLinear";
+std::string GraphConverter::dequantized(const Op& op, size_t index) {
+  const std::string& x = input(op, index);
+  const std::string q = quantized(op, index);
+  const std::string scale = graph_.scalar(quantized_[op.inputs[index]].scale);
+  std::string dq = (options_.target.dequantize_per_reader ? op.name : x) + "/DequantizeLinear";
   if (!quantized_names_.insert(dq).second) return dq;
   return graph_.node("DequantizeLinear", dq, {q, scale, zero_point()});
 }

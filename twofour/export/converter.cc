@@ -22,6 +22,10 @@ void check(const ModelDirectory& model, const Network& network, const ExportOpti
   if (options.half && model.config().int8) {
     throw Error(model.origin(), "is int8: precision fp16 is for float models");
   }
+  if (options.quantize_residual && !model.config().int8) {
+    throw Error(model.origin(), "is a float model: quantize_residual is for int8 models",
+                "Make it int8 with twofour calibrate, or export it without");
+  }
   if (model.config().dynamic_activations) {
     throw Error(model.origin(), "has dynamic activations, which Q/DQ does not hold",
                 "Export it as compressed-tensors, or calibrate the float model");

@@ -18,6 +18,7 @@ struct ExportOptions {
   bool half = false;    // embeddings and encoder of a float model in fp16
   bool plugin = false;  // nodes of the TensorRT plug-in; without gemm_as_conv
   int64_t plugin_max_m = spmm_node::kDefaultMaxM;
+  bool quantize_residual = false;  // of an int8 model: residual connections add int8 copies
 };
 
 // Inputs input_ids, attention_mask, token_type_ids: int64 [batch, sequence]; the mask holds 0

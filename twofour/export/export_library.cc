@@ -22,7 +22,7 @@ class Library : public ExportApi {
 }  // namespace
 }  // namespace twofour
 
-extern "C" TWOFOUR_API twofour::ExportApi* twofour_export_api_v4() {
+extern "C" TWOFOUR_API twofour::ExportApi* twofour_export_api_v5() {
   static twofour::Library library;
   return &library;
 }

@@ -147,6 +147,53 @@ TEST(Export, ClipsWhereTheEngineWouldStopEarlier) {
   EXPECT_THAT(Exported(wanted).nodes("Clip"), IsEmpty());
 }
 
+// The copy that the next product reads: nothing is quantized twice.
+void expect_int8_residuals(const Exported& exported) {
+  EXPECT_THAT(exported.broken_names(), IsEmpty());
+  EXPECT_EQ(exported.summary.int8_residuals, 4);
+  EXPECT_EQ(static_cast<int64_t>(exported.nodes("QuantizeLinear").size()),
+            exported.summary.quant_points);
+  const std::string layer = "encoder.layer.1.";
+  for (const auto& [name, reader] : std::vector<std::pair<std::string, std::string>>{
+           {"attention.output.add", "attention.self.query"},
+           {"output.add", "intermediate.dense"}}) {
+    const onnx::NodeProto& add = *exported.producers.at(layer + name + "/Add");
+    const onnx::NodeProto& residual = *exported.producers.at(add.input(1));
+    EXPECT_EQ(residual.op_type(), "DequantizeLinear") << name;
+    EXPECT_EQ(residual.input(0), exported.quantized_input(layer + reader)) << name;
+    EXPECT_NE(exported.producers.at(add.input(0))->op_type(), "DequantizeLinear") << name;
+  }
+}
+
+TEST(Export, ResidualConnectionsAddTheInt8CopyWhereAsked) {
+  const fs::path path = int8_model();
+  for (const std::string target : {"onnxruntime", "openvino", "tensorrt"}) {
+    ExportRequest wanted = request(path, target);
+    EXPECT_EQ(Exported(wanted).summary.int8_residuals, 0);
+    wanted.quantize_residual = true;
+    expect_int8_residuals(Exported(wanted));
+    wanted.gemm_as_conv = true;
+    expect_int8_residuals(Exported(wanted));
+    if (target != "tensorrt") continue;
+    wanted.gemm_as_conv = false;
+    wanted.plugin = true;
+    const Exported plugin(wanted);
+    expect_int8_residuals(plugin);
+    EXPECT_EQ(plugin.nodes("DequantizeLinear").size(), 4u);
+    const auto json = nlohmann::json::parse(plugin.model.metadata_props(0).value());
+    EXPECT_EQ(json["quantize_residual"], true);
+  }
+}
+
+TEST(Export, FloatModelsHaveNoInt8Residuals) {
+  ExportRequest wanted = request(golden("cross-encoder"));
+  wanted.quantize_residual = true;
+  EXPECT_THAT([&] { run_export(wanted); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("quantize_residual is for int8 models"),
+                                         HasSubstr("twofour calibrate"))));
+  EXPECT_FALSE(fs::exists(wanted.out));
+}
+
 TEST(LowerBound, KnowsActivationsAndLayerNorm) {
   const ModelDirectory model = ModelDirectory::open(golden("cross-encoder"));
   const Network network = build_network(model.config());

@@ -33,9 +33,14 @@ void check_plugin(const ExportRequest& request) {
 
 ExportSummary run_export(const ExportRequest& request) {
   check_plugin(request);
-  const ExportOptions options{
-      export_target(request.target), request.opset,  request.clip,        request.gemm_as_conv,
-      is_half(request.precision),    request.plugin, request.plugin_max_m};
+  const ExportOptions options{export_target(request.target),
+                              request.opset,
+                              request.clip,
+                              request.gemm_as_conv,
+                              is_half(request.precision),
+                              request.plugin,
+                              request.plugin_max_m,
+                              request.quantize_residual};
   const ModelDirectory model = ModelDirectory::open(request.model);
   ExportSummary summary;
   onnx::ModelProto proto = convert_to_onnx(model, options, summary);

@@ -67,7 +67,7 @@ std::string GraphConverter::convert(const Op& op) {
     case OpKind::kActivation:
       return activation(op);
     case OpKind::kAdd:
-      return node(op, "Add", "Add", {input(op), input(op, 1)});
+      return add(op);
     case OpKind::kPool:
       return pool(op);
     case OpKind::kNormalize:
@@ -130,6 +130,13 @@ std::string GraphConverter::layer_norm(const Op& op) {
       node(op, "LayerNormalization", "LayerNormalization", {x, parameter(op, 0), parameter(op, 1)},
            {{"axis", int64_t{-1}}, {"epsilon", static_cast<float>(op.epsilon)}});
   return narrowed(op, "Narrowed", y);
+}
+
+// The second input is the residual stream, which the product behind it reads too.
+std::string GraphConverter::add(const Op& op) {
+  const bool int8 = options_.quantize_residual && quantized_[op.inputs[1]].scale != 0;
+  summary_.int8_residuals += int8;
+  return node(op, "Add", "Add", {input(op), int8 ? dequantized(op, 1) : input(op, 1)});
 }
 
 std::string GraphConverter::activation(const Op& op) {

@@ -47,6 +47,7 @@ class GraphConverter {
   std::string embedding(const Op& op);
   std::string layer_norm(const Op& op);
   std::string activation(const Op& op);
+  std::string add(const Op& op);
   std::string gelu(const Op& op, const std::string& y);
   std::string gelu_erf(const Op& op);
   std::string gelu_tanh(const Op& op);
@@ -72,8 +73,9 @@ class GraphConverter {
   std::string convolution(const Op& op, const std::string& x, const std::string& weight);
   std::string float_weight(const Op& op);
   std::string int8_weight(const Op& op);
-  std::string quantized(const Op& op);
-  std::string dequantized(const Op& op);
+  // An input that int8 products read, quantized with the file's scale; and back to float.
+  std::string quantized(const Op& op, size_t index = 0);
+  std::string dequantized(const Op& op, size_t index = 0);
   std::string zero_point();
   void quantize(ValueId value, std::string x, const std::string& q, const std::string& scale);
 

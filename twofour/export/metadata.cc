@@ -13,6 +13,7 @@ std::string export_metadata(const ModelDirectory& model, const ExportOptions& op
   json["model"] = hash_of(model);
   json["target"] = options.target.name;
   if (options.half) json["precision"] = "fp16";
+  if (options.quantize_residual) json["quantize_residual"] = true;
   if (options.gemm_as_conv) json["gemm_as_conv"] = true;
   if (options.plugin) {
     json["plugin"] = {{"type", spmm_node::kType}, {"version", spmm_node::kVersion}};

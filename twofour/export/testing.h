@@ -118,6 +118,17 @@ class Exported {
     return broken;
   }
 
+  // What an int8 layer multiplies, before it is dequantized; its product is in any form.
+  std::string quantized_input(const std::string& layer) const {
+    for (const char* form : {"/MatMul", "/Conv", "/Spmm"}) {
+      const auto product = producers.find(layer + form);
+      if (product == producers.end()) continue;
+      const onnx::NodeProto& input = *producers.at(product->second->input(0));
+      return input.op_type() == "DequantizeLinear" ? input.input(0) : input.output(0);
+    }
+    return "no product";
+  }
+
   template <class T>
   std::vector<T> values(const std::string& name) const {
     const std::string& bytes = initializers.at(name)->raw_data();
