@@ -61,6 +61,37 @@ TEST(Export, OutputIsNamedForTheHead) {
   EXPECT_THAT(dims(hidden), ElementsAre("batch", "sequence", testing::_));
 }
 
+// The golden cross-encoder with its classifier on every token.
+fs::path token_model() {
+  const fs::path path = scratch("tokens");
+  fs::copy(golden("cross-encoder"), path, fs::copy_options::recursive);
+  std::string config = read_file(path / "config.json");
+  const std::string head = "ForSequenceClassification";
+  config.replace(config.find(head), head.size(), "ForTokenClassification");
+  write_file_atomically(path / "config.json", config);
+  return path;
+}
+
+TEST(Export, AModelThatClassifiesTokensHasLogitsForEach) {
+  const fs::path path = token_model();
+  for (const bool convolutions : {false, true}) {
+    for (const bool half : {false, true}) {
+      ExportRequest wanted = request(path, "tensorrt");
+      wanted.gemm_as_conv = convolutions;
+      wanted.precision = half ? "fp16" : "f32";
+      const Exported exported(wanted);
+      EXPECT_THAT(exported.broken_names(), IsEmpty());
+      const auto& logits = exported.graph().output(0);
+      EXPECT_EQ(logits.name(), "logits");
+      EXPECT_THAT(dims(logits), ElementsAre("batch", "sequence", "3"));
+      EXPECT_EQ(logits.type().tensor_type().elem_type(), onnx::TensorProto::FLOAT);
+      EXPECT_EQ(exported.initializers.at("classifier.weight")->data_type(),
+                half ? onnx::TensorProto::FLOAT16 : onnx::TensorProto::FLOAT);
+      EXPECT_FALSE(exported.initializers.contains("pooler.dense.weight"));
+    }
+  }
+}
+
 TEST(Export, EveryInt8WeightStaysSparseAndNarrow) {
   const fs::path path = int8_model();
   const ModelDirectory model = ModelDirectory::open(path);
