@@ -11,6 +11,7 @@
 
 #include "twofour/export/testing.h"
 #include "twofour/io/content_hash.h"
+#include "twofour/tensorrt/onnx_file.h"
 #include "twofour/tensorrt/onnx_origin.h"
 #include "twofour/tensorrt/testing.h"
 
@@ -108,6 +109,27 @@ TEST(OnnxOrigin, IsTheModelThatWasExported) {
     wanted.external_data = external_data;
     run_export(wanted);
     EXPECT_EQ(tensorrt::exported_model(wanted.out), hash_of(ModelDirectory::open(wanted.model)));
+  }
+}
+
+// Every form that export has passes what is asked of a file before TensorRT sees it.
+TEST(OnnxFile, IsTakenAsItIsExported) {
+  EXPECT_EQ(tensorrt::kLeastOpset, kMinOpset);
+  const fs::path path = int8_model();
+  for (const int64_t opset : {kMinOpset, kMaxOpset}) {
+    for (const std::string form : {"matmul", "convolution", "plugin"}) {
+      ExportRequest wanted = request(path, "tensorrt");
+      wanted.opset = opset;
+      wanted.gemm_as_conv = form == "convolution";
+      wanted.plugin = form == "plugin";
+      const Exported exported(wanted);
+      EXPECT_NO_THROW(tensorrt::check_onnx(wanted.out)) << form;
+      const tensorrt::OnnxFile file = tensorrt::read_onnx(wanted.out);
+      EXPECT_EQ(file.opset, opset);
+      ASSERT_EQ(static_cast<int>(file.nodes.size()), exported.graph().node_size()) << form;
+      EXPECT_EQ(file.nodes[5].name, exported.graph().node(5).name());
+      EXPECT_EQ(file.nodes[5].type, exported.graph().node(5).op_type());
+    }
   }
 }
 

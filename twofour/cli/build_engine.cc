@@ -36,6 +36,7 @@ struct Options {
   std::filesystem::path report;
 };
 
+// Before TensorRT is looked for.
 void check_files(const Options& options) {
   const BuildEngineRequest& request = options.request;
   if (!std::filesystem::exists(request.onnx))
@@ -44,6 +45,7 @@ void check_files(const Options& options) {
     throw Error(request.out.string(), "is the ONNX file itself", "Name another file");
   for (const auto& path : {request.out, request.timing_cache, options.report})
     check_output_file(path, {request.onnx});
+  tensorrt::check_onnx(request.onnx);
 }
 
 int64_t count_sparse(const BuildEngineResult& result) {

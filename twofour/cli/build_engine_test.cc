@@ -34,7 +34,7 @@ class BuildEngineCommand : public ::testing::Test {
   BuildEngineCommand() {
     setenv("TWOFOUR_TENSORRT_LIBRARY", (build_folder() / "lib/libtwofour_fake_tensorrt.so").c_str(),
            1);
-    spill(onnx_, "model");
+    EXPECT_EQ(run_command({"export", model("cross-encoder"), "--out", onnx_}).code, 0);
   }
 
   Outcome run(const std::vector<std::string>& more = {}) {
@@ -81,6 +81,22 @@ TEST_F(BuildEngineCommand, AnEngineThatIsUpToDateIsLeftAlone) {
   EXPECT_NE(slurp(plan_), "built before");
 }
 
+TEST_F(BuildEngineCommand, AFileThatIsNotOursIsRefusedBeforeTensorRtIsAsked) {
+  const std::string ours = slurp(onnx_);
+  const auto refusal = [&](const std::string& bytes) {
+    spill(onnx_, bytes);
+    const Outcome outcome = run();
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_THAT(outcome.err, HasSubstr("Write the file with twofour export --target tensorrt"));
+    return outcome.err;
+  };
+  EXPECT_THAT(refusal("model"), HasSubstr("model.onnx] is no ONNX model, or it is damaged"));
+  EXPECT_THAT(refusal(ours.substr(0, ours.size() / 2)), HasSubstr("or it is damaged"));
+  EXPECT_THAT(refusal(ours + "\x42\x02\x10\x0b"),  // opset_import { version: 11 }
+              HasSubstr("its operator set is 11, expected 17 or later"));
+  EXPECT_FALSE(std::filesystem::exists(plan_));
+}
+
 TEST_F(BuildEngineCommand, Refusals) {
   const Outcome batch = run({"--batch", "8,1"}), length = run({"--length", "x"});
   EXPECT_EQ(batch.code, 2);
@@ -88,7 +104,7 @@ TEST_F(BuildEngineCommand, Refusals) {
   EXPECT_EQ(length.code, 2);
   EXPECT_THAT(length.err, StartsWith("--length: 'x' is no list of integers of 1 or more. Give"));
   EXPECT_EQ(run({"--workspace", "0"}).code, 2);
-  spill(onnx_, "refused");
+  spill(onnx_, slurp(onnx_) + "\x12\x07refused");  // as the name of its producer
   EXPECT_THAT(run().err, HasSubstr("[cuda] there is no GPU"));
   std::filesystem::remove(onnx_);
   EXPECT_THAT(run().err, HasSubstr("no such file"));

@@ -10,6 +10,7 @@
 
 #include "twofour/base/progress.h"
 #include "twofour/tensorrt/engine_layers.h"
+#include "twofour/tensorrt/onnx_file.h"
 #include "twofour/tensorrt/profile.h"
 
 namespace twofour {
@@ -37,8 +38,8 @@ struct BuildEngineResult {
 class BuildEngineApi {
  public:
   virtual ~BuildEngineApi() = default;
-  // Throws Error: no GPU, no TensorRT or one of another version, an ONNX file that is not ours or
-  // with operations that TensorRT lacks (named), a build that fails. `out` is then as it was, or
+  // `onnx` has passed check_onnx(). Throws Error: no GPU, no TensorRT or one of another version,
+  // operations that TensorRT lacks (named), a build that fails. `out` is then as it was, or
   // lacks its key.
   virtual BuildEngineResult build(const BuildEngineRequest& request,
                                   const Callbacks& callbacks) = 0;

@@ -9,8 +9,10 @@
 #include "twofour/io/file.h"
 #include "twofour/tensorrt/engine_file.h"
 #include "twofour/tensorrt/engine_layers.h"
+#include "twofour/tensorrt/onnx_file.h"
 #include "twofour/tensorrt/onnx_origin.h"
 #include "twofour/tensorrt/profile.h"
+#include "twofour/tensorrt/testing_onnx.h"
 
 namespace twofour::tensorrt {
 namespace {
@@ -154,26 +156,67 @@ TEST_F(EngineFileTest, TheChecksumReadsExternalDataToo) {
   EXPECT_THROW(onnx_checksum(folder_ / "none.onnx"), Error);
 }
 
-// Of a message in protobuf's encoding, with a number below 16 and fewer than 128 bytes.
-std::string field(int number, const std::string& bytes) {
-  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
-}
-
 TEST_F(EngineFileTest, AnOnnxFileSaysOfWhichModelItIs) {
   const fs::path onnx = folder_ / "model.onnx";
   const auto model_of = [&](const std::string& bytes) {
     write_file_atomically(onnx, bytes);
     return exported_model(onnx);
   };
-  const std::string version = std::string{1 << 3, static_cast<char>(0x80), 1};  // 128
-  const std::string ours = field(14, field(1, "twofour") + field(2, R"({"model": "0123"})"));
-  const std::string other = field(14, field(1, "other") + field(2, R"({"model": "4567"})"));
-  EXPECT_EQ(model_of(version + field(7, "a graph") + other + ours), "0123");
+  const auto property = [](const std::string& key, const std::string& value) {
+    return bytes_field(14, bytes_field(1, key) + bytes_field(2, value));
+  };
+  const std::string version = number_field(1, 128);
+  const std::string ours = property("twofour", R"({"model": "0123"})");
+  const std::string other = property("other", R"({"model": "4567"})");
+  EXPECT_EQ(model_of(version + bytes_field(7, "a graph") + other + ours), "0123");
   EXPECT_EQ(model_of(ours.substr(0, ours.size() - 1)), "unknown");
-  EXPECT_EQ(model_of(field(14, field(1, "twofour") + field(2, "{}"))), "unknown");
+  EXPECT_EQ(model_of(property("twofour", "{}")), "unknown");
   for (const std::string& no_export : {other, std::string("graph"), std::string(), version})
     EXPECT_EQ(model_of(no_export), "unknown");
   EXPECT_THROW(exported_model(folder_ / "none.onnx"), Error);
+}
+
+class OnnxFileTest : public FolderTest {
+ protected:
+  std::string refusal(const std::string& bytes) {
+    write_file_atomically(onnx_, bytes);
+    return error_of([&] { check_onnx(onnx_); });
+  }
+
+  fs::path onnx_ = folder_ / "model.onnx";
+};
+
+TEST_F(OnnxFileTest, TellsOpsetInputsAndNodes) {
+  const std::string weight = bytes_field(5, bytes_field(8, "w"));  // which is an input too
+  const std::string other = bytes_field(8, bytes_field(1, "trt.plugins") + number_field(2, 1));
+  EXPECT_EQ(refusal(onnx_model(17, our_graph() + onnx_input("w", {4, 4}) + weight) + other),
+            "no error");
+  const OnnxFile file = read_onnx(onnx_);
+  EXPECT_EQ(file.opset, 17);
+  ASSERT_EQ(file.inputs.size(), 3u);
+  EXPECT_EQ(file.inputs[1].name, "attention_mask");
+  EXPECT_THAT(file.inputs[1].dims, ElementsAre(-1, -1));
+  EXPECT_EQ(node_text(file, 1), "node 1 (MatMul 'a/MatMul')");
+  EXPECT_EQ(node_text(file, 2), "node 2");
+  EXPECT_EQ(node_text(file, -1), "node -1");
+}
+
+TEST_F(OnnxFileTest, FilesThatAreNotOursAreRefused) {
+  const std::string ours = onnx_model(17, our_graph());
+  for (const std::string& bytes : {std::string(), std::string("graph"), number_field(1, 8),
+                                   ours.substr(0, ours.size() - 1), bytes_field(7, "a graph")}) {
+    EXPECT_THAT(refusal(bytes), AllOf(HasSubstr("model.onnx] is no ONNX model, or it is damaged"),
+                                      HasSubstr("twofour export")));
+  }
+  EXPECT_THAT(refusal(onnx_model(16, our_graph())),
+              AllOf(HasSubstr("model.onnx] its operator set is 16, expected 17 or later"),
+                    HasSubstr("twofour export")));
+  EXPECT_THAT(refusal(onnx_model(17, onnx_input("image", {-1, 3, 224, 224}))),
+              HasSubstr("has an input 'image', expected input_ids,"));
+  EXPECT_THAT(refusal(onnx_model(17, onnx_input("input_ids", {-1, 128}))),
+              HasSubstr("'input_ids' is [-1, 128], expected two dynamic dimensions"));
+  EXPECT_THAT(refusal(onnx_model(17, onnx_node("MatMul", "a"))), HasSubstr("has no inputs"));
+  EXPECT_THROW(check_onnx(folder_ / "none.onnx"), Error);
 }
 
 // In the form that TensorRT 10 gives with detailed verbosity.

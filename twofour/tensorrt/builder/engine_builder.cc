@@ -87,10 +87,12 @@ Nv<nvinfer1::INetworkDefinition> EngineBuilder::parse() {
   parser_ = make_parser(*network, logger_);
   const auto severity = static_cast<int32_t>(nvinfer1::ILogger::Severity::kWARNING);
   if (parser_->parseFromFile(request_.onnx.c_str(), severity)) return network;
+  const OnnxFile file = read_onnx(request_.onnx);
   std::string reasons;
   for (int32_t i = 0; i < parser_->getNbErrors(); ++i)
-    reasons += fmt::format("{}node {}: {}", i == 0 ? "" : "; ", parser_->getError(i)->node(),
-                           parser_->getError(i)->desc());
+    reasons +=
+        fmt::format("{}{}: {}", i == 0 ? "" : "; ", node_text(file, parser_->getError(i)->node()),
+                    parser_->getError(i)->desc());
   throw Error(request_.onnx.string(), "TensorRT cannot take it: " + reasons,
               "Write the file with twofour export --target tensorrt");
 }
