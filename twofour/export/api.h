@@ -49,10 +49,11 @@ struct WrittenLayer {
   int64_t n = 0, k = 0;
   DType dtype = DType::kF32;
   LayerForm form = LayerForm::kMatMul;
-  int64_t zeros = 0;                   // of n * k values
-  int64_t groups = 0, groups_2_4 = 0;  // groups of four along k; none where k % 4 != 0
-  bool sparse = false;                 // may be 2:4, and every group is
-  std::vector<Eligibility> engines;    // "cusparselt", "tensorrt"
+  int64_t zeros = 0;                       // of n * k values
+  int64_t groups = 0, groups_2_4 = 0;      // groups of four along k; none where k % 4 != 0
+  int64_t first_row = -1, first_col = -1;  // of the first group that is not 2:4, in [n, k]
+  bool sparse = false;                     // may be 2:4, and every group is
+  std::vector<Eligibility> engines;        // "cusparselt", "tensorrt"
 };
 
 struct ExportSummary {

@@ -21,6 +21,7 @@ using Weights = std::map<std::string, Weight>;
 
 struct Counts {
   int64_t zeros = 0, groups = 0, groups_2_4 = 0;
+  int64_t first_row = -1, first_col = -1;
 };
 
 // Element (i, j) of the [n, k] matrix is at i * row + j * step.
@@ -61,17 +62,23 @@ Counts count(const std::string& bytes, int64_t n, int64_t k, Strides strides) {
   std::vector<T> values(bytes.size() / sizeof(T));
   std::memcpy(values.data(), bytes.data(), bytes.size());
   Counts counts;
+  const auto count_group = [&](int64_t row, int64_t col, int64_t nonzero) {
+    ++counts.groups;
+    if (nonzero <= 2) {
+      ++counts.groups_2_4;
+    } else if (counts.first_row < 0) {
+      counts.first_row = row;
+      counts.first_col = col;
+    }
+  };
   for (int64_t i = 0; i < n; ++i) {
     int64_t nonzero = 0;
     for (int64_t j = 0; j < k; ++j) {
-      if (k % kGroup == 0 && j % kGroup == 0) {
-        nonzero = 0;
-        ++counts.groups;
-      }
+      if (j % kGroup == 0) nonzero = 0;
       const bool zero = is_zero(values[i * strides.row + j * strides.step]);
       counts.zeros += zero;
       nonzero += !zero;
-      if (k % kGroup == 0 && j % kGroup == kGroup - 1) counts.groups_2_4 += nonzero <= 2;
+      if (k % kGroup == 0 && j % kGroup == kGroup - 1) count_group(i, j - kGroup + 1, nonzero);
     }
   }
   return counts;
@@ -94,8 +101,9 @@ std::string why_not_2_4(const WrittenLayer& layer) {
     return fmt::format("k = {} is not a multiple of {}", layer.k, kGroup);
   }
   if (layer.groups == layer.groups_2_4) return {};
-  return fmt::format("{} of {} groups of four have more than two non-zero values",
-                     layer.groups - layer.groups_2_4, layer.groups);
+  return fmt::format(
+      "{} of {} groups of four have more than two non-zero values, the first at [{}, {}]",
+      layer.groups - layer.groups_2_4, layer.groups, layer.first_row, layer.first_col);
 }
 
 std::string why_dense(const Network& network, const Op& op, const WrittenLayer& layer) {
@@ -161,6 +169,8 @@ WrittenLayer written_layer(const Network& network, const Op& op, const onnx::Ten
   layer.zeros = counts.zeros;
   layer.groups = counts.groups;
   layer.groups_2_4 = counts.groups_2_4;
+  layer.first_row = counts.first_row;
+  layer.first_col = counts.first_col;
   const std::string dense = why_dense(network, op, layer);
   layer.sparse = dense.empty();
   layer.engines = gpu_engines(layer, dense);

@@ -68,13 +68,15 @@ TEST(WrittenLayers, OneGroupTooFullIsFound) {
     Exported exported(form(path, convolutions));
     onnx::TensorProto& weight = weight_of(exported, kQuery);
     const int64_t n = convolutions ? weight.dims(0) : weight.dims(1);
-    for (int64_t j = 0; j < 4; ++j) (*weight.mutable_raw_data())[j * (convolutions ? 1 : n)] = 5;
+    const int64_t k = convolutions ? weight.dims(1) : weight.dims(0);
+    for (int64_t j = 8; j < 12; ++j)  // of output 3
+      (*weight.mutable_raw_data())[convolutions ? 3 * k + j : j * n + 3] = 5;
     const auto layers = written_layers(network_of(path), exported.model.graph());
     const WrittenLayer& query = layer_named(layers, kQuery);
     EXPECT_EQ(query.groups_2_4, query.groups - 1);
     EXPECT_FALSE(query.sparse);
     EXPECT_EQ(reason(query, "tensorrt"),
-              "1 of 256 groups of four have more than two non-zero values");
+              "1 of 256 groups of four have more than two non-zero values, the first at [3, 8]");
     EXPECT_TRUE(layer_named(layers, kOutput).sparse);
   }
 }
