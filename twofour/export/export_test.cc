@@ -5,6 +5,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/export/converter.h"
+#include "twofour/export/model_file.h"
 #include "twofour/export/quantization.h"
 #include "twofour/export/testing.h"
 #include "twofour/io/content_hash.h"
@@ -272,6 +273,18 @@ TEST(Export, ExternalDataHoldTheSameBytes) {
     EXPECT_TRUE(data.compare(offset, length, expected) == 0 && length == expected.size()) << name;
   }
   EXPECT_GT(moved, 5);
+}
+
+TEST(Export, AFileBeyondTheLimitHasItsDataOutsideUnasked) {
+  Exported exported(request(golden("cross-encoder")));
+  const uint64_t size = exported.model.ByteSizeLong();
+  const fs::path path = scratch("large.onnx");
+  EXPECT_TRUE(write_onnx(path, exported.model, false, size).data.empty());
+  EXPECT_EQ(fs::file_size(path), size);
+  const WrittenModel written = write_onnx(path, exported.model, false, size - 1);
+  EXPECT_EQ(written.data, path.string() + ".data");
+  EXPECT_LT(fs::file_size(path), size);
+  EXPECT_EQ(written.bytes, fs::file_size(path) + fs::file_size(written.data));
 }
 
 TEST(Export, DataOfAnEarlierModelGo) {

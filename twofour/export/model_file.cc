@@ -12,7 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kProtobufLimit = (uint64_t{1} << 31) - 1;
 constexpr size_t kSmall = 1024;   // bytes of a tensor that stays in the file
 constexpr uint64_t kPage = 4096;  // engines map data that starts at a page
 
@@ -78,7 +77,8 @@ void remove_old(const fs::path& path) {
 
 }  // namespace
 
-WrittenModel write_onnx(const fs::path& path, onnx::ModelProto& model, bool external_data) {
+WrittenModel write_onnx(const fs::path& path, onnx::ModelProto& model, bool external_data,
+                        uint64_t limit) {
   check_place(path);
   const fs::path data = path.string() + ".data";
   WrittenModel written;
@@ -89,7 +89,7 @@ WrittenModel write_onnx(const fs::path& path, onnx::ModelProto& model, bool exte
     written.bytes += model.ByteSizeLong();
     if (!model.SerializeToOstream(&out)) throw Error(path.string(), "cannot be serialized");
   };
-  if (external_data || model.ByteSizeLong() > kProtobufLimit) {
+  if (external_data || model.ByteSizeLong() > limit) {
     written.data = data;
     write_files_atomically({{data, write_moved}, {path, write_model}});
     return written;
