@@ -7,6 +7,7 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
+#include "twofour/cli/interrupt.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/table.h"
 #include "twofour/cli/validators.h"
@@ -111,6 +112,8 @@ int run_build(const Options& options, Console& console) {
   request.batch = tensorrt::parse_range("--batch", options.batch);
   request.length = tensorrt::parse_range("--length", options.length);
   check_files(options);
+  const InterruptCleanup cleanup(
+      {request.out, request.out.string() + ".json", request.timing_cache, options.report});
   Callbacks callbacks;
   callbacks.log = [&](LogLevel level, const std::string& text) { console.log(level, text); };
   const BuildEngineResult result = build_engine_api().build(request, callbacks);

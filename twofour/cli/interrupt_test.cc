@@ -74,6 +74,8 @@ class Interrupt : public ::testing::Test {
     // If run by "ctest &" or nohup.
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_DFL);
     setenv("TWOFOUR_TRAIN_LIBRARY", (build_folder() / "lib/libtwofour_fake_train.so").c_str(), 1);
+    setenv("TWOFOUR_TENSORRT_LIBRARY", (build_folder() / "lib/libtwofour_fake_tensorrt.so").c_str(),
+           1);
   }
 
   // Ends with the command's exit code if the signal does not end the process.
@@ -162,6 +164,15 @@ TEST_F(Interrupt, ExportLeavesTheModelThatWasThere) {
   EXPECT_THAT(names(), UnorderedElementsAre("model.onnx", "model.onnx.data"));
   EXPECT_TRUE(slurp(out) == before);
   EXPECT_TRUE(slurp(data) == data_before);
+}
+
+TEST_F(Interrupt, BuildEngineLeavesNothing) {
+  const auto onnx = folder_ / "model.onnx";
+  ASSERT_EQ(run_command({"export", model("cross-encoder"), "--out", onnx}).code, 0);
+  EXPECT_EXIT(
+      run_interrupted("/model.plan", {"build-engine", onnx, "--out", folder_ / "model.plan"}),
+      ExitedWithCode(130), kNothing);
+  EXPECT_THAT(names(), UnorderedElementsAre("model.onnx"));
 }
 
 TEST_F(Interrupt, WhatHasItsNameAlreadyIsTold) {
