@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "twofour/base/error.h"
 
@@ -102,12 +103,43 @@ void MatmulPlan::run(const MatmulPointers& pointers, StreamHandle stream) const 
         "cusparseLtMatmul");
 }
 
+// Drops what a thread has in caches when it ends: no other thread may use it, and a later thread
+// may have the same id. In the cache's lock, so that a cache that ends meanwhile waits, and what
+// its objects need is still there.
+class PlanCache::ThreadEnd {
+ public:
+  static void watch(const std::shared_ptr<Threads>& threads) {
+    thread_local ThreadEnd end;
+    std::erase_if(end.caches_, [](const auto& cache) { return cache.expired(); });
+    end.caches_.insert(threads);
+  }
+
+ private:
+  ~ThreadEnd() {
+    for (const std::weak_ptr<Threads>& cache : caches_) {
+      const auto threads = cache.lock();
+      if (threads == nullptr) continue;
+      const std::lock_guard lock(threads->mutex);
+      std::erase_if(threads->plans,
+                    [&](const auto& entry) { return entry.first.first == thread_; });
+    }
+  }
+
+  const std::thread::id thread_ = std::this_thread::get_id();
+  std::set<std::weak_ptr<Threads>, std::owner_less<>> caches_;
+};
+
 PlanCache::PlanCache(CusparseLt& library, Runtime& runtime, PlanCacheOptions options)
     : library_(library),
       runtime_(runtime),
       options_(std::move(options)),
       max_plans_(options_.max_plans) {
   if (options_.max_plans == 0) throw Error("PlanCache", "max_plans is 0, expected 1 or more");
+}
+
+PlanCache::~PlanCache() {
+  const std::lock_guard lock(threads_->mutex);
+  threads_->plans.clear();
 }
 
 std::shared_ptr<const MatmulPlan> PlanCache::plan(const ProductDesc& product, int64_t m,
@@ -121,7 +153,7 @@ std::shared_ptr<const MatmulPlan> PlanCache::plan(const ProductDesc& product, in
 }
 
 void PlanCache::reserve(size_t plans) {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(threads_->mutex);
   max_plans_ = std::max<size_t>(max_plans_, plans);
 }
 
@@ -134,28 +166,17 @@ const Handle& PlanCache::handle(int device) { return of_this_thread(device).hand
 
 size_t PlanCache::size(int device) { return of_this_thread(device).recent.size(); }
 
-void PlanCache::release_thread() {
-  std::vector<std::unique_ptr<ThreadPlans>> dropped;  // destroyed outside the lock
-  const std::lock_guard lock(mutex_);
-  for (auto it = threads_.begin(); it != threads_.end();) {
-    if (it->first.first != std::this_thread::get_id()) {
-      ++it;
-      continue;
-    }
-    dropped.push_back(std::move(it->second));
-    it = threads_.erase(it);
-  }
-}
-
 PlanCache::ThreadPlans& PlanCache::of_this_thread(int device) {
   const std::pair key(std::this_thread::get_id(), device);
   {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = threads_.find(key); found != threads_.end()) return *found->second;
+    const std::lock_guard lock(threads_->mutex);
+    const auto found = threads_->plans.find(key);
+    if (found != threads_->plans.end()) return *found->second;
   }
   auto made = make_thread_plans(device);
-  const std::lock_guard lock(mutex_);
-  return *threads_.emplace(key, std::move(made)).first->second;
+  ThreadEnd::watch(threads_);
+  const std::lock_guard lock(threads_->mutex);
+  return *threads_->plans.emplace(key, std::move(made)).first->second;
 }
 
 std::unique_ptr<PlanCache::ThreadPlans> PlanCache::make_thread_plans(int device) {

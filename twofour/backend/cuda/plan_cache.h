@@ -70,12 +70,14 @@ struct PlanCacheOptions {
 };
 
 // Thread-safe: each thread has a handle and plans of its own for each device, made when first asked
-// for, so that threads never wait for each other's plans.
+// for, so that threads never wait for each other's plans. They go with the thread or with the
+// cache, whichever ends first.
 class PlanCache {
  public:
   // `library` and `runtime` must outlive the cache and all plans. Throws Error unless max_plans >
   // 0.
   PlanCache(CusparseLt& library, Runtime& runtime, PlanCacheOptions options);
+  ~PlanCache();
 
   const Buckets& buckets() const { return options_.buckets; }
   CusparseLt& cusparselt() const { return library_; }
@@ -98,9 +100,6 @@ class PlanCache {
   // Plans that the calling thread holds for `device`.
   size_t size(int device);
 
-  // Drops the calling thread's handles and plans: for a thread that ends before the cache.
-  void release_thread();
-
  private:
   struct Key {
     ProductDesc product;
@@ -115,6 +114,12 @@ class PlanCache {
     RecentPlans<Key, MatmulPlan> recent;
   };
 
+  struct Threads {
+    std::mutex mutex;  // of the map, not of what it holds
+    std::map<std::pair<std::thread::id, int>, std::unique_ptr<ThreadPlans>> plans;
+  };
+  class ThreadEnd;
+
   ThreadPlans& of_this_thread(int device);
   std::unique_ptr<ThreadPlans> make_thread_plans(int device);
   std::shared_ptr<const MatmulPlan> make(ThreadPlans& plans, const Key& key, int device);
@@ -123,8 +128,7 @@ class PlanCache {
   Runtime& runtime_;
   PlanCacheOptions options_;
   std::atomic<size_t> max_plans_;
-  std::mutex mutex_;  // of the map, not of what it holds
-  std::map<std::pair<std::thread::id, int>, std::unique_ptr<ThreadPlans>> threads_;
+  std::shared_ptr<Threads> threads_ = std::make_shared<Threads>();
 };
 
 }  // namespace twofour::cuda

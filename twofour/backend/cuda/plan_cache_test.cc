@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <barrier>
+#include <memory>
+#include <thread>
 
 #include "twofour/backend/cuda/testing.h"
 #include "twofour/base/error.h"
@@ -237,20 +239,45 @@ TEST_F(PlanCacheTest, EachThreadMakesAPlanOnceWithItsOwnHandle) {
   EXPECT_EQ(plans.size(), 2u * kThreads);
 }
 
-TEST_F(PlanCacheTest, AThreadMayLeave) {
-  PlanCache cache = make();
+TEST_F(PlanCacheTest, AThreadThatEndsTakesItsPlansAlong) {
+  PlanCache cache = make(), other = make();
   cache.plan(int8_product(), 16, 0);
   std::thread([&] {
-    cache.plan(int8_product(), 16, 0);
-    cache.plan(int8_product(), 16, 1);
-    cache.release_thread();
+    for (int device : {0, 1}) cache.plan(int8_product(), 16, device);
+    other.plan(int8_product(), 16, 0);
   }).join();
-  EXPECT_EQ(library_.made["handle"], 3);
-  EXPECT_EQ(library_.destroyed["handle"], 2);
-  EXPECT_EQ(cache.size(0), 1u);
-  cache.release_thread();
-  EXPECT_EQ(cache.size(0), 0u);  // and it may come back
   EXPECT_EQ(library_.made["handle"], 4);
+  EXPECT_EQ(library_.destroyed["handle"], 3);
+  EXPECT_EQ(library_.destroyed["plan"], 3);
+  EXPECT_EQ(cache.size(0), 1u);
+}
+
+TEST_F(PlanCacheTest, APlanThatIsHeldOutlivesItsThread) {
+  PlanCache cache = make();
+  std::shared_ptr<const MatmulPlan> held;
+  std::thread([&] {
+    held = cache.plan(int8_product(), 16, 0);
+    cache.plan(int8_product(), 32, 0);
+  }).join();
+  EXPECT_THAT(rows(library_.plans_destroyed), ElementsAre(32));
+  EXPECT_EQ(library_.destroyed["handle"], 0);
+  held.reset();
+  EXPECT_EQ(library_.destroyed["handle"], 1);
+}
+
+TEST_F(PlanCacheTest, AThreadMayOutliveTheCache) {
+  std::unique_ptr<PlanCache> cache(new PlanCache(make()));
+  std::barrier step(2);
+  std::thread user([&] {
+    cache->plan(int8_product(), 16, 0);
+    step.arrive_and_wait();
+    step.arrive_and_wait();
+  });
+  step.arrive_and_wait();
+  cache.reset();
+  EXPECT_EQ(library_.alive(), 0u);
+  step.arrive_and_wait();
+  user.join();
 }
 
 TEST_F(PlanCacheTest, TheCallersDeviceStaysCurrent) {
