@@ -98,6 +98,12 @@ int MatmulPlan::algorithm_count() const {
   return count;
 }
 
+int MatmulPlan::split_k() const {
+  Algorithm taken;
+  const SparseStatus status = library_.get_algorithm(handle_->get(), selection_->get(), taken);
+  return status == SparseStatus::kSuccess ? taken.split_k : 0;
+}
+
 void MatmulPlan::run(const MatmulPointers& pointers, StreamHandle stream) const {
   check(library_, library_.matmul(handle_->get(), plan_->get(), pointers, stream),
         "cusparseLtMatmul");

@@ -39,6 +39,8 @@ class MatmulPlan {
   // Whether the library turned `algorithm` down and its default stands in.
   bool algorithm_refused() const { return algorithm_refused_; }
   int algorithm_count() const;  // of the library for this product: ids from 0 on
+  // Into how many parts the library splits k, which may be its own choice; 0 where it does not say.
+  int split_k() const;
 
   // Enqueues the product: pointers as MatmulPointers says.
   void run(const MatmulPointers& pointers, StreamHandle stream) const;

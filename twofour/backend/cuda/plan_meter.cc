@@ -140,11 +140,13 @@ class DeviceMeter::Case {
   }
 
   const PlanTask& task() const { return task_; }
+  int split_k() const { return split_k_; }  // of the last candidate of cuSPARSELt
 
   std::function<void(size_t copy)> sparse(const Algorithm& algorithm) {
     auto plan = std::make_shared<MatmulPlan>(*meter_.sparse_, meter_.sparse_handle_, task_.product,
                                              task_.rows, &algorithm);
     if (plan->algorithm_refused()) throw Error("plan", "the library refuses this algorithm");
+    split_k_ = plan->split_k();
     workspace(plan->workspace_bytes());
     return [this, plan, &weights = weights_.sparse()](size_t copy) {
       void* out = product_output();
@@ -289,6 +291,7 @@ class DeviceMeter::Case {
   std::vector<float> bias_host_;
   DeviceBuffer x_, y_, bias_, sums_, workspace_;
   std::unique_ptr<DensePlan> dense_plan_;
+  int split_k_ = 0;
 };
 
 DeviceMeter::DeviceMeter(Runtime& runtime, CusparseLt* sparse, CublasLt* dense,
@@ -380,7 +383,9 @@ PlanTime DeviceMeter::measure(const PlanTask& task, const PlanChoice& candidate)
     c.clear();
     run(0);
     c.check_results();
-    return timed(run, weights_->copies_of(candidate.use));
+    PlanTime time = timed(run, weights_->copies_of(candidate.use));
+    if (candidate.use == PlanUse::kSparse) time.split_k = c.split_k();
+    return time;
   } catch (const Error& error) {
     throw_if_lost(error);
     throw;

@@ -175,6 +175,20 @@ TEST_F(MeterTest, ARefusedAlgorithmIsNoChoice) {
   EXPECT_THAT(error_of(meter, task(DType::kI8, DType::kI32), unknown), HasSubstr("refuses"));
 }
 
+TEST_F(MeterTest, HowTheLibrarySplitsKIsTold) {
+  DeviceMeter meter = make();
+  const PlanTask t = task(DType::kI8, DType::kI32);
+  const PlanChoice halves{PlanUse::kSparse, {3, 2, SplitKMode::kTwoKernels, 0}};
+  EXPECT_EQ(meter.measure(t, {}).split_k, 1);
+  EXPECT_EQ(meter.measure(t, halves).split_k, 2);
+  sparse_.own_split_k = 4;
+  EXPECT_EQ(meter.measure(t, {}).split_k, 4);
+  EXPECT_EQ(meter.measure(t, halves).split_k, 4);
+  EXPECT_EQ(meter.measure(t, {PlanUse::kDense, {}, 0}).split_k, 0);
+  sparse_.failures.next("get_algorithm", SparseStatus::kNotSupported);
+  EXPECT_EQ(meter.measure(t, halves).split_k, 0);
+}
+
 TEST_F(MeterTest, ABrokenDeviceIsTold) {
   DeviceMeter meter = make();
   const PlanTask t = task(DType::kI8, DType::kI32);

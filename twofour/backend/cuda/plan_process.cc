@@ -96,7 +96,7 @@ Json answer_to(PlanMeter& meter, const Json& question) {
             {"missing", f.missing}};
   }
   const PlanTime time = meter.measure(task, choice_of(question["candidate"]));
-  return {{"us", time.us}, {"no_graph", time.no_graph}};
+  return {{"us", time.us}, {"no_graph", time.no_graph}, {"split_k", time.split_k}};
 }
 
 // What the new process does until its parent is gone.
@@ -237,6 +237,7 @@ PlanTrial PlanProcess::measure(const PlanTask& task, const PlanChoice& candidate
   if (!json.contains("error")) {
     trial.us = json["us"];
     trial.no_graph = json["no_graph"];
+    trial.split_k = json["split_k"];
     return trial;
   }
   trial.failure = json["error"];

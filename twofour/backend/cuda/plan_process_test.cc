@@ -41,7 +41,7 @@ class ScriptedMeter final : public PlanMeter {
       case 5:
         _exit(3);
       default:
-        return {++measured_ + 0.5, "no capture"};
+        return {++measured_ + 0.5, "no capture", 4};
     }
   }
 
@@ -66,6 +66,7 @@ TEST(PlanProcess, AnswersEveryQuestion) {
     const PlanTrial trial = process.measure(kTask, algorithm(9), 5);
     EXPECT_EQ(trial.us, us);
     EXPECT_EQ(trial.no_graph, "no capture");
+    EXPECT_EQ(trial.split_k, 4);
     EXPECT_EQ(trial.failure, "");
     EXPECT_TRUE(trial.choice.same_kernel(algorithm(9)));
   }

@@ -187,6 +187,7 @@ std::optional<PlanChoice> fastest(const std::vector<PlanTrial>& tried) {
   }
   if (best == nullptr) return std::nullopt;
   PlanChoice choice = best->choice;
+  if (best->split_k != 0) choice.algorithm.split_k = best->split_k;
   choice.us = best->us;
   choice.dense_us = dense_us;
   return choice;

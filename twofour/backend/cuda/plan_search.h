@@ -41,6 +41,7 @@ struct PlanTrial {
   std::string failure;        // why it must not be chosen; empty where it may
   bool fatal = false;         // it crashed or hung: not to be tried again
   std::string no_graph = {};  // as in PlanTime
+  int split_k = 0;            // likewise
 };
 
 // The candidates to try next after `tried`; empty when the search is done. First every algorithm of
@@ -50,7 +51,8 @@ std::vector<PlanChoice> next_candidates(const PlanTask& task, const TaskFacts& f
                                         const std::vector<PlanTrial>& tried,
                                         const std::vector<PlanFailure>& failed);
 
-// The fastest, with its time and that of the fastest dense one; nothing where all have failed.
+// The fastest, with its time and that of the fastest dense one, and split as the library has split
+// it; nothing where all have failed.
 std::optional<PlanChoice> fastest(const std::vector<PlanTrial>& tried);
 
 // The fewest buckets of the table's with which no bucket's products together (each as often as
@@ -69,6 +71,8 @@ struct PlanTime {
   double us = 0;
   // Why its runs were not one graph, so that enqueueing them may count; empty where they were.
   std::string no_graph;
+  // What cuSPARSELt made of the candidate's split_k, as it says; 0 where there is nothing to say.
+  int split_k = 0;
 };
 
 // Measures; runs in the process that may crash.

@@ -90,6 +90,21 @@ TEST(Fastest, ComparesWithTheBestDenseOne) {
   EXPECT_EQ(fastest({{sparse(0), 0, "refused", false}}), std::nullopt);
 }
 
+TEST(Fastest, IsSplitAsTheLibraryHasSplitIt) {
+  PlanTrial split = trial(sparse(4), 6);
+  split.split_k = 8;
+  EXPECT_EQ(fastest({split})->to_string(), "sparse, algorithm 4, split-k 8");
+  split.choice = sparse(4, 2, SplitKMode::kTwoKernels);
+  split.split_k = 1;
+  EXPECT_EQ(fastest({split})->algorithm.split_k, 1);
+  split.split_k = 0;  // not known
+  EXPECT_EQ(fastest({split})->algorithm.split_k, 2);
+  // The candidate was tried, whatever became of it.
+  PlanTrial plain = trial(sparse(0), 5);
+  plain.split_k = 8;
+  EXPECT_TRUE(next_candidates(task(64, 64, 16), {80, 1, 0, false}, {plain}, {}).empty());
+}
+
 TEST(CoarserBuckets, KeepsWhatWouldCostTooMuch) {
   std::vector<PlanTask> tasks;
   PlanTable table;

@@ -297,6 +297,7 @@ class FakeCusparseLt final : public CusparseLt {
   size_t workspace = 0;
   size_t workspace_per_row = 0;  // added for each row of a plan
   int known_algorithms = 8;
+  int own_split_k = 0;         // what becomes of any split_k; 0: it is taken as it is
   bool wrong_results = false;  // of products
   bool idle = false;           // products compute nothing
   Failures<SparseStatus> failures;
@@ -394,13 +395,14 @@ class FakeCusparseLt final : public CusparseLt {
     const std::lock_guard lock(mutex_);
     if (algorithm.id >= known_algorithms) return SparseStatus::kInvalidValue;
     algorithms_.at(&selection) = algorithm;
+    if (own_split_k != 0) algorithms_.at(&selection).split_k = own_split_k;
     return SparseStatus::kSuccess;
   }
   SparseStatus get_algorithm(const Handle&, const AlgSelection& selection,
                              Algorithm& algorithm) override {
     const std::lock_guard lock(mutex_);
     algorithm = algorithms_.at(&selection);
-    return SparseStatus::kSuccess;
+    return failures.take("get_algorithm");
   }
   SparseStatus algorithm_count(const Handle&, const AlgSelection&, int& count) override {
     count = known_algorithms;
