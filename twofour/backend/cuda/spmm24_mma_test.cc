@@ -175,6 +175,69 @@ TEST(Spmm24Mma, GroupsAreARearrangement) {
   }
 }
 
+// Where CUTLASS keeps what a warp's lanes load, lane i the word i: the element of `row` and
+// `column`, which has the nibbles of 4 groups (uint16, 16 bits; rows of both selectors' tiles) or
+// of 8 (uint32, 8 bits). Source: cutlass/util/host_reorder.h, reorder_meta(), whose matrix is
+// ColumnMajorInterleaved<2>.
+int cutlass_place(int element_bytes, int row, int column) {
+  const int tiles = element_bytes == 2 ? 4 : 2;  // of 8 rows
+  const int woven = row % 8 * tiles + row / 8;
+  return (woven / 2 * 2 + column) * 2 + woven % 2;  // blocks of 2 x 2 are transposed
+}
+
+// A tile whose groups have all six patterns: two ones each.
+struct PatternTile {
+  static constexpr uint32_t kPatterns[] = {0x4, 0x8, 0xc, 0x9, 0xd, 0xe};
+  static uint32_t nibble(int row, int group) { return kPatterns[(5 * row + group) % 6]; }
+
+  explicit PatternTile(DType type) : bytes(static_cast<int>(dtype_bytes(type))) {
+    const uint16_t one = type == DType::kI8    ? 1
+                         : type == DType::kF16 ? f32_to_f16(1)
+                                               : f32_to_bf16(1);
+    weight.resize(16 * 64 * bytes);
+    for (int row = 0; row < 16; ++row) {
+      for (int group = 0; group < 16; ++group) {
+        for (const uint32_t position : {nibble(row, group) & 3, nibble(row, group) >> 2})
+          std::memcpy(&weight[(64 * row + 4 * group + position) * bytes], &one, bytes);
+      }
+    }
+  }
+
+  // Nibbles of `count` operand groups of a chunk of 64 bytes.
+  uint32_t element(int row, int chunk, int first, int count) const {
+    uint32_t bits = 0;
+    for (int i = 0; i < count; ++i) {
+      const int group = chunk * 16 / bytes + spmm24_mma_group(bytes, first + i);
+      bits |= nibble(row, group) << (4 * i);
+    }
+    return bits;
+  }
+
+  int bytes;
+  std::vector<std::byte> weight;
+};
+
+TEST(Spmm24Mma, MetadataLiesWhereCutlassHasIt) {
+  for (DType type : kTypes) {
+    const PatternTile tile(type);
+    std::vector<uint32_t> want(kLanes);
+    for (int row = 0; row < 16; ++row) {
+      for (int half = 0; half < 2; ++half) {
+        if (tile.bytes == 1) {
+          want[cutlass_place(1, row, half)] = tile.element(row, 0, 8 * half, 8);
+          continue;
+        }
+        for (int selector = 0; selector < 2; ++selector) {
+          const int place = cutlass_place(2, 16 * selector + row, half);
+          want[place / 2] |= tile.element(row, selector, 4 * half, 4) << (16 * (place % 2));
+        }
+      }
+    }
+    EXPECT_EQ(pack_spmm24_mma("w", type, 16, 64, tile.weight.data()).metadata, want)
+        << dtype_name(type);
+  }
+}
+
 TEST(Spmm24Mma, PackingTakesHalfTheBytes) {
   const auto weight = random_matrix(DType::kI8, 32, 128, true, 1);
   const Spmm24MmaWeight packed = pack_spmm24_mma("w", DType::kI8, 32, 128, weight.data());
