@@ -269,8 +269,8 @@ std::vector<cuda::PreparedLinear> DeviceSession::prepare() {
 
 // Those with addresses of a workspace that has grown since.
 void DeviceSession::drop_stale_graphs() {
-  const std::pair<const std::byte*, const std::byte*> now(scratch_.sparse.workspace.data(),
-                                                          scratch_.dense.workspace.data());
+  const std::array<const std::byte*, 3> now = {
+      scratch_.sparse.workspace.data(), scratch_.dense.workspace.data(), scratch_.sums.data()};
   if (std::exchange(workspaces_, now) != now) recent_.clear();
 }
 

@@ -1,6 +1,7 @@
 // A session on a device: buffers, a stream and the graphs of the batches that come again.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -116,9 +117,9 @@ class DeviceSession {
   std::vector<size_t> slot_offsets_;
   cuda::PinnedBuffer staging_, results_;
   cuda::LinearScratch scratch_;
-  std::pair<const std::byte*, const std::byte*> workspaces_{};  // that the graphs hold
-  std::set<DeviceShape> seen_;                                  // ran step by step without an error
-  std::set<DeviceShape> refused_;                               // cannot be captured
+  std::array<const std::byte*, 3> workspaces_{};  // that the graphs hold
+  std::set<DeviceShape> seen_;                    // ran step by step without an error
+  std::set<DeviceShape> refused_;                 // cannot be captured
   std::list<std::pair<DeviceShape, std::unique_ptr<cuda::Graph>>> recent_;  // last used first
   Current current_;
 };

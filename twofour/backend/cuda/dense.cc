@@ -119,10 +119,15 @@ void DenseCache::reserve(size_t plans) {
 
 int DenseCache::rank(const ProductDesc& product, int64_t rows) const {
   const int64_t bucket = (rows + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
-  // The same product, whatever zeros the weight has.
-  for (const bool sparse : {false, true}) {
-    const PlanChoice* choice = options_.table.find(product, bucket, sparse);
-    if (choice != nullptr && choice->use == PlanUse::kDense) return choice->dense_rank;
+  // The same product, whatever zeros the weight has and whatever becomes of int8 sums.
+  ProductDesc named = product;
+  for (const DType output : {product.output, DType::kF16, DType::kBF16}) {
+    named.output = output;
+    if (output != product.output && dense_part(named) != product) continue;
+    for (const bool sparse : {false, true}) {
+      const PlanChoice* choice = options_.table.find(named, bucket, sparse);
+      if (choice != nullptr && choice->use == PlanUse::kDense) return choice->dense_rank;
+    }
   }
   return 0;
 }

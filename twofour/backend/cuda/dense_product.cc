@@ -73,6 +73,11 @@ std::optional<std::string> dense_rejects(const ProductDesc& p, const DevicePrope
   return dense_rejects(p);
 }
 
+ProductDesc dense_part(const ProductDesc& p) {
+  if (p.input != DType::kI8 || (p.output != DType::kF16 && p.output != DType::kBF16)) return p;
+  return {p.n, p.k, p.input, DType::kI32, std::nullopt, nullptr, false};
+}
+
 MatrixLayout dense_weight_layout(const ProductDesc& p) {
   return {p.k, p.n, p.k, p.input, Order::kColumn};
 }

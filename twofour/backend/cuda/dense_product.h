@@ -17,6 +17,10 @@ std::optional<std::string> dense_rejects(const ProductDesc& product);
 std::optional<std::string> dense_rejects(const ProductDesc& product,
                                          const DeviceProperties& device);
 
+// What the library computes of `product`: of an int8 one with F16 or BF16 results the sums, to
+// which epilogue.h applies the scales; else all of it.
+ProductDesc dense_part(const ProductDesc& product);
+
 // In the library's column order, as cublaslt.h says.
 MatrixLayout dense_weight_layout(const ProductDesc& product);
 MatrixLayout dense_input_layout(const ProductDesc& product, int64_t rows);

@@ -211,6 +211,22 @@ TEST_F(DenseTest, RunsTheAlgorithmThatASearchFound) {
   EXPECT_EQ(library_.runs[2].algorithm, 0u);
 }
 
+TEST_F(DenseTest, SumsOfAProductThatScalesHaveItsAlgorithm) {
+  const ProductDesc sums = product(DType::kI8, DType::kI32);
+  for (const DType output : {DType::kF16, DType::kBF16})
+    EXPECT_EQ(dense_part(product(DType::kI8, output)), sums);
+  EXPECT_EQ(dense_part(product(DType::kF16, DType::kF16)), product(DType::kF16, DType::kF16));
+  table_.set(product(DType::kI8, DType::kF16), 16, {PlanUse::kDense, {}, 2});
+  table_.set(product(DType::kI8, DType::kBF16), 32, {PlanUse::kDense, {}, 3});
+  table_.set(product(DType::kI8, DType::kF16), 48, {PlanUse::kDense, {}, 2});
+  table_.set(sums, 48, {PlanUse::kDense, {}, 4});
+  const DenseCache cache = make();
+  EXPECT_EQ(cache.rank(sums, 16), 2);
+  EXPECT_EQ(cache.rank(sums, 32), 3);
+  EXPECT_EQ(cache.rank(sums, 48), 4);  // its own goes first
+  EXPECT_EQ(cache.rank(product(DType::kF16, DType::kF16), 16), 0);
+}
+
 TEST_F(DenseTest, AFailureAtAnyStepLeavesNothingBehind) {
   for (const char* call :
        {"create", "create_layout", "create_matmul", "set_epilogue", "algorithms"}) {

@@ -37,7 +37,6 @@ DeviceLinear::DeviceLinear(Device& device, const DeviceLinearSpec& spec,
   product_.k = spec.k;
   product_.input = spec.weights;
   product_.output = spec.weights == DType::kI8 ? DType::kI32 : spec.weights;
-  plain_ = product_;
   if (spec.relu_in_product) product_.activation = ActivationKind::kRelu;
   if (!scale_in_product(source, stream)) {
     place_bias(source.bias, stream);
@@ -50,7 +49,6 @@ DeviceLinear::DeviceLinear(Device& device, const DeviceLinearSpec& spec,
 // Whether the product does it; scales of weights and input are one vector then.
 bool DeviceLinear::scale_in_product(const DeviceLinearSource& source, StreamHandle stream) {
   if (!spec_.scale_in_product || !spec_.is_2_4 || spec_.force_dense) return false;
-  if (device_.plans().uses(plain_, PlanUse::kDense)) return false;  // which scales nothing
   ProductDesc scaled = product_;
   scaled.output = spec_.results;
   scaled.channel_scales = true;
@@ -90,9 +88,10 @@ void DeviceLinear::place_weights(const DeviceLinearSource& source, StreamHandle 
       sparse_.emplace(device_.add_sparse_layer(), product_, weight, device_.ordinal(), stream,
                       spec_.name);
       const PlanTable& plans = device_.plans();
-      if (plans.uses(plain_, PlanUse::kDense) && !dense_rejects(product_, device_.properties()))
+      if (plans.uses(product_, PlanUse::kDense) &&
+          !dense_rejects(dense_part(product_), device_.properties()))
         place_dense(weight, stream);
-      if (plans.uses(plain_, PlanUse::kOwn)) place_own(source, weight, stream);
+      if (plans.uses(product_, PlanUse::kOwn)) place_own(source, weight, stream);
       return;
     }
   }
@@ -139,7 +138,7 @@ const float* DeviceLinear::bias() const { return as_floats(bias_); }
 PlanUse DeviceLinear::planned(int64_t rows) const {
   const Buckets& buckets = device_.buckets();
   if (!sparse_ || rows > buckets.limit()) return PlanUse::kSparse;
-  const PlanChoice* choice = device_.plans().find(plain_, buckets.rows(buckets.index_for(rows)));
+  const PlanChoice* choice = device_.plans().find(product_, buckets.rows(buckets.index_for(rows)));
   const bool able = choice != nullptr && (choice->use != PlanUse::kDense || dense_.size() > 0);
   return able ? choice->use : PlanUse::kSparse;
 }
@@ -171,8 +170,9 @@ PreparedLinear DeviceLinear::prepare(int64_t rows, int64_t room, LinearScratch& 
     prepared.sparse =
         prepare_spmm24(device_.sparse(), product_, rows, room, device_.ordinal(), scratch.sparse);
   } else {
-    prepared.dense =
-        prepare_dense(device_.dense(), product_, rows, device_.ordinal(), scratch.dense);
+    prepared.dense = prepare_dense(device_.dense(), dense_part(product_), rows, device_.ordinal(),
+                                   scratch.dense);
+    reserve_sums(rows, scratch);
   }
   return prepared;
 }
@@ -185,9 +185,35 @@ void DeviceLinear::multiply(const void* x, void* y, int64_t rows, int64_t room, 
     spmm24(device_.sparse(), product_, {rows, room, x, sparse_->data(), y, alpha},
            device_.ordinal(), stream, scratch.sparse);
   } else {
-    matmul_dense(device_.dense(), product_, {rows, x, dense_.data(), y, 1}, device_.ordinal(),
-                 stream, scratch.dense);
+    multiply_dense(x, y, rows, stream, scratch);
   }
+}
+
+void DeviceLinear::reserve_sums(int64_t rows, LinearScratch& scratch) const {
+  if (!product_.channel_scales) return;
+  const size_t bytes = static_cast<size_t>(rows * spec_.n) * dtype_bytes(DType::kI32);
+  if (scratch.sums.size() >= bytes) return;
+  scratch.sums.reset();  // waits for the kernels that still use it
+  scratch.sums = DeviceBuffer(device_.runtime(), bytes, "sums of dense int8 products");
+}
+
+// cuBLASLt does not scale: where cuSPARSELt would have, a kernel of our own follows.
+void DeviceLinear::multiply_dense(const void* x, void* y, int64_t rows, StreamHandle stream,
+                                  LinearScratch& scratch) const {
+  const bool scales = product_.channel_scales;
+  reserve_sums(rows, scratch);
+  matmul_dense(device_.dense(), dense_part(product_),
+               {rows, x, dense_.data(), scales ? scratch.sums.data() : y, 1}, device_.ordinal(),
+               stream, scratch.dense);
+  if (!scales) return;
+  EpilogueArgs args;
+  args.x = scratch.sums.data();
+  args.y = y;
+  args.m = rows;
+  args.n = args.x_stride = args.y_stride = spec_.n;
+  args.weight_scales = as_floats(alpha_);
+  args.bias = as_floats(product_bias_);
+  device_.kernels().epilogue(DType::kI32, product_.output, std::nullopt, args, stream);
 }
 
 }  // namespace twofour::cuda

@@ -40,6 +40,7 @@ struct DeviceLinearSource {
 struct LinearScratch {
   SpmmScratch sparse;
   DenseScratch dense;
+  DeviceBuffer sums;  // of dense int8 products
 };
 
 // Plans of one number of rows. While they are held, multiply() makes none.
@@ -104,13 +105,16 @@ class DeviceLinear {
   void place_dense(const void* weight, StreamHandle stream);
   void place_own(const DeviceLinearSource& source, const void* weight, StreamHandle stream);
   void place_bias(std::span<const float> bias, StreamHandle stream);
+  void multiply_dense(const void* x, void* y, int64_t rows, StreamHandle stream,
+                      LinearScratch& scratch) const;
+  // Grows the memory for what multiply_dense() leaves to the epilogue kernel.
+  void reserve_sums(int64_t rows, LinearScratch& scratch) const;
   // The use that plans choose for 2:4 weights and so many rows, else cuSPARSELt's.
   PlanUse planned(int64_t rows) const;
 
   Device& device_;
   DeviceLinearSpec spec_;
-  ProductDesc product_;
-  ProductDesc plain_;  // without epilogue, as plans name it
+  ProductDesc product_;  // plans name it by its sizes and types
   std::optional<CompressedWeight> sparse_;
   std::string why_dense_;
   DeviceBuffer dense_, scales_, bias_;  // scales and bias: left for later

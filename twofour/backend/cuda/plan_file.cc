@@ -147,7 +147,8 @@ ProductDesc read_product(const JsonObject& entry, PlanUse use) {
   product.k = entry.integer("k", 1, kMaximumDimension);
   product.input = read_type(entry, "input");
   product.output = read_type(entry, "output");
-  const auto reason = use == PlanUse::kDense ? dense_rejects(product) : rejects(product);
+  const auto reason =
+      use == PlanUse::kDense ? dense_rejects(dense_part(product)) : rejects(product);
   if (reason) throw Error(entry.where(), *reason);
   return product;
 }

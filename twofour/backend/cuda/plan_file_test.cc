@@ -30,6 +30,7 @@ PlanContents example() {
             {PlanUse::kSparse, {3, 2, SplitKMode::kTwoKernels, 1}, 0, 7.25, 9.5});
   table.set(product(3072, 768, DType::kI8, DType::kI32), 128, {PlanUse::kDense, {}, 2, 3, 3});
   table.set(product(3072, 768, DType::kI8, DType::kF16), 16, {PlanUse::kOwn, {}, 0});
+  table.set(product(3072, 768, DType::kI8, DType::kF16), 32, {PlanUse::kDense, {}, 2});
   table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {});
   table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {PlanUse::kDense, {}, 1}, false);
   contents.buckets = {16, 64, 128};
