@@ -202,7 +202,8 @@ Command add_plan(CLI::App& root, Console& console) {
       ->delimiter(',')
       ->type_name("ROWS");
   app->add_option("--precision", options->precision,
-                  "Of products whose weights are float; int8 with --shapes")
+                  "Of products whose weights are float, and of floats between int8 ones; int8 with "
+                  "--shapes")
       ->capture_default_str()
       ->check(CLI::IsMember({"fp16", "bf16", "int8"}));
   app->add_flag("--as-if-sparse", options->as_if_sparse, "As if every encoder layer were 2:4");

@@ -43,6 +43,20 @@ TEST(ModelProducts, CountsTheLayersOfEachForm) {
             all("F16", " 2:4"));
 }
 
+// What the engine lets cuSPARSELt scale is not what leaves int8 sums to the kernel behind it.
+TEST(ModelProducts, KnowWhatInt8ProductsLeave) {
+  const ModelDirectory sparse = ModelDirectory::open(int8_model("minilm"));
+  const auto& config = sparse.config();
+  const int64_t h = config.hidden_size, i = config.intermediate_size;
+  const auto line = [&](int64_t n, int64_t k, const char* type) {
+    return fmt::format("{} x I8 [{}, {}] -> {} 2:4; ", config.num_hidden_layers, n, k, type);
+  };
+  for (const auto& [type, name] : {std::pair{DType::kF16, "F16"}, {DType::kBF16, "BF16"}}) {
+    EXPECT_EQ(text_of(model_products(sparse, type, false)),
+              line(3 * h, h, name) + line(h, h, name) + line(i, h, "I32") + line(h, i, name));
+  }
+}
+
 TEST(PlanCommand, SaysWhatIsMissing) {
   const auto out = scratch("plan") / "plan.json";
   const Outcome outcome = run_command({"plan", model("minilm"), "--out", out.string()});

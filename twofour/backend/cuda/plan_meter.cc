@@ -21,6 +21,9 @@ constexpr size_t kDenseWorkspace = size_t{32} << 20;
 constexpr float kInputScale = 0.01f, kOutputScale = 30;
 constexpr double kMostTimes = 50;  // that a round grows by
 
+// Whether cuSPARSELt scales int8 sums and adds the bias itself, as the engine then lets it.
+bool scales(const ProductDesc& product) { return dense_part(product) != product; }
+
 // The layer that a product is measured as; int8 sums alone are none.
 DeviceLinearDesc layer_of(const PlanTask& task, bool epilogue) {
   const ProductDesc& p = task.product;
@@ -127,47 +130,63 @@ class DeviceMeter::Case {
       : task_(task),
         layer_(layer_of(task, meter.options_.epilogue)),
         meter_(meter),
-        weights_(weights) {
+        weights_(weights),
+        finished_(meter.options_.epilogue || scales(task.product)) {
     const ProductDesc& p = task.product;
     x_host_ = random_matrix(p.input, task.rows, p.k, false, 2);
     bias_host_.resize(p.n);
     for (int64_t i = 0; i < p.n; ++i) bias_host_[i] = static_cast<float>(i % 7) - 3;
     x_ = meter.upload(x_host_.data(), x_host_.size(), "x");
     bias_ = meter.upload(bias_host_.data(), bias_host_.size() * sizeof(float), "bias");
+    if (scales(p)) {
+      const std::vector<float> alpha(p.n, kInputScale);
+      alpha_ = meter.upload(alpha.data(), alpha.size() * sizeof(float), "scales");
+    }
     y_ = DeviceBuffer(runtime(), rows_bytes(task.rows, layer_.output), "y");
-    sums_ = DeviceBuffer(runtime(), rows_bytes(task.rows, p.output), "sums");
+    sums_ = DeviceBuffer(runtime(), rows_bytes(task.rows, dense_part(p).output), "sums");
     expect_rows();
   }
 
   const PlanTask& task() const { return task_; }
   int split_k() const { return split_k_; }  // of the last candidate of cuSPARSELt
 
+  // As cuSPARSELt is asked for it.
+  ProductDesc sparse_product() const {
+    ProductDesc product = task_.product;
+    if (!scales(product)) return product;
+    product.channel_scales = true;
+    product.bias = bias_.data();
+    return product;
+  }
+
   std::function<void(size_t copy)> sparse(const Algorithm& algorithm) {
-    auto plan = std::make_shared<MatmulPlan>(*meter_.sparse_, meter_.sparse_handle_, task_.product,
-                                             task_.rows, &algorithm);
+    auto plan = std::make_shared<MatmulPlan>(*meter_.sparse_, meter_.sparse_handle_,
+                                             sparse_product(), task_.rows, &algorithm);
     if (plan->algorithm_refused()) throw Error("plan", "the library refuses this algorithm");
     split_k_ = plan->split_k();
     workspace(plan->workspace_bytes());
     return [this, plan, &weights = weights_.sparse()](size_t copy) {
-      void* out = product_output();
-      plan->run({&kOne, weights[copy % weights.size()].data(), x_.data(), &kZero, out, out,
+      void* out = product_output(task_.product);
+      const void* alpha = scales(task_.product) ? static_cast<const void*>(alpha_.data()) : &kOne;
+      plan->run({alpha, weights[copy % weights.size()].data(), x_.data(), &kZero, out, out,
                  workspace_.data()},
                 stream());
-      finish(out);
+      if (!scales(task_.product)) finish(out, task_.product.output);
     };
   }
 
   std::function<void(size_t copy)> dense(int rank) {
     if (dense_plan_ == nullptr) {
-      dense_plan_ = std::make_unique<DensePlan>(meter_.dense_handle_, task_.product, task_.rows,
-                                                kDenseWorkspace, kDenseAlgorithms);
+      dense_plan_ = std::make_unique<DensePlan>(meter_.dense_handle_, dense_part(task_.product),
+                                                task_.rows, kDenseWorkspace, kDenseAlgorithms);
     }
     workspace(dense_plan_->algorithm(rank).workspace_bytes);
     return [this, rank, &weights = weights_.dense()](size_t copy) {
-      void* out = product_output();
+      const ProductDesc product = dense_part(task_.product);
+      void* out = product_output(product);
       dense_plan_->run(rank, 1, weights[copy % weights.size()].data(), x_.data(), out,
                        workspace_.data(), stream());
-      finish(out);
+      finish(out, product.output);
     };
   }
 
@@ -207,9 +226,9 @@ class DeviceMeter::Case {
   Runtime& runtime() const { return meter_.runtime_; }
   StreamHandle stream() const { return meter_.stream_->handle(); }
   const float* bias() const {
-    return meter_.options_.epilogue ? reinterpret_cast<const float*>(bias_.data()) : nullptr;
+    return finished_ ? reinterpret_cast<const float*>(bias_.data()) : nullptr;
   }
-  float input_scale() const { return meter_.options_.epilogue ? kInputScale : 1; }
+  float input_scale() const { return finished_ ? kInputScale : 1; }
   size_t rows_bytes(int64_t rows, DType type) const {
     return static_cast<size_t>(rows) * task_.product.n * dtype_bytes(type);
   }
@@ -221,12 +240,12 @@ class DeviceMeter::Case {
     }
   }
 
-  void* product_output() {
-    return task_.product.output == layer_.output ? y_.data() : sums_.data();
+  void* product_output(const ProductDesc& product) {
+    return product.output == layer_.output ? y_.data() : sums_.data();
   }
 
-  void finish(const void* sums) {
-    if (!meter_.options_.epilogue) return;
+  void finish(const void* sums, DType type) {
+    if (!finished_) return;
     EpilogueArgs args;
     args.x = sums;
     args.y = y_.data();
@@ -235,7 +254,7 @@ class DeviceMeter::Case {
     args.input_scale = input_scale();
     args.bias = bias();
     args.output_scale = kOutputScale;
-    meter_.kernels_.epilogue(task_.product.output, layer_.output, std::nullopt, args, stream());
+    meter_.kernels_.epilogue(type, layer_.output, std::nullopt, args, stream());
   }
 
   // The first and the last.
@@ -253,7 +272,7 @@ class DeviceMeter::Case {
     p.x = x.data();
     p.weight = weights_.host().data();
     p.alpha = input_scale();
-    if (meter_.options_.epilogue) p.bias = bias_host_.data();
+    if (finished_) p.bias = bias_host_.data();
     p.output_scale = kOutputScale;
     p.y = want_.data();
     reference_product(p);
@@ -277,7 +296,7 @@ class DeviceMeter::Case {
 
   // Integers: exact. Floats: products rounded before and after the epilogue, sums of k terms.
   double tolerance(double value) const {
-    if (layer_.input == DType::kI8) return 0;
+    if (layer_.output == DType::kI8 || layer_.output == DType::kI32) return 0;
     const double epsilon = layer_.output == DType::kF16 ? 1.0 / 1024 : 1.0 / 128;
     return 4 * epsilon *
            (std::abs(value) + std::sqrt(static_cast<double>(task_.product.k)) * kInputScale);
@@ -287,9 +306,10 @@ class DeviceMeter::Case {
   DeviceLinearDesc layer_;
   DeviceMeter& meter_;
   Weights& weights_;
+  bool finished_;                         // the bias counts, and scales of int8 sums
   std::vector<std::byte> x_host_, want_;  // want_: two rows of y
   std::vector<float> bias_host_;
-  DeviceBuffer x_, y_, bias_, sums_, workspace_;
+  DeviceBuffer x_, y_, bias_, alpha_, sums_, workspace_;
   std::unique_ptr<DensePlan> dense_plan_;
   int split_k_ = 0;
 };
@@ -338,7 +358,7 @@ DeviceMeter::Case& DeviceMeter::case_of(const PlanTask& task) {
 TaskFacts DeviceMeter::facts(const PlanTask& task) {
   TaskFacts facts;
   facts.capability = properties_.capability();
-  case_of(task);
+  const Case& c = case_of(task);
   const auto unless_it_fails = [&](const std::function<void()>& look) {
     try {
       look();
@@ -349,14 +369,14 @@ TaskFacts DeviceMeter::facts(const PlanTask& task) {
   };
   if (sparse_ != nullptr && task.sparse && !rejects(task.product, properties_)) {
     unless_it_fails([&] {
-      const MatmulPlan plan(*sparse_, sparse_handle_, task.product, task.rows, nullptr);
+      const MatmulPlan plan(*sparse_, sparse_handle_, c.sparse_product(), task.rows, nullptr);
       weights_->sparse();
       facts.sparse_algorithms = plan.algorithm_count();
     });
   }
-  if (dense_ != nullptr && !dense_rejects(task.product, properties_)) {
+  if (dense_ != nullptr && !dense_rejects(dense_part(task.product), properties_)) {
     unless_it_fails([&] {
-      const DensePlan plan(dense_handle_, task.product, task.rows, kDenseWorkspace,
+      const DensePlan plan(dense_handle_, dense_part(task.product), task.rows, kDenseWorkspace,
                            kDenseAlgorithms);
       weights_->dense();
       facts.dense_algorithms = static_cast<int>(plan.algorithms().size());

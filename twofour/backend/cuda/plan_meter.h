@@ -26,9 +26,11 @@ struct MeterOptions {
 };
 
 // Every candidate includes what follows the product, unless MeterOptions::epilogue is false: int8
-// sums become int8, floats get a bias. As in a whole model the weights come from memory: copies of
-// them, together four times as large as the device's L2 cache, take turns. The results of the first
-// and last row are compared with the host's.
+// sums become int8, floats get a bias. Of int8 products with F16 or BF16 results cuSPARSELt scales
+// and adds the bias itself; for other candidates our kernel does it, whatever the option. As in a
+// whole model the weights come from memory: copies of them, together four times as large as the
+// device's L2 cache, take turns. The results of the first and last row are compared with the
+// host's.
 class DeviceMeter final : public PlanMeter {
  public:
   // `sparse` and `dense` may be null. All must outlive the meter.

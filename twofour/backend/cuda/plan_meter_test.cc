@@ -63,6 +63,8 @@ TEST_F(MeterTest, FactsOfATask) {
 TEST_F(MeterTest, EveryKindOfCandidateIsTimedOnEveryType) {
   DeviceMeter meter = make();
   for (const auto& [input, output] : {std::pair{DType::kI8, DType::kI32},
+                                      {DType::kI8, DType::kF16},
+                                      {DType::kI8, DType::kBF16},
                                       {DType::kF16, DType::kF16},
                                       {DType::kBF16, DType::kBF16}}) {
     for (const PlanChoice& choice :
@@ -78,8 +80,29 @@ TEST_F(MeterTest, EveryKindOfCandidateIsTimedOnEveryType) {
   EXPECT_EQ(dense_.runs.back().algorithm, 2u);
   // One run is checked, then a warm-up, two that tell how long they take, and two that become a
   // graph.
-  EXPECT_EQ(dense_.runs.size(), 3u * (1 + 1 + 2 + 2));
-  EXPECT_EQ(runtime_.launches, 9u * (1 + 3));
+  EXPECT_EQ(dense_.runs.size(), 5u * (1 + 1 + 2 + 2));
+  EXPECT_EQ(runtime_.launches, 15u * (1 + 3));
+}
+
+TEST_F(MeterTest, ProductsThatScaleAreAskedForAsTheEngineAsks) {
+  for (const bool epilogue : {true, false}) {
+    options_.epilogue = epilogue;
+    DeviceMeter meter = make();
+    const PlanTask t = task(DType::kI8, DType::kF16);
+    const TaskFacts facts = meter.facts(t);
+    EXPECT_EQ(facts.missing, "");
+    EXPECT_EQ(facts.dense_algorithms, dense_.known_algorithms);
+    EXPECT_TRUE(facts.own);
+    for (const PlanChoice& choice :
+         {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 1}, PlanChoice{PlanUse::kOwn, {}}}) {
+      EXPECT_EQ(error_of(meter, t, choice), "no error") << choice.to_string();
+    }
+    EXPECT_TRUE(sparse_.plans_made.back().channel_scales);
+    EXPECT_NE(sparse_.plans_made.back().bias, nullptr);
+    sparse_.wrong_results = true;
+    EXPECT_THAT(error_of(meter, t, {}), HasSubstr("wrong result"));
+    sparse_.wrong_results = false;
+  }
 }
 
 TEST_F(MeterTest, CopiesOfTheWeightAreFourTimesTheCache) {
