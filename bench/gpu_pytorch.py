@@ -1,13 +1,16 @@
 """2:4 and dense products of PyTorch on a GPU, for scripts/gpu-check: cuSPARSELt through torch's wrapper, cuBLASLt
-through matmul. Times are microseconds, the median of rounds, each a CUDA graph where it can be captured; copies of the
-weight, together four times as large as the L2 cache, take turns so that they come from memory."""
+through matmul; and BERT-base's encoder in fp16 with flash attention. Times of products are microseconds, the median of
+rounds, each a CUDA graph where it can be captured; copies of the weight, together four times as large as the L2 cache,
+take turns so that they come from memory."""
 import argparse
 import json
 import math
 import statistics
 
 import torch
+import torch.nn.functional as F
 
+LAYERS, HIDDEN, HEADS, FFN, VOCABULARY, POSITIONS = 12, 768, 12, 3072, 30522, 512
 ROUNDS, RUNS, WARM_UP, ROUND_MS = 5, 20, 5, 2
 
 
@@ -96,13 +99,62 @@ def int8_row(n, k, m):
     return row
 
 
+def random_linear(n, k):
+    return (0.03 * torch.randn(n, k, device="cuda")).half(), torch.zeros(n, device="cuda").half()
+
+
+class Encoder:
+    """As scripts/gpu-check's models are, without padding."""
+
+    def __init__(self):
+        self.word, self.position = random_linear(VOCABULARY, HIDDEN)[0], random_linear(POSITIONS, HIDDEN)[0]
+        sizes = (3 * HIDDEN, HIDDEN), (HIDDEN, HIDDEN), (FFN, HIDDEN), (HIDDEN, FFN)
+        self.layers = [[random_linear(*size) for size in sizes] for _ in range(LAYERS)]
+        self.head = random_linear(3, HIDDEN)
+
+    def run(self, ids):
+        norm = lambda x: F.layer_norm(x, (HIDDEN,))
+        batch, tokens = ids.shape
+        x = norm(F.embedding(ids, self.word) + self.position[:tokens])
+        for qkv, output, wide, narrow in self.layers:
+            q, k, v = F.linear(x, *qkv).view(batch, tokens, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+            attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, HIDDEN)
+            x = norm(x + F.linear(attended, *output))
+            x = norm(x + F.linear(F.gelu(F.linear(x, *wide)), *narrow))
+        return F.linear(x[:, 0], *self.head)
+
+
+def encoder_row(encoder, batch, tokens):
+    """Milliseconds on the device alone, the median of 20 runs: ids and results stay there."""
+    ids = torch.randint(0, VOCABULARY, (batch, tokens), device="cuda")
+    run = lambda: encoder.run(ids)
+    for _ in range(3):
+        run()
+    graph, reason = captured(run)
+    row = {"ms": statistics.median(round_ms(graph.replay if graph else run) for _ in range(20))}
+    return row if graph else {**row, "no_graph": reason}
+
+
+def encoder_rows(shapes):
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # since 2.3
+
+    encoder = Encoder()
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        for batch, tokens in (map(int, shape.split("x")) for shape in shapes.split(",")):
+            row = {"batch": batch, "tokens": tokens, **or_reason(lambda: encoder_row(encoder, batch, tokens))}
+            print(row, flush=True)
+            yield row
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shapes", required=True)
     parser.add_argument("--rows", required=True)
+    parser.add_argument("--encoder", required=True, help="sequences x tokens: 1x32,8x64")
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
     result = {"torch": torch.__version__, "gpu": torch.cuda.get_device_name(), "rows": []}
+    result["encoder"] = or_reason(lambda: list(encoder_rows(arguments.encoder)))
     for shape in arguments.shapes.split(","):
         n, k = map(int, shape.split("x"))
         for m in map(int, arguments.rows.split(",")):
