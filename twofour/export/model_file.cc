@@ -56,7 +56,7 @@ uint64_t write_data(const std::string& file, onnx::GraphProto& graph, std::ostre
   return offset;
 }
 
-void check_place(const fs::path& path) {
+void check_name(const fs::path& path) {
   if (path.extension() != ".onnx") {
     throw Error(path.string(), "the name of an ONNX file must end in .onnx");
   }
@@ -79,7 +79,7 @@ void remove_old(const fs::path& path) {
 
 WrittenModel write_onnx(const fs::path& path, onnx::ModelProto& model, bool external_data,
                         uint64_t limit) {
-  check_place(path);
+  check_name(path);
   const fs::path data = path.string() + ".data";
   WrittenModel written;
   const auto write_moved = [&](std::ostream& out) {
