@@ -291,6 +291,7 @@ int run_models(const Options& options, Console& console) {
 int run_bench(const Options& options, Console& console) {
   check_output_files({options.out, options.plot},
                      {options.model, options.against, options.engine.engine});
+  if (!options.plot.empty()) check_output_page(options.plot, {});
   if (options.gemm) return run_gemm(options, console);
   return options.sessions.empty() ? run_models(options, console) : run_sessions(options, console);
 }

@@ -250,6 +250,8 @@ TEST(Bench, AsIfDrawsAPage) {
                            "quality is meaningless", "Chart.js"})
     EXPECT_THAT(html, HasSubstr(part));
   EXPECT_EQ(run_command({"bench", model("minilm"), "--plot", page}).code, 2);
+  EXPECT_THAT(run_command({"bench", model("minilm"), "--as-if", "int8", "--plot", "x.tsv"}).err,
+              HasSubstr("[x.tsv] the name of a page must end in .html"));
 }
 
 TEST(Bench, AsIfInt8StaysDense) {

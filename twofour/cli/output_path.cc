@@ -85,12 +85,10 @@ void check_output_files(const std::vector<fs::path>& paths, const std::vector<fs
   }
 }
 
-void check_output_page(const fs::path& path, const std::vector<fs::path>& folders,
-                       const std::vector<fs::path>& inputs) {
+void check_output_page(const fs::path& path, const std::vector<fs::path>& inputs) {
   check_output_file(path, inputs);
-  for (const fs::path& folder : folders) {
-    if (lies_in(path, folder) && path.extension() != ".html") fail_as_input(path);
-  }
+  if (path.extension() == ".html" || is_stream(path)) return;
+  throw Error(path.string(), "the name of a page must end in .html");
 }
 
 void check_output_model(const fs::path& path, const fs::path& model, bool replace) {

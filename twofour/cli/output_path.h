@@ -19,9 +19,8 @@ void check_output_file(const std::filesystem::path& path,
 void check_output_files(const std::vector<std::filesystem::path>& paths,
                         const std::vector<std::filesystem::path>& inputs = {});
 
-// A page made from the files of `folders`. As above, and of those it replaces pages alone.
+// A page: as a single file, and it must end in .html, unless it is a stream.
 void check_output_page(const std::filesystem::path& path,
-                       const std::vector<std::filesystem::path>& folders,
                        const std::vector<std::filesystem::path>& inputs);
 
 // A model directory made from `model`. Throws Error: it is the model itself,

@@ -96,7 +96,7 @@ Json table_data(Json report) {
 }
 
 int run_report(const Options& options, Console& console) {
-  check_output_page(options.out, options.runs, {options.queries, options.picture});
+  check_output_page(options.out, {options.queries, options.picture});
   auto report = collect_report(options.runs);
   warn_of_other_data(report, console);
   report["version"] = TWOFOUR_VERSION;
@@ -133,7 +133,7 @@ Command add_report(CLI::App& root, Console& console) {
   app->add_option("runs", options->runs, "Run folders")->required()->type_name("RUN");
   app->add_option("--out", options->out, "Page to write")
       ->required()
-      ->type_name("FILE")
+      ->type_name("FILE.html")
       ->check(path_name());
   app->add_option("--queries", options->queries,
                   "Data whose queries are shown with two runs' rankings side by side")

@@ -279,17 +279,19 @@ TEST_F(Report, NamesDataThatIsNotTheRuns) {
   EXPECT_THAT(evaluate(b, 6), HasSubstr("b was evaluated on other data than a: 6 pairs and 5"));
 }
 
-TEST_F(Report, ReplacesOfItsRunsNothingButPages) {
+TEST_F(Report, ReplacesNothingButPages) {
   const auto a = run("a", 1);
   const std::string metrics = json{{"metrics", {{"pnr", 1.5}}}}.dump();
   spill(a / "eval.json", metrics);
   spill(a / "page.html", "an older page");
-  for (const auto& path : {a / "eval.json", a / "model/config.json", a / "log.jsonl"}) {
+  spill(folder_ / "train.tsv", "precious");
+  for (const auto& path : {a / "eval.json", a / "model/config.json", folder_ / "train.tsv"}) {
     const Outcome outcome = run_command({"report", a, "--out", path});
     EXPECT_EQ(outcome.code, 1);
-    EXPECT_THAT(outcome.err, HasSubstr("is an input of this command too"));
+    EXPECT_THAT(outcome.err, HasSubstr("the name of a page must end in .html"));
   }
   EXPECT_EQ(slurp(a / "eval.json"), metrics);
+  EXPECT_EQ(slurp(folder_ / "train.tsv"), "precious");
   EXPECT_EQ(run_command({"report", a, "--out", a / "page.html"}).code, 0);
 }
 
