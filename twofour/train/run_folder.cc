@@ -90,12 +90,13 @@ void RunFolder::recover() const {
 void RunFolder::check(bool resume) const {
   const std::array paths = {checkpoint(), model(), summary(), log()};
   const auto present = std::ranges::find_if(paths, is_there);
+  const bool finished = is_there(summary()) && !lost_model();
   if (resume && present == paths.end()) {
     throw Error(path_.string(), "holds no run to resume",
                 "Start it without --resume, or correct --out.");
   }
   if (resume) {
-    if (is_there(summary()) && !lost_model()) return;  // it only tells what it did
+    if (finished) return;  // it only tells what it did
     check_place(model());
     check_model_destination(model());
     return;
@@ -106,6 +107,10 @@ void RunFolder::check(bool resume) const {
     throw Error(log().string(),
                 "is of a run that has left no checkpoint: there is nothing to resume",
                 "Remove it to start again (so does --resume), or choose another folder.");
+  }
+  if (finished) {
+    throw Error(path_.string(), "holds a run already, which has finished",
+                "Choose another folder.");
   }
   if (present != paths.end() && !has_log_only) {
     throw Error(path_.string(),

@@ -211,7 +211,8 @@ TEST(TrainerRefuses, AFolderThatHoldsARun) {
   const TrainRequest request = small_run("int8-ptq", "cross-encoder", "taken");
   run_afresh(request);
   const auto before = contents_of(request.out);
-  EXPECT_THAT(message_of([&] { run_training(request, {}); }), HasSubstr("holds a run already"));
+  EXPECT_THAT(message_of([&] { run_training(request, {}); }),
+              testing::EndsWith("holds a run already, which has finished. Choose another folder."));
   EXPECT_EQ(contents_of(request.out), before);
 }
 
