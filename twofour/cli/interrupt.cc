@@ -47,11 +47,31 @@ void release_signals() {
 // the shell does, and the system as the shell ends.
 bool may_end_at_second(int signal) { return signal != SIGHUP; }
 
+bool g_terminal = false;  // stderr is one
+
+void tell(const char* text) {
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+void tell_name() {
+  tell(g_terminal ? "\r\033[Ktwofour: " : "twofour: ");  // over a line of progress
+}
+
 volatile std::sig_atomic_t g_requested = 0;
+const char* g_at_second = "";
+
+// Its default effect follows: it is blocked until this returns.
+void on_second_request(int signal) {
+  tell_name();
+  tell(g_at_second);
+  tell("\n");
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
 
 void on_request(int signal) {
   g_requested = 1;
-  if (may_end_at_second(signal)) std::signal(signal, SIG_DFL);
+  if (may_end_at_second(signal)) std::signal(signal, on_second_request);
 }
 
 // --- Cleaning up, by what a signal handler may call --------------------------------------------
@@ -64,8 +84,7 @@ struct Output {
 };
 
 std::vector<Output> g_outputs;
-pthread_t g_writer;       // the thread that writes them
-bool g_terminal = false;  // stderr is one
+pthread_t g_writer;  // the thread that writes them
 
 FileId id_of(const char* path) {
   struct stat status {};
@@ -92,10 +111,6 @@ void remove_entries(int folder, const char* prefix) {
   }
 }
 
-void tell(const char* text) {
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text, std::strlen(text));
-}
-
 // The last output has got its name.
 bool all_written() {
   const Output& last = g_outputs.back();
@@ -111,8 +126,8 @@ bool all_written() {
     remove_entries(folder, output.temporaries.c_str());
     ::close(folder);
   }
-  if (g_terminal) tell("\r\033[K");  // over a line of progress
-  tell("twofour: interrupted, ");
+  tell_name();
+  tell("interrupted, ");
   bool changed = false;
   for (const Output& output : g_outputs) {
     if (id_of(output.path.c_str()) == output.before) continue;
@@ -138,8 +153,10 @@ void on_end(int signal) {
 
 }  // namespace
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard(const char* at_second) {
   g_requested = 0;
+  g_at_second = at_second;
+  g_terminal = ::isatty(STDERR_FILENO) == 1;
   catch_signals(on_request, 0);
   leave_ignored(SIGHUP);  // by nohup; SIGINT is caught though a script ignores it for its jobs
 }

@@ -8,10 +8,10 @@
 namespace twofour::cli {
 
 // As a request: the first one asks the library for a clean stop, a second Ctrl-C or SIGTERM ends
-// the process.
+// the process after a line that says `at_second`.
 class InterruptGuard {
  public:
-  InterruptGuard();  // catches them until destroyed
+  explicit InterruptGuard(const char* at_second);  // catches them until destroyed
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;

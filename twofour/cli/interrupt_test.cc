@@ -106,6 +106,14 @@ TEST_F(Interrupt, PredictLeavesNothing) {
   }
 }
 
+TEST_F(Interrupt, ASecondOneEndsTrainingWithAWord) {
+  const std::vector<std::string> command = {"train", "recipe.yaml", "--model", "m",     "--train",
+                                            "t.tsv", "--out",       folder_,   "--set", "kill=1"};
+  EXPECT_EXIT(run_command(command), ::testing::KilledBySignal(SIGINT),
+              "twofour: ended at once; --resume goes on from the last checkpoint, or from the "
+              "start without one\n");
+}
+
 // As a shell has it for what runs in the background, and nohup.
 TEST_F(Interrupt, IgnoredSignalsStayIgnored) {
   const auto out = folder_ / "scores.tsv";

@@ -152,7 +152,7 @@ int run_plan(const Options& options, Console& console) {
   search.save = [&](const cuda::PlanContents& found) {
     cuda::write_plan_file(options.out, here, found);
   };
-  const InterruptGuard interrupt;
+  const InterruptGuard interrupt("ended at once; the same command goes on from what was saved");
   Callbacks callbacks = console.callbacks();
   callbacks.stop_requested = InterruptGuard::requested;
   const bool whole = cuda::search_plans(process, tasks, search, contents, callbacks);

@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kExamples =
     R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. --max-steps leaves each stage
 at least one step, so that a recipe of five stages takes five steps or more. A stage's steps given with --set take the
-place of its epochs, and epochs that of steps. Ctrl-C, SIGTERM or a lost terminal (without nohup) saves the run.
+place of its epochs, and epochs that of steps. Ctrl-C, SIGTERM or a lost terminal (without nohup) saves the run, a
+second Ctrl-C or SIGTERM ends it at once.
 
 --out then holds
   checkpoint/    until the run has finished: where --resume goes on after it was stopped or killed
@@ -90,7 +91,8 @@ int run_train(Options& options, Console& console) {
     options.request.overrides[setting.substr(0, equals)] = setting.substr(equals + 1);
   }
   TrainApi& api = train_api();
-  const InterruptGuard guard;
+  const InterruptGuard guard(
+      "ended at once; --resume goes on from the last checkpoint, or from the start without one");
   Callbacks callbacks = console.callbacks();
   callbacks.stop_requested = InterruptGuard::requested;
   const TrainSummary summary = api.train(options.request, callbacks);

@@ -2,6 +2,7 @@
 // passes on.
 #include <csignal>
 #include <fstream>
+#include <utility>
 
 #include "twofour/base/error.h"
 #include "twofour/io/file.h"
@@ -37,8 +38,9 @@ class FakeTrainApi : public TrainApi {
       progress.values = {{"loss", 1.0 / static_cast<double>(step)}};
       callbacks.progress(progress);
       if (step == 4 && request.overrides.contains("interrupt")) std::raise(SIGINT);
-      if (step == 4 && request.overrides.contains("hangup")) {
-        for (int i = 0; i < 2; ++i) std::raise(SIGHUP);
+      for (const auto& [key, signal] : {std::pair{"hangup", SIGHUP}, std::pair{"kill", SIGINT}}) {
+        if (step != 4 || !request.overrides.contains(key)) continue;
+        for (int i = 0; i < 2; ++i) std::raise(signal);
       }
       summary.steps = step;
       if (callbacks.stop_requested()) return summary;
