@@ -27,18 +27,49 @@ struct CommandLine {
   bool quiet = false, verbose = false;
 };
 
-// CLI11 says of an unknown command only that one is required.
+std::string unknown_word(const char* kind, const std::string& word,
+                         const std::vector<std::string>& names) {
+  const auto meant = nearest_name(word, names);
+  return fmt::format("twofour: unknown {} '{}'.{}\nRun with --help for more information.\n", kind,
+                     word, meant ? fmt::format(" Did you mean '{}'?", *meant) : "");
+}
+
+std::vector<std::string> command_names(const CLI::App& root) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : root.get_subcommands({})) names.push_back(command->get_name());
+  return names;
+}
+
+// Its own, and those of every command.
+std::vector<std::string> option_names(const CLI::App& root, const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::App* app : {&command, &root}) {
+    for (const CLI::Option* option : app->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+  }
+  return names;
+}
+
+bool is_option(const std::string& word) {
+  return word.starts_with('-') && word != "-" && word != "--";
+}
+
+// CLI11 says of an unknown command only that one is required, and of an unknown option nothing
+// where something else is missing.
 std::string failure_message(const CLI::App* app, const CLI::Error& error) {
   const std::vector<std::string> unknown = app->remaining();
-  if (!app->get_subcommands().empty() || unknown.empty()) {
-    return CLI::FailureMessage::simple(app, error);
+  const auto chosen = app->get_subcommands();
+  if (chosen.empty() && !unknown.empty()) {
+    const std::string& word = unknown.front();
+    return unknown_word(is_option(word) ? "option" : "command", word, command_names(*app));
   }
-  std::vector<std::string> names;
-  for (const CLI::App* command : app->get_subcommands({})) names.push_back(command->get_name());
-  const auto meant = nearest_name(unknown.front(), names);
-  const char* kind = unknown.front().starts_with('-') ? "option" : "command";
-  return fmt::format("unknown {} '{}'.{}\nRun with --help for more information.\n", kind,
-                     unknown.front(), meant ? fmt::format(" Did you mean '{}'?", *meant) : "");
+  const auto option = std::find_if(unknown.begin(), unknown.end(), is_option);
+  if (option != unknown.end()) {
+    return unknown_word("option", option->substr(0, option->find('=')),
+                        option_names(*app, *chosen.front()));
+  }
+  return "twofour: " + CLI::FailureMessage::simple(app, error);
 }
 
 void add_commands(CommandLine& line, Console& console) {

@@ -131,7 +131,7 @@ TEST(Bench, SaysOnWhichDeviceItRan) {
   EXPECT_EQ(json::parse(with({"--json"}).out)["device"], "cpu");
   const Outcome unknown = with({"--device", "gpu"});
   EXPECT_EQ(unknown.code, 2);
-  EXPECT_THAT(unknown.err, StartsWith("--device: no device is named 'gpu'"));
+  EXPECT_THAT(unknown.err, StartsWith("twofour: --device: no device is named 'gpu'"));
   EXPECT_EQ(with({"--device", "cuda:0", "--as-if", "int8"}).code, 2);
   const Outcome gpu = with({"--device", "cuda:0", "--against", model("minilm")});
   if (gpu.code == 0)

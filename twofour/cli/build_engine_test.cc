@@ -100,9 +100,10 @@ TEST_F(BuildEngineCommand, AFileThatIsNotOursIsRefusedBeforeTensorRtIsAsked) {
 TEST_F(BuildEngineCommand, Refusals) {
   const Outcome batch = run({"--batch", "8,1"}), length = run({"--length", "x"});
   EXPECT_EQ(batch.code, 2);
-  EXPECT_THAT(batch.err, StartsWith("--batch: '8,1' is not least, usual, largest"));
+  EXPECT_THAT(batch.err, StartsWith("twofour: --batch: '8,1' is not least, usual, largest"));
   EXPECT_EQ(length.code, 2);
-  EXPECT_THAT(length.err, StartsWith("--length: 'x' is no list of integers of 1 or more. Give"));
+  EXPECT_THAT(length.err,
+              StartsWith("twofour: --length: 'x' is no list of integers of 1 or more. Give"));
   EXPECT_EQ(run({"--workspace", "0"}).code, 2);
   spill(onnx_, slurp(onnx_) + "\x12\x07refused");  // as the name of its producer
   EXPECT_THAT(run().err, HasSubstr("[cuda] there is no GPU"));

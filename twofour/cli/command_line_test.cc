@@ -88,7 +88,9 @@ TEST(CommandLine, AnOutputWithoutANameIsWrongUsage) {
       ++found;
       const Outcome outcome = run_command({name, option, ""});
       EXPECT_EQ(outcome.code, 2) << name;
-      EXPECT_THAT(outcome.err, StartsWith(option + ": expected a name, found nothing")) << name;
+      EXPECT_THAT(outcome.err,
+                  StartsWith("twofour: " + option + ": expected a name, found nothing"))
+          << name;
     }
   }
   EXPECT_GE(found, 16);
@@ -110,11 +112,22 @@ TEST(CommandLine, WrongUsageIsExitCodeTwo) {
 
 TEST(CommandLine, UnknownWordIsNamedWithTheNearestCommand) {
   EXPECT_THAT(run_command({"trian", "recipe.yaml", "--model", "m"}).err,
-              StartsWith("unknown command 'trian'. Did you mean 'train'?\n"));
-  EXPECT_THAT(run_command({"-q", "sparsify"}).err, StartsWith("unknown command 'sparsify'.\n"));
-  EXPECT_THAT(run_command({"--models"}).err, StartsWith("unknown option '--models'.\n"));
-  EXPECT_THAT(run_command({}).err, StartsWith("A subcommand is required\n"));
+              StartsWith("twofour: unknown command 'trian'. Did you mean 'train'?\n"));
+  EXPECT_THAT(run_command({"-q", "sparsify"}).err,
+              StartsWith("twofour: unknown command 'sparsify'.\n"));
+  EXPECT_THAT(run_command({"--models"}).err, StartsWith("twofour: unknown option '--models'.\n"));
+  EXPECT_THAT(run_command({}).err, StartsWith("twofour: A subcommand is required\n"));
   EXPECT_THAT(run_command({"doctor", "patient"}).err, HasSubstr("not expected: patient"));
+}
+
+TEST(CommandLine, UnknownOptionIsNamedBeforeWhatIsMissing) {
+  EXPECT_THAT(run_command({"train", "--hepl"}).err,
+              StartsWith("twofour: unknown option '--hepl'. Did you mean '--help'?\n"));
+  EXPECT_THAT(run_command({"train", "recipe.yaml", "--modle=m", "--out", "x"}).err,
+              StartsWith("twofour: unknown option '--modle'. Did you mean '--model'?\n"));
+  EXPECT_THAT(run_command({"doctor", "--queit"}).err,
+              StartsWith("twofour: unknown option '--queit'. Did you mean '--quiet'?\n"));
+  EXPECT_THAT(run_command({"train"}).err, StartsWith("twofour: recipe is required\n"));
 }
 
 TEST(CommandLine, QuietIsAboutStderr) {

@@ -284,6 +284,8 @@ void check_inputs(const Options& options) {
     throw CLI::ValidationError("eval --pool takes score files alone");
   if (options.pool.empty() && options.trec_run.empty() && given != 2)
     throw CLI::ValidationError("eval takes MODEL and DATA");
+  if (!options.trec_run.empty() && given == 0)
+    throw CLI::ValidationError("eval --trec-run takes DATA, which is missing");
   if (!options.trec_run.empty() && given != 1)
     throw CLI::ValidationError("eval --trec-run takes DATA alone");
 }

@@ -678,6 +678,8 @@ TEST(Eval, RefusesOutputsBeforeItWorks) {
 TEST(Eval, RefusesWrongInput) {
   EXPECT_EQ(run_command({"eval", model("minilm")}).code, 2);
   EXPECT_EQ(run_command({"eval", "--trec-run", "r", "model", "data"}).code, 2);
+  EXPECT_THAT(run_command({"eval", "--trec-run", "r"}).err,
+              HasSubstr("--trec-run takes DATA, which is missing"));
   for (const char* option : {"--plans", "--engine"}) {
     EXPECT_EQ(run_command({"eval", "--trec-run", "r", "data", option, "file"}).code, 2) << option;
     EXPECT_EQ(run_command({"eval", "--pool", "r", option, "file"}).code, 2) << option;

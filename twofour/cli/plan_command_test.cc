@@ -80,15 +80,16 @@ TEST(PlanCommand, ChecksItsOptionsFirst) {
     return outcome.err;
   };
   EXPECT_THAT(plan({"nowhere"}).err, HasSubstr("nowhere"));
-  EXPECT_THAT(misuse({"--shapes", "64by64"}), StartsWith("--shapes: '64by64' is no shape"));
+  EXPECT_THAT(misuse({"--shapes", "64by64"}),
+              StartsWith("twofour: --shapes: '64by64' is no shape"));
   EXPECT_THAT(misuse({model("minilm"), "--precision", "int8"}), HasSubstr("int8 is for --shapes"));
   const auto int8 = ModelDirectory::open(int8_model("minilm"));
   EXPECT_THAT(plan({without_input_scales(int8).path().string()}).err,
               HasSubstr("has dynamic activations, which a GPU does not quantize"));
   EXPECT_THAT(misuse({"--shapes", "64x64", "--buckets", "16,24"}),
-              StartsWith("--buckets: 24 follows 16, expected multiples of 16"));
+              StartsWith("twofour: --buckets: 24 follows 16, expected multiples of 16"));
   EXPECT_THAT(misuse({"--shapes", "64x64", "--device", "gpu"}),
-              StartsWith("--device: no device is named 'gpu'"));
+              StartsWith("twofour: --device: no device is named 'gpu'"));
   EXPECT_THAT(misuse({"--shapes", "64x64", "--seconds", "0"}),
               HasSubstr("--seconds: expected a number above 0, found 0\n"));
   EXPECT_THAT(run_command({"plan", "--shapes", "64x64", "--out", "no/such/plan.json"}).err,

@@ -123,8 +123,9 @@ TEST_F(TrainCommand, CalibrateRefusesAnUnknownMethod) {
   const Outcome outcome =
       run_command({"calibrate", "m", "t.tsv", "--out", out_ + "/x", "--method", "median"});
   EXPECT_EQ(outcome.code, 2);
-  EXPECT_THAT(outcome.err, StartsWith("--method: expected max, percentile, percentile:P with P in "
-                                      "(0, 100], entropy or mse, found \"median\"\n"));
+  EXPECT_THAT(outcome.err,
+              StartsWith("twofour: --method: expected max, percentile, percentile:P with P in "
+                         "(0, 100], entropy or mse, found \"median\"\n"));
   EXPECT_FALSE(std::filesystem::exists(out_ + "/x"));
 }
 
