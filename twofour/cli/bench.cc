@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -288,11 +289,22 @@ int run_models(const Options& options, Console& console) {
   return finish(options, json, console, [&] { print_tables(options, measured, console.out()); });
 }
 
+// Threads that take turns on a core say nothing of a larger machine.
+void warn_of_threads(const Options& options, Console& console) {
+  const int most = std::ranges::max(options.threads), cores = available_cores();
+  if (most <= cores) return;
+  console.log(LogLevel::kWarning,
+              fmt::format("--threads {} is more than the {} here: they take turns, and times are "
+                          "not those of as many cores",
+                          most, counted(cores, "core")));
+}
+
 int run_bench(const Options& options, Console& console) {
   check_output_files({options.out, options.plot},
                      {options.model, options.against, options.engine.engine});
   if (!options.plot.empty()) check_output_page(options.plot, {});
   if (options.gemm) return run_gemm(options, console);
+  warn_of_threads(options, console);
   return options.sessions.empty() ? run_models(options, console) : run_sessions(options, console);
 }
 

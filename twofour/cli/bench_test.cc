@@ -24,6 +24,7 @@ using nlohmann::json;
 using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 TEST(Timing, MediansAndQuartiles) {
@@ -73,6 +74,19 @@ TEST(Bench, MeasuresEveryCaseAndTheRatio) {
   }
   EXPECT_THAT(run_command({"bench", model("minilm"), "--repeat", "2", "--tokens", "8"}).out,
               HasSubstr("sequences/s"));
+}
+
+TEST(Bench, WarnsOfMoreThreadsThanCores) {
+  const auto told = [](int threads) {
+    return run_command({"bench", model("minilm"), "--batch", "1", "--tokens", "8", "--repeat", "1",
+                        "--threads", "1," + std::to_string(threads)})
+        .err;
+  };
+  const int cores = available_cores();
+  EXPECT_THAT(told(cores), Not(HasSubstr("warning")));
+  EXPECT_THAT(
+      told(cores + 1),
+      HasSubstr(fmt::format("warning: --threads {} is more than the {} core", cores + 1, cores)));
 }
 
 TEST(Bench, OneRunHasNoSpread) {
