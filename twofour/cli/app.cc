@@ -28,10 +28,10 @@ struct CommandLine {
 };
 
 std::string unknown_word(const char* kind, const std::string& word,
-                         const std::vector<std::string>& names) {
+                         const std::vector<std::string>& names, const std::string& otherwise = "") {
   const auto meant = nearest_name(word, names);
   return fmt::format("twofour: unknown {} '{}'.{}\nRun with --help for more information.\n", kind,
-                     word, meant ? fmt::format(" Did you mean '{}'?", *meant) : "");
+                     word, meant ? fmt::format(" Did you mean '{}'?", *meant) : otherwise);
 }
 
 std::vector<std::string> command_names(const CLI::App& root) {
@@ -62,7 +62,10 @@ std::string failure_message(const CLI::App* app, const CLI::Error& error) {
   const auto chosen = app->get_subcommands();
   if (chosen.empty() && !unknown.empty()) {
     const std::string& word = unknown.front();
-    return unknown_word(is_option(word) ? "option" : "command", word, command_names(*app));
+    const std::vector<std::string> commands = command_names(*app);
+    if (is_option(word)) return unknown_word("option", word, commands);
+    return unknown_word("command", word, commands,
+                        fmt::format(" Known are: {}.", fmt::join(commands, ", ")));
   }
   const auto option = std::find_if(unknown.begin(), unknown.end(), is_option);
   if (option != unknown.end()) {

@@ -113,8 +113,9 @@ TEST(CommandLine, WrongUsageIsExitCodeTwo) {
 TEST(CommandLine, UnknownWordIsNamedWithTheNearestCommand) {
   EXPECT_THAT(run_command({"trian", "recipe.yaml", "--model", "m"}).err,
               StartsWith("twofour: unknown command 'trian'. Did you mean 'train'?\n"));
-  EXPECT_THAT(run_command({"-q", "sparsify"}).err,
-              StartsWith("twofour: unknown command 'sparsify'.\n"));
+  EXPECT_THAT(
+      run_command({"-q", "sparsify"}).err,
+      StartsWith("twofour: unknown command 'sparsify'. Known are: inspect, train, prune, "));
   EXPECT_THAT(run_command({"--models"}).err, StartsWith("twofour: unknown option '--models'.\n"));
   EXPECT_THAT(run_command({}).err, StartsWith("twofour: A subcommand is required\n"));
   EXPECT_THAT(run_command({"doctor", "patient"}).err, HasSubstr("not expected: patient"));
