@@ -170,7 +170,14 @@ void check_head_fits_losses(const Recipe& recipe, const std::string& origin) {
 }
 
 // What the recipe's reader has checked must hold without these stages too.
-void drop_stages_for_untrained_heads(Recipe& recipe, const std::string& origin) {
+void drop_stages_for_untrained_heads(Recipe& recipe, const std::string& origin,
+                                     const Callbacks& callbacks) {
+  for (const Stage& stage : recipe.stages) {
+    if (!stage.only_untrained_head) continue;
+    callbacks.info(
+        fmt::format("stage '{}' is left out: it is for untrained heads, and the model's is trained",
+                    stage.name));
+  }
   std::erase_if(recipe.stages, [](const Stage& stage) { return stage.only_untrained_head; });
   if (recipe.stages.empty()) {
     throw Error(origin, "has no stage for a model whose head is trained already");
@@ -454,7 +461,7 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   inputs.network = build_network(inputs.model.config());
   check_tables(recipe, inputs.model.config(), inputs.model);
   if (check_parameters(inputs.network, inputs.model).empty()) {
-    drop_stages_for_untrained_heads(recipe, request.recipe.string());
+    drop_stages_for_untrained_heads(recipe, request.recipe.string(), callbacks);
   }
   check_relation_heads(recipe, inputs.model.config(), inputs.model);
   inputs.teacher = load_teacher(request, inputs, callbacks);
