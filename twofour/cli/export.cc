@@ -14,6 +14,7 @@
 #include "twofour/cli/interrupt.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/validators.h"
+#include "twofour/cli/weights_file.h"
 #include "twofour/io/file.h"
 #include "twofour/io/json.h"
 
@@ -26,6 +27,7 @@ constexpr const char* kExamples =
     R"(Writes the model as ONNX for other engines. An int8 model becomes Q/DQ with the scales of its file, placed where
 the target fuses them; a 2:4 model stays 2:4. Inputs are input_ids, attention_mask and token_type_ids, int64
 [batch, sequence]; the output is logits, embeddings or last_hidden_state. Weights beyond 2 GB go to FILE.onnx.data.
+A network that is ONNX already, a convolutional one too, is written as it is, with its 2:4 groups counted.
 
 Examples:
   twofour export model --out model.onnx
@@ -33,7 +35,8 @@ Examples:
   twofour export model-int8 --out model-int8.onnx --target tensorrt --opset 20
   twofour export model-int8 --out model-int8.onnx --target tensorrt --gemm-as-conv
   twofour export model-int8 --out model-int8.onnx --target tensorrt --plugin
-  twofour export model-int8 --out folder --format compressed-tensors)";
+  twofour export model-int8 --out folder --format compressed-tensors
+  twofour export resnet50.onnx --out counted.onnx --report counted.json)";
 
 struct Options {
   ExportRequest request;
@@ -47,6 +50,10 @@ void print_plugin(const ExportSummary& summary, Console& console) {
                            spmm_node::kType));
   for (const auto& [reason, layers] : reasons_against_plugin(summary))
     console.info(fmt::format("{} are not: {}", layers, reason));
+}
+
+void print_data(const ExportSummary& summary, Console& console) {
+  if (!summary.data.empty()) console.info(fmt::format("weights are in {}", summary.data.string()));
 }
 
 void print_summary(const ExportRequest& request, const ExportSummary& summary, Console& console) {
@@ -67,17 +74,40 @@ void print_summary(const ExportRequest& request, const ExportSummary& summary, C
         fmt::format("{} add an int8 copy", counted(summary.int8_residuals, "residual connection")));
   }
   if (request.plugin) print_plugin(summary, console);
-  if (!summary.data.empty()) console.info(fmt::format("weights are in {}", summary.data.string()));
+  print_data(summary, console);
   if (summary.clipped_points > 0) {
     console.info(fmt::format("{} of {} quantized values are clipped at -127 first",
                              summary.clipped_points, summary.quant_points));
   }
 }
 
+int64_t count_sparse_for(const std::vector<WeightReport>& weights, std::string_view engine) {
+  return std::ranges::count_if(weights, [&](const WeightReport& weight) {
+    return weight.is_sparse() && std::ranges::any_of(weight.engines, [&](const Eligibility& e) {
+             return e.engine == engine && e.reason.empty();
+           });
+  });
+}
+
+void print_network(const ExportRequest& request, const ExportSummary& summary, Console& console) {
+  const int64_t sparse = sparse_weights(summary.weights);
+  console.info(fmt::format("wrote {} ({}): {}, {} of them 2:4", request.out.string(),
+                           format_bytes(summary.bytes),
+                           counted(std::ssize(summary.weights), "weight"), sparse));
+  if (sparse > 0) {
+    console.info(fmt::format("in int8, 2:4 kernels of TensorRT can take {}, those of cuSPARSELt {}",
+                             counted(count_sparse_for(summary.weights, "tensorrt"), "weight"),
+                             count_sparse_for(summary.weights, "cusparselt")));
+  }
+  print_data(summary, console);
+}
+
 // Before anything is written.
 void check_files(const Options& options) {
-  check_output_file(options.request.out);
-  check_output_file(options.report);
+  std::vector<std::filesystem::path> inputs;
+  if (is_onnx(options.request.model)) inputs.push_back(options.request.model);
+  check_output_file(options.request.out, inputs);
+  check_output_file(options.report, inputs);
   if (options.report.lexically_normal() == options.request.out.lexically_normal()) {
     throw Error(options.report.string(), "is the name of the exported file too");
   }
@@ -106,9 +136,12 @@ int run_export(const Options& options, Console& console) {
   const ExportRequest& request = options.request;
   const InterruptCleanup cleanup({request.out.string() + ".data", request.out, options.report});
   const ExportSummary summary = export_api().export_onnx(request);
-  print_summary(request, summary, console);
+  const bool network = is_onnx(request.model);
+  (network ? print_network : print_summary)(request, summary, console);
   if (options.report.empty()) return kOk;
-  write_file_atomically(options.report, json_text(export_report(request, summary), 2) + "\n");
+  const auto report =
+      network ? weights_json(request.out, summary.weights) : export_report(request, summary);
+  write_file_atomically(options.report, json_text(report, 2) + "\n");
   console.info(fmt::format("wrote {}", options.report.string()));
   return kOk;
 }
@@ -128,6 +161,17 @@ void add_form_options(CLI::App& app, ExportRequest& request) {
       ->needs(plugin);
 }
 
+// Of a network that is ONNX already nothing is converted.
+void check_network(const CLI::App& app, const Options& options) {
+  if (!is_onnx(options.request.model)) return;
+  for (const char* name : {"--target", "--opset", "--clip", "--quantize-residual", "--precision",
+                           "--gemm-as-conv", "--plugin", "--plugin-max-rows"}) {
+    if (app.count(name) == 0) continue;
+    throw CLI::ValidationError(
+        fmt::format("{} goes with a model directory, not a network in ONNX", name));
+  }
+}
+
 // All but MODEL, --out and --format are for ONNX.
 void check_format(const CLI::App& app, const Options& options) {
   if (options.format != kCompressedTensors) {
@@ -137,7 +181,7 @@ void check_format(const CLI::App& app, const Options& options) {
     if (options.request.plugin && options.request.target != "tensorrt")
       throw CLI::ValidationError(
           fmt::format("--plugin goes with --target tensorrt, not {}", options.request.target));
-    return;
+    return check_network(app, options);
   }
   for (const char* name :
        {"--target", "--opset", "--clip", "--quantize-residual", "--precision", "--gemm-as-conv",
@@ -156,7 +200,8 @@ Command add_export(CLI::App& root, Console& console) {
   CLI::App* app = root.add_subcommand(
       "export", "Write a model as ONNX or compressed-tensors for other engines");
   app->footer(kExamples);
-  app->add_option("model", request->model, "Model directory: float or int8, dense or 2:4")
+  app->add_option("model", request->model,
+                  "Model directory: float or int8, dense or 2:4; or any network, FILE.onnx")
       ->required()
       ->type_name("MODEL");
   app->add_option("--out", request->out, "ONNX file to write, or a model directory")

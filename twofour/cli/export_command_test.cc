@@ -154,6 +154,33 @@ TEST(ExportCommand, InspectCountsTheWrittenFile) {
   EXPECT_EQ(convolutions, 12);
 }
 
+TEST(ExportCommand, ANetworkInOnnxIsCountedAndReported) {
+  const auto folder = scratch("onnx");
+  const auto network = folder / "network.onnx", out = folder / "counted.onnx";
+  ASSERT_EQ(run_command({"export", int8_model("cross-encoder"), "--out", network, "--target",
+                         "tensorrt", "--gemm-as-conv"})
+                .code,
+            0);
+  const Outcome outcome =
+      run_command({"export", network, "--out", out, "--report", folder / "report.json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("14 weights, 12 of them 2:4"),
+                    HasSubstr("TensorRT can take 12 weights, those of cuSPARSELt 12")));
+  const auto report = nlohmann::json::parse(slurp(folder / "report.json"));
+  EXPECT_EQ(report["file"], out.string());
+  EXPECT_EQ(report["sparse_weights"], 12);
+  EXPECT_EQ(report["weights"],
+            nlohmann::json::parse(run_command({"inspect", out, "--json"}).out)["weights"]);
+  EXPECT_THAT(run_command({"export", network, "--out", network}).err,
+              HasSubstr("is an input of this command too"));
+  for (const std::string option : {"--gemm-as-conv", "--no-clip", "--quantize-residual"}) {
+    const Outcome usage = run_command({"export", network, "--out", out, option});
+    EXPECT_EQ(usage.code, 2);
+    EXPECT_THAT(usage.err, HasSubstr("goes with a model directory, not a network in ONNX"));
+  }
+}
+
 uint16_t narrow(float value, DType dtype) {
   return dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
 }

@@ -22,12 +22,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Reports = std::vector<WeightReport>;
 
-bool is_onnx(const fs::path& path) { return path.extension() == ".onnx"; }
-
-int64_t sparse_weights(const Reports& reports) {
-  return std::ranges::count_if(reports, &WeightReport::is_sparse);
-}
-
 std::string zeros_of(const ConvCounts& counts) {
   if (counts.values == 0) return "-";
   return fmt::format("{:.1f}",
@@ -67,14 +61,6 @@ Json weight_json(const WeightReport& w) {
   return json;
 }
 
-Json file_json(const fs::path& path, const Reports& reports) {
-  Json weights = Json::array();
-  for (const WeightReport& report : reports) weights.push_back(weight_json(report));
-  return {{"file", path.string()},
-          {"sparse_weights", sparse_weights(reports)},
-          {"weights", std::move(weights)}};
-}
-
 [[noreturn]] void refuse_without_weights(const fs::path& path) {
   if (is_onnx(path)) {
     throw Error(path.string(), "holds no Conv, Gemm or MatMul with a constant weight",
@@ -86,6 +72,11 @@ Json file_json(const fs::path& path, const Reports& reports) {
 }
 
 }  // namespace
+
+bool is_onnx(const fs::path& path) {
+  std::error_code unknown;
+  return path.extension() == ".onnx" && !fs::is_directory(path, unknown);
+}
 
 bool is_safetensors(const fs::path& path) {
   return path.extension() == ".safetensors" ||
@@ -99,10 +90,22 @@ void inspect_weights_file(const fs::path& path, ConvLayout layout, bool json, Co
                                         : inspect_weights(Safetensors::open(path), layout);
   if (reports.empty()) refuse_without_weights(path);
   if (json) {
-    console.out() << json_text(file_json(path, reports), 2) << '\n';
+    console.out() << json_text(weights_json(path, reports), 2) << '\n';
   } else {
     print(reports, console.out());
   }
+}
+
+Json weights_json(const fs::path& path, const Reports& reports) {
+  Json weights = Json::array();
+  for (const WeightReport& report : reports) weights.push_back(weight_json(report));
+  return {{"file", path.string()},
+          {"sparse_weights", sparse_weights(reports)},
+          {"weights", std::move(weights)}};
+}
+
+int64_t sparse_weights(const Reports& reports) {
+  return std::ranges::count_if(reports, &WeightReport::is_sparse);
 }
 
 }  // namespace twofour::cli

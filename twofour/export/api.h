@@ -20,8 +20,8 @@ inline constexpr int64_t kMinOpset = 17, kMaxOpset = 21;
 inline constexpr int64_t kLargestPluginM = int64_t{1} << 20;
 
 struct ExportRequest {
-  std::filesystem::path model;
-  std::filesystem::path out;  // FILE.onnx
+  std::filesystem::path model;  // a model directory, or a network as FILE.onnx
+  std::filesystem::path out;    // FILE.onnx
   std::string target = "onnxruntime";
   int64_t opset = 17;
   // Keep quantized values at -127 and above, as the engine does; ONNX's own range goes to -128.
@@ -65,8 +65,9 @@ struct ExportSummary {
   int64_t quant_points = 0,
           clipped_points = 0;  // clipped: where values below -127 cannot be ruled out
   std::vector<WrittenLayer> layers;
-  uint64_t bytes = 0;          // of all files
-  std::filesystem::path data;  // FILE.onnx.data; empty: weights are in FILE.onnx
+  std::vector<WeightReport> weights;  // of a network in ONNX, in place of layers
+  uint64_t bytes = 0;                 // of all files
+  std::filesystem::path data;         // FILE.onnx.data; empty: weights are in FILE.onnx
 };
 
 class ExportApi {
@@ -74,7 +75,7 @@ class ExportApi {
   virtual ~ExportApi() = default;
   virtual std::vector<std::string> targets() const = 0;
   // Throws Error: no model, an unknown target or opset, a file that cannot be written. Replaces
-  // `out`.
+  // `out`. A network in ONNX is written as it is, with its weights counted (network_file.h).
   virtual ExportSummary export_onnx(const ExportRequest& request) = 0;
   // inspect_onnx of onnx_weights.h.
   virtual std::vector<WeightReport> inspect_onnx(const std::filesystem::path& path) = 0;

@@ -5,6 +5,7 @@
 #include "twofour/base/error.h"
 #include "twofour/export/converter.h"
 #include "twofour/export/model_file.h"
+#include "twofour/export/network_file.h"
 
 namespace twofour {
 namespace {
@@ -32,6 +33,7 @@ void check_plugin(const ExportRequest& request) {
 }  // namespace
 
 ExportSummary run_export(const ExportRequest& request) {
+  if (is_network_file(request.model)) return export_network(request);
   check_plugin(request);
   const ExportOptions options{export_target(request.target),
                               request.opset,

@@ -75,10 +75,15 @@ fs::path external_file(const std::string& location, const fs::path& model,
   return model.parent_path() / path;
 }
 
-std::string external_bytes(const TensorProto& tensor, const fs::path& model, int64_t count,
-                           const std::string& where) {
+std::map<std::string, std::string> external_entries(const TensorProto& tensor) {
   std::map<std::string, std::string> entries;
   for (const auto& entry : tensor.external_data()) entries[entry.key()] = entry.value();
+  return entries;
+}
+
+std::string external_bytes(const TensorProto& tensor, const fs::path& model, int64_t count,
+                           const std::string& where) {
+  auto entries = external_entries(tensor);
   const fs::path path = external_file(entries["location"], model, where);
   const int64_t offset = entries.contains("offset") ? parse_offset(entries["offset"], where) : 0;
   std::error_code error;
@@ -145,6 +150,17 @@ std::optional<DType> tensor_type(const TensorProto& tensor) {
     default:
       return std::nullopt;
   }
+}
+
+void take_in(TensorProto& tensor, const fs::path& model) {
+  if (tensor.data_location() != TensorProto::EXTERNAL) return;
+  const std::string where = where_of(tensor, model);
+  const std::optional<DType> dtype = tensor_type(tensor);
+  const int64_t count = dtype ? expected_bytes(tensor, *dtype, where)
+                              : parse_offset(external_entries(tensor)["length"], where);
+  tensor.set_raw_data(external_bytes(tensor, model, count, where));
+  tensor.clear_external_data();
+  tensor.clear_data_location();
 }
 
 Tensor tensor_values(const TensorProto& tensor, const fs::path& model) {

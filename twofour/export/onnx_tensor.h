@@ -18,4 +18,8 @@ std::optional<DType> tensor_type(const onnx::TensorProto& tensor);
 // is absent or too short.
 Tensor tensor_values(const onnx::TensorProto& tensor, const std::filesystem::path& model);
 
+// Into the tensor itself what it has in a file beside `model`; of any type. Throws Error for a file
+// that is absent or too short.
+void take_in(onnx::TensorProto& tensor, const std::filesystem::path& model);
+
 }  // namespace twofour

@@ -273,12 +273,20 @@ class Graph {
 
 }  // namespace
 
-std::vector<WeightReport> inspect_onnx(const fs::path& path) {
+onnx::ModelProto read_onnx_model(const fs::path& path) {
   onnx::ModelProto model;
   if (!model.ParseFromString(read_file(path)) || !model.has_graph()) {
     throw Error(path.string(), "is no ONNX model, or it is damaged", "Export it again");
   }
+  return model;
+}
+
+std::vector<WeightReport> inspect_onnx(const onnx::ModelProto& model, const fs::path& path) {
   return Graph(model.graph(), path).reports();
+}
+
+std::vector<WeightReport> inspect_onnx(const fs::path& path) {
+  return inspect_onnx(read_onnx_model(path), path);
 }
 
 }  // namespace twofour

@@ -1,6 +1,8 @@
 // What the products of any ONNX file multiply by, counted.
 #pragma once
 
+#include <onnx/onnx.pb.h>
+
 #include <filesystem>
 #include <vector>
 
@@ -13,5 +15,10 @@ namespace twofour {
 // of floats is computed, and values are counted behind it, zero point taken off. Throws Error: no
 // ONNX model, a tensor that is damaged.
 std::vector<WeightReport> inspect_onnx(const std::filesystem::path& path);
+
+// The same in two steps; `path` is where the model was read from.
+onnx::ModelProto read_onnx_model(const std::filesystem::path& path);
+std::vector<WeightReport> inspect_onnx(const onnx::ModelProto& model,
+                                       const std::filesystem::path& path);
 
 }  // namespace twofour
