@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <fstream>
+#include <limits>
 
 #include "twofour/base/aligned_buffer.h"
 #include "twofour/base/cpu_features.h"
@@ -52,7 +53,29 @@ TEST(DType, EveryHalfRoundTrips) {
   }
 }
 
+TEST(DType, EveryE4m3RoundTrips) {
+  for (uint32_t bits = 0; bits < 0x100; ++bits) {
+    const auto code = static_cast<uint8_t>(bits);
+    const float value = e4m3_to_f32(code);
+    EXPECT_EQ(std::isnan(value), (code & 0x7f) == 0x7f);
+    EXPECT_EQ(f32_to_e4m3(value) & 0x7f, code & 0x7f);
+    if (std::isnan(value)) continue;
+    EXPECT_EQ(f32_to_e4m3(value), code);
+    // Halfway to the next one, the even one is taken; just beside it the nearer.
+    if ((code & 0x7f) == 0x7e) continue;
+    const float next = e4m3_to_f32(code + 1), tie = (value + next) / 2;
+    EXPECT_EQ(f32_to_e4m3(tie), code % 2 == 0 ? code : code + 1);
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(tie, value)), code);
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(tie, next)), code + 1);
+  }
+}
+
 TEST(DType, NarrowingRoundsToNearestEven) {
+  EXPECT_EQ(e4m3_to_f32(0x38), 1.0f);
+  EXPECT_EQ(e4m3_to_f32(0x7e), 448.0f);
+  EXPECT_EQ(e4m3_to_f32(0x81), -std::ldexp(1.0f, -9));
+  EXPECT_EQ(f32_to_e4m3(1e30f), 0x7e);
+  EXPECT_EQ(f32_to_e4m3(-std::numeric_limits<float>::infinity()), 0xfe);
   EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3f808000u)), 0x3f80);  // tie, even below
   EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3f818000u)), 0x3f82);  // tie, even above
   EXPECT_EQ(f32_to_f16(65519.0f), 0x7bff);

@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 namespace twofour {
 namespace {
@@ -67,6 +68,27 @@ uint16_t f32_to_f16(float value) {
   }
   const uint32_t rounded = (bits & 0x7fffffff) + 0xfff + ((bits >> 13) & 1);
   return sign | static_cast<uint16_t>((rounded - (112u << 23)) >> 13);
+}
+
+float e4m3_to_f32(uint8_t bits) {
+  const int exponent = bits >> 3 & 15, fraction = bits & 7;
+  const float sign = (bits & 0x80) != 0 ? -1.0f : 1.0f;
+  if (exponent == 15 && fraction == 7) return std::numeric_limits<float>::quiet_NaN();
+  if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), -9);
+  return sign * std::ldexp(static_cast<float>(8 + fraction), exponent - 10);
+}
+
+uint8_t f32_to_e4m3(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint8_t>(bits >> 24 & 0x80);
+  const float magnitude = std::fabs(value);
+  if (std::isnan(value)) return sign | 0x7f;
+  if (magnitude >= 448.0f) return sign | 0x7e;
+  if (magnitude < std::ldexp(1.0f, -6)) {  // subnormal: the spacing is 2^-9
+    return sign | static_cast<uint8_t>(std::nearbyint(std::ldexp(magnitude, 9)));
+  }
+  const uint32_t rounded = (bits & 0x7fffffff) + 0x7ffff + ((bits >> 20) & 1);
+  return sign | static_cast<uint8_t>((rounded - (120u << 23)) >> 20);
 }
 
 }  // namespace twofour

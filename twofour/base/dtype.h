@@ -21,5 +21,8 @@ float bf16_to_f32(uint16_t bits);
 uint16_t f32_to_bf16(float value);
 float f16_to_f32(uint16_t bits);
 uint16_t f32_to_f16(float value);
+// E4M3 has no infinities: beyond 448 its largest number stands in.
+float e4m3_to_f32(uint8_t bits);
+uint8_t f32_to_e4m3(float value);
 
 }  // namespace twofour

@@ -27,6 +27,7 @@ struct DeviceAttentionArgs {
   int8_t* quantized = nullptr;  // the same shape: round(out / output_scale)
   int64_t out_stride = 0;
   float output_scale = 1;
+  bool e4m3 = false;  // the bytes at `quantized`
   int64_t tiles = 1;  // groups of queries of a sequence; the launch sets it
 };
 
@@ -142,7 +143,8 @@ struct AttentionBody {
       const int64_t to = row * args.out_stride + column + dimension;
       const float result = value * inverse;
       if (args.out != nullptr) store(result, 1.0f, static_cast<T*>(args.out)[to]);
-      if (args.quantized != nullptr) args.quantized[to] = quantize_to_s8(result, args.output_scale);
+      if (args.quantized != nullptr)
+        args.quantized[to] = quantize_to_byte(result, args.output_scale, args.e4m3);
     });
   }
 };

@@ -268,8 +268,8 @@ struct AttentionMmaBody {
       *reinterpret_cast<uint32_t*>(static_cast<Half*>(args.out) + at) =
           pack_rounded<Half>(first, second);
     if (args.quantized == nullptr) return;
-    args.quantized[at] = quantize_to_s8(first, args.output_scale);
-    args.quantized[at + 1] = quantize_to_s8(second, args.output_scale);
+    args.quantized[at] = quantize_to_byte(first, args.output_scale, args.e4m3);
+    args.quantized[at + 1] = quantize_to_byte(second, args.output_scale, args.e4m3);
   }
 };
 

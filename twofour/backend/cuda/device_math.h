@@ -30,6 +30,10 @@ struct Bf16 {
   uint16_t bits;
 };
 
+struct E4m3 {
+  uint8_t bits;
+};
+
 // Consecutive elements that a thread loads or stores at once.
 template <class T, int kCount>
 struct alignas(sizeof(T) * kCount) Pack {
@@ -147,6 +151,26 @@ TWOFOUR_HOST_DEVICE int8_t quantize_to_s8(float x, float scale) {
   return static_cast<int8_t>(ratio == ratio ? static_cast<int32_t>(rounded) : 0);
 }
 
+// f32_to_e4m3() of base/dtype.h.
+TWOFOUR_HOST_DEVICE uint8_t e4m3_bits(float x) {
+  const auto bits = static_cast<uint32_t>(as_int(x));
+  const uint32_t sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<uint8_t>(sign | 0x7f);
+  if (magnitude >= 0x43e00000) return static_cast<uint8_t>(sign | 0x7e);  // 448
+  if (magnitude < 0x3c800000) {  // 2^-6: below, the spacing is that of floats from 2^14 on
+    const float shifted = as_float(static_cast<int32_t>(magnitude)) + 16384.0f;
+    return static_cast<uint8_t>(sign | static_cast<uint32_t>(as_int(shifted) - 0x46800000));
+  }
+  const uint32_t rounded = magnitude + 0x7ffff + (magnitude >> 20 & 1);
+  return static_cast<uint8_t>(sign | (rounded - (120u << 23)) >> 20);
+}
+
+// Eight bits of a quantized result: int8, or E4M3 of x / scale.
+TWOFOUR_HOST_DEVICE int8_t quantize_to_byte(float x, float scale, bool e4m3) {
+  if (e4m3) return static_cast<int8_t>(e4m3_bits(divide(x, scale)));
+  return quantize_to_s8(x, scale);
+}
+
 TWOFOUR_HOST_DEVICE float to_float(int32_t value) { return static_cast<float>(value); }
 
 TWOFOUR_HOST_DEVICE float to_float(float value) { return value; }
@@ -165,6 +189,10 @@ TWOFOUR_HOST_DEVICE float to_float(Bf16 value) {
 
 TWOFOUR_HOST_DEVICE void store(float value, float scale, int8_t& out) {
   out = quantize_to_s8(value, scale);
+}
+
+TWOFOUR_HOST_DEVICE void store(float value, float scale, E4m3& out) {
+  out.bits = e4m3_bits(divide(value, scale));
 }
 
 TWOFOUR_HOST_DEVICE void store(float value, float, float& out) { out = value; }

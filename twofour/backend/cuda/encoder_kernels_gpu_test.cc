@@ -93,7 +93,7 @@ TEST_F(OnGpu, EpilogueIsTheHosts) {
   for (int32_t& sum : sums) sum = static_cast<int32_t>(random_() % 40000) - 20000;
   const auto x = mirrored(sums);
   const auto scales = floats(n, 0.01f), bias = floats(n);
-  for (DType output : {DType::kI8, DType::kF16, DType::kBF16, DType::kF32}) {
+  for (DType output : {DType::kI8, DType::kF8E4M3, DType::kF16, DType::kBF16, DType::kF32}) {
     for (std::optional<ActivationKind> activation :
          {std::optional<ActivationKind>{}, std::optional(ActivationKind::kRelu),
           std::optional(ActivationKind::kGelu), std::optional(ActivationKind::kGeluTanh),
@@ -129,6 +129,7 @@ TEST_F(OnGpu, LayerNormIsTheHosts) {
       args.width = width;
       args.epsilon = 1e-5f;
       args.output_scale = 0.02f;
+      args.e4m3 = width >= 1024;
       LayerNormArgs host = args;
       const auto fill = [&](LayerNormArgs& a, auto address) {
         a.rows = address(count);

@@ -191,6 +191,21 @@ TEST_P(Norm, StoresWhatIsAskedFor) {
               0.6 + 127 * epsilon_of(GetParam()));
 }
 
+TEST_P(Norm, StoresE4m3) {
+  const NormCase c{2, 16, false, false};
+  DeviceArray product(GetParam(), random_floats(c.rows * c.width, 3));
+  LayerNormArgs args;
+  NormOutputs outputs(c, GetParam(), args);
+  args.product = product.data();
+  args.e4m3 = true;
+  launch_layer_norm(HostLauncher{}, GetParam(), GetParam(), c.rows, args);
+  for (int64_t i = 0; i < c.rows * c.width; ++i) {
+    const float y = outputs.y[i];
+    ASSERT_NEAR(e4m3_to_f32(static_cast<uint8_t>(outputs.quantized[i])) * args.output_scale, y,
+                std::fabs(y) * (1.0f / 16 + epsilon_of(GetParam())) + args.output_scale / 1024);
+  }
+}
+
 TEST_P(Norm, OfEmbeddings) {
   const NormCase c{7, 24, false, false};
   const int32_t ids[] = {3, 0, 9, 9, 1, 2, 40}, type_ids[] = {0, 1, 0, 1, 1, 0, 0};
@@ -314,6 +329,13 @@ TEST_P(Attention, EqualsThePlainOne) {
                 0.51 * args.output_scale + 3 * epsilon_of(c.type));
   }
   for (int64_t i = tokens * width; i < (tokens + 1) * width; ++i) ASSERT_EQ(quantized[i], 99);
+
+  args.e4m3 = true;
+  launch_attention(HostLauncher{}, c.type, {sequences, c.heads, 192}, args);
+  for (size_t i = 0; i < want.size(); ++i) {
+    ASSERT_NEAR(e4m3_to_f32(static_cast<uint8_t>(quantized[i])) * args.output_scale, want[i],
+                std::fabs(want[i]) / 15 + args.output_scale / 1024 + 4 * epsilon_of(c.type));
+  }
 }
 
 TEST_P(Attention, LargeScoresStayFinite) {

@@ -31,8 +31,9 @@ bool is_float(DType type) {
 void check_types(DType input, DType output) {
   if (input != DType::kI32 && !is_float(input))
     fail(fmt::format("the input is {}, expected I32, F16, BF16 or F32", dtype_name(input)));
-  if (output != DType::kI8 && !is_float(output))
-    fail(fmt::format("the output is {}, expected I8, F16, BF16 or F32", dtype_name(output)));
+  if (output != DType::kI8 && output != DType::kF8E4M3 && !is_float(output))
+    fail(fmt::format("the output is {}, expected I8, F8_E4M3, F16, BF16 or F32",
+                     dtype_name(output)));
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 //   x              [m, n]  s32, f16, bf16 or f32, rows x_stride elements apart
 //   weight_scales  [n]     f32, or null for 1; multiplied by input_scale
 //   bias           [n]     f32, or null for 0
-//   y              [m, n]  s8, f16, bf16 or f32, rows y_stride elements apart; may be x where the
-//                          type is the same
+//   y              [m, n]  s8, e4m3, f16, bf16 or f32, rows y_stride elements apart; may be x where
+//                          the type is the same
 //
 // All of it, indices and arithmetic, is compiled for the device and for the host, whose tests
 // compare it with the CPU engine bit for bit: dequantize_sum of backend/matmul.h, activate() of
@@ -29,7 +29,7 @@ struct EpilogueArgs {
   float input_scale = 1;
   const float* weight_scales = nullptr;
   const float* bias = nullptr;
-  float output_scale = 1;  // of int8 results
+  float output_scale = 1;  // of int8 and E4M3 results
 };
 
 // Elements that a thread takes at once. n, strides and addresses are multiples of it, which the

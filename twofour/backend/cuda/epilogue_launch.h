@@ -10,10 +10,10 @@
 
 namespace twofour::cuda {
 
-// Enqueues it on `stream` of the current device. `input` is kI32 or a float type, `output` kI8 or a
-// float type: kF16, kBF16 or kF32; all pointers are to device memory. Throws Error for any other
-// type, where n, a stride or an address breaks epilogue.h's alignment, where output_scale is not
-// finite and above 0, and in a build without CUDA.
+// Enqueues it on `stream` of the current device. `input` is kI32 or a float type, `output` kI8,
+// kF8E4M3 or a float type: kF16, kBF16 or kF32; all pointers are to device memory. Throws Error for
+// any other type, where n, a stride or an address breaks epilogue.h's alignment, where output_scale
+// is not finite and above 0, and in a build without CUDA.
 void run_epilogue(DType input, DType output, std::optional<ActivationKind> activation,
                   const EpilogueArgs& args, StreamHandle stream);
 
@@ -40,6 +40,7 @@ void with_epilogue_types(DType input, DType output, std::optional<ActivationKind
   };
   const auto with_output = [&]<class In>() {
     if (output == DType::kI8) return with_activation.template operator()<In, int8_t>();
+    if (output == DType::kF8E4M3) return with_activation.template operator()<In, E4m3>();
     with_float_type(output, [&]<class Out>() { with_activation.template operator()<In, Out>(); });
   };
   if (input == DType::kI32) return with_output.template operator()<int32_t>();

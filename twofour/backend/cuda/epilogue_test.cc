@@ -95,6 +95,14 @@ TEST(EpilogueMath, QuantizesAsQuantizeValueDoes) {
   EXPECT_EQ(quantize_to_s8(std::numeric_limits<float>::quiet_NaN(), 1), 0);
 }
 
+TEST(EpilogueMath, E4m3IsTheHosts) {
+  for (float x : many_floats()) ASSERT_EQ(e4m3_bits(x), f32_to_e4m3(x)) << x;
+  for (float x = -500; x <= 500; x += 1.0f / 1024) ASSERT_EQ(e4m3_bits(x), f32_to_e4m3(x)) << x;
+  EXPECT_EQ(e4m3_bits(std::numeric_limits<float>::quiet_NaN()), 0x7f);
+  EXPECT_EQ(static_cast<uint8_t>(quantize_to_byte(-6, 0.5f, true)), f32_to_e4m3(-12));
+  EXPECT_EQ(quantize_to_byte(-6, 0.5f, false), -12);
+}
+
 TEST(EpilogueMath, ScaleAndBiasAreDequantizeSums) {
   std::mt19937 random(5);
   std::uniform_real_distribution<float> uniform(-3, 3);
@@ -135,6 +143,9 @@ float input_as_float(Bf16 x) { return bf16_to_f32(x.bits); }
 
 void expect_output(float value, float scale, int8_t y) {
   ASSERT_EQ(y, quantize_value(value, scale));
+}
+void expect_output(float value, float scale, E4m3 y) {
+  ASSERT_EQ(y.bits, f32_to_e4m3(value / scale));
 }
 void expect_output(float value, float, float y) { ASSERT_EQ(bits(y), bits(value)); }
 void expect_output(float value, float, F16 y) { ASSERT_EQ(y.bits, f32_to_f16(value)); }
@@ -186,7 +197,7 @@ TEST(Epilogue, EveryTypeAndActivation) {
                               ActivationKind::kGeluTanh, ActivationKind::kTanh})
     activations.emplace_back(kind);
   for (DType input : {DType::kI32, DType::kF16, DType::kBF16, DType::kF32}) {
-    for (DType output : {DType::kI8, DType::kF16, DType::kBF16, DType::kF32}) {
+    for (DType output : {DType::kI8, DType::kF8E4M3, DType::kF16, DType::kBF16, DType::kF32}) {
       for (std::optional<ActivationKind> activation : activations) {
         for (const Case& c : kCases) {
           with_epilogue_types(input, output, activation,

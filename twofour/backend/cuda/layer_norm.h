@@ -19,6 +19,7 @@ struct NormArgs {
   void* y = nullptr;            // [rows, width] of the stream's type, or null
   int8_t* quantized = nullptr;  // [rows, width], or null
   float output_scale = 1;
+  bool e4m3 = false;  // the bytes at `quantized`
 };
 
 // x[row] = product[row] * input_scale * weight_scales + bias, then + residual[row].
@@ -122,7 +123,7 @@ TWOFOUR_HOST_DEVICE void store_normal(const NormArgs& args, int64_t row, int64_t
     const float value =
         multiply_then_add((x[i] - mean) * inverse, args.gamma[column + i], args.beta[column + i]);
     store(value, 1.0f, y.values[i]);
-    quantized.values[i] = quantize_to_s8(value, args.output_scale);
+    quantized.values[i] = quantize_to_byte(value, args.output_scale, args.e4m3);
   }
   const int64_t at = row * args.width + column;
   if (args.y != nullptr)
