@@ -111,7 +111,8 @@ TEST(Bench, SaysWhichPrecisionRan) {
     return run_command(more);
   };
   EXPECT_THAT(with({}).out, HasSubstr("floats   products f32, attention f32"));
-  EXPECT_EQ(with({"--precision", "fp8"}).code, 2);
+  EXPECT_EQ(with({"--precision", "fp4"}).code, 2);
+  EXPECT_EQ(with({"--precision", "fp8"}).code, 1);   // on a CPU
   EXPECT_EQ(with({"--precision", "fp16"}).code, 1);  // on a CPU
   EXPECT_EQ(with({"--precision", "int8"}).code, 2);
   const Outcome int8 = with({"--attention", "int8", "--json"});

@@ -17,9 +17,9 @@ void check_device(const std::string& name) {
 void add_engine_options(CLI::App& app, EngineOptions& options) {
   app.add_option(
          "--precision", options.precision,
-         "Of products with float weights: f32, bf16, or on a GPU fp16 [TWOFOUR_PRECISION, or "
-         "f32; fp16 for int8 models on a GPU]")
-      ->check(CLI::IsMember({"f32", "fp16", "bf16"}));
+         "Of products with float weights: f32, bf16, or on a GPU fp16 or fp8 [TWOFOUR_PRECISION, "
+         "or f32; fp16 for int8 models on a GPU]")
+      ->check(CLI::IsMember({"f32", "fp16", "bf16", "fp8"}));
   app.add_option("--attention", options.attention,
                  "Precision of attention: f32, bf16 or int8 [TWOFOUR_ATTENTION, or f32; on a GPU "
                  "that of --precision]")

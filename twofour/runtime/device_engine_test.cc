@@ -675,7 +675,9 @@ TEST_F(DeviceEngine, OptionsThatTheDeviceLacks) {
   const auto error = [&](const EngineOptions& options) {
     return error_of([&] { stand_in_.load(model, options); });
   };
-  EXPECT_THAT(error({.precision = "fp8"}), HasSubstr("There are: f32, fp16, bf16"));
+  EXPECT_THAT(error({.precision = "fp4"}), HasSubstr("There are: f32, fp16, bf16, fp8"));
+  EXPECT_THAT(error({.attention = "bf16", .precision = "fp8"}),
+              HasSubstr("attention in 'bf16' beside precision 'fp8'"));
   EXPECT_THAT(error({.attention = "bf16"}),
               HasSubstr("attention in 'bf16' beside precision 'f32'"));
   EXPECT_THAT(error({.attention = "int8"}),
@@ -685,6 +687,45 @@ TEST_F(DeviceEngine, OptionsThatTheDeviceLacks) {
               HasSubstr("activation scales 'per_token' on a GPU"));
   EXPECT_THAT(error({.force_kernel = "matmul_s8_avx2"}),
               HasSubstr("There are: matmul_s8_cublaslt"));
+}
+
+// Rounded to 4 bits and multiplied as such, beside an fp16 stream.
+TEST_F(DeviceEngine, Fp8IsNearTheCpuEngine) {
+  for (const bool sparse : {false, true}) {
+    const ModelDirectory model =
+        random_model({64, 4, 128, 2, HeadKind::kNone}, sparse, sparse ? "fp8_sparse" : "fp8");
+    const auto cpu = Engine::load(model);
+    const PackedTokens tokens = random_tokens(cpu->network(), 5, 7, 60);
+    const auto engine = stand_in_.load(model, {.precision = "fp8"});
+    EXPECT_EQ(engine->options().precision, "fp8");
+    EXPECT_EQ(engine->options().attention, "fp16");
+    const LayerInfo layer = engine->layers()[0];
+    EXPECT_EQ(layer.type, "fp8");
+    EXPECT_EQ(layer.kernel, sparse ? "spmm24_e4m3_cusparselt" : "matmul_e4m3_cublaslt");
+    EXPECT_LT(engine->packed_bytes(), stand_in_.load(model, {.precision = "fp16"})->packed_bytes());
+    expect_close(run(engine, tokens.batch()), run(cpu, tokens.batch()), 0.25);
+    if (!sparse) continue;
+    const auto last = stand_in_.load(model, {.precision = "fp8"});
+    run(last, tokens.batch());
+    for (const auto& plan : stand_in_.sparse->plans_made) {
+      EXPECT_EQ(plan.input.type, DType::kF8E4M3);
+      EXPECT_EQ(plan.output.type, DType::kF16);
+    }
+    EXPECT_FALSE(stand_in_.sparse->plans_made.empty());
+  }
+}
+
+TEST_F(DeviceEngine, Fp8NeedsTheDeviceAndFloatWeights) {
+  const ModelDirectory model = golden_model("minilm");
+  const auto error = [&](const ModelDirectory& on, int ordinal) {
+    return error_of([&] { Engine::load_on(on, {.precision = "fp8"}, stand_in_.device(ordinal)); });
+  };
+  EXPECT_EQ(error(model, 0), "no error");
+  EXPECT_THAT(
+      error(model, 1),
+      HasSubstr("Fake A100 has compute capability 8.0, fp8 needs 8.9 or later. Choose fp16"));
+  EXPECT_THAT(error(int8_model("minilm", 1), 0),
+              HasSubstr("fp8 is for products of float weights, the model's are int8"));
 }
 
 TEST_F(DeviceEngine, DynamicActivationsAreForTheCpu) {

@@ -84,15 +84,22 @@ void expect_sparse(const Engine& engine, bool sparse) {
   }
 }
 
+bool has_fp8() {
+  return cuda::Device(cuda::nvidia_libraries(), 0, cuda::encoder_buckets(kDeviceTokens))
+             .properties()
+             .capability() >= 89;
+}
+
 // f32 runs dense whatever the weights are.
 void expect_modes(const ModelSize& size, bool sparse) {
   const ModelDirectory model = random_model(size, sparse, name_of(size));
   const auto cpu = Engine::load(model);
   const PackedTokens tokens = random_tokens(cpu->network(), 7, 6, 150);
   const auto want = run(cpu, tokens.batch());
-  for (const auto& [precision, tolerance] :
-       {std::pair("f32", 1e-3), std::pair("fp16", 0.02), std::pair("bf16", 0.1)}) {
+  for (const auto& [precision, tolerance] : {std::pair("f32", 1e-3), std::pair("fp16", 0.02),
+                                             std::pair("bf16", 0.1), std::pair("fp8", 0.5)}) {
     if (precision == std::string("f32") && !missing_cublaslt().empty()) continue;
+    if (precision == std::string("fp8") && !has_fp8()) continue;
     SCOPED_TRACE(precision + (" of " + name_of(size)));
     const auto engine = Engine::load(model, {.precision = precision, .device = "cuda:0"});
     expect_sparse(*engine, sparse && precision != std::string("f32"));

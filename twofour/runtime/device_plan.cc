@@ -16,38 +16,55 @@ namespace {
 
 using cuda::DeviceBuffer;
 
-struct FloatType {
+constexpr int kFirstE4m3Capability = 89;
+constexpr int64_t kE4m3Multiple = 16;  // of n and k, for cuBLASLt
+
+struct Precision {
   std::string_view name;
-  DType type;
+  DType floats = DType::kF32;  // of all that is not quantized
+  bool e4m3 = false;           // products of float weights are
 };
-constexpr std::array kFloatTypes{FloatType{"f32", DType::kF32}, FloatType{"fp16", DType::kF16},
-                                 FloatType{"bf16", DType::kBF16}};
+constexpr std::array kPrecisions{Precision{"f32", DType::kF32}, Precision{"fp16", DType::kF16},
+                                 Precision{"bf16", DType::kBF16},
+                                 Precision{"fp8", DType::kF16, true}};
 
 std::string_view name_of(DType type) {
-  for (const FloatType& known : kFloatTypes) {
-    if (known.type == type) return known.name;
+  if (type == DType::kF8E4M3) return "fp8";
+  for (const Precision& known : kPrecisions) {
+    if (known.floats == type) return known.name;
   }
   return "int8";
 }
 
 // Rather than f32, the stream of an int8 model is fp16: its values have been quantized anyway.
-DType choose_float_type(const std::string& option, bool int8) {
+const Precision& choose_precision(const std::string& option, bool int8,
+                                  const cuda::DeviceProperties& device) {
   const Setting setting = option_or_variable("precision", option, "TWOFOUR_PRECISION");
-  if (setting.value.empty()) return int8 ? DType::kF16 : DType::kF32;
-  for (const FloatType& known : kFloatTypes) {
-    if (known.name == setting.value) return known.type;
+  if (setting.value.empty()) return kPrecisions[int8 ? 1 : 0];
+  for (const Precision& known : kPrecisions) {
+    if (known.name != setting.value) continue;
+    if (known.e4m3 && int8) {
+      throw Error(setting.where, "fp8 is for products of float weights, the model's are int8",
+                  "Choose the precision between them: f32, fp16, bf16");
+    }
+    if (known.e4m3 && device.capability() < kFirstE4m3Capability) {
+      throw Error(setting.where,
+                  fmt::format("{} has compute capability {}.{}, fp8 needs 8.9 or later",
+                              device.name, device.major, device.minor),
+                  "Choose fp16 or bf16");
+    }
+    return known;
   }
   throw Error(setting.where, fmt::format("no precision is named '{}'", setting.value),
-              "There are: f32, fp16, bf16");
+              "There are: f32, fp16, bf16, fp8");
 }
 
-void check_attention(const std::string& option, DType float_type) {
+void check_attention(const std::string& option, const Precision& precision) {
   const Setting setting = option_or_variable("attention", option, "TWOFOUR_ATTENTION");
-  if (setting.value.empty() || setting.value == name_of(float_type)) return;
-  throw Error(
-      setting.where,
-      fmt::format("attention in '{}' beside precision '{}'", setting.value, name_of(float_type)),
-      "On a GPU attention has the precision of the other floats");
+  if (setting.value.empty() || setting.value == name_of(precision.floats)) return;
+  throw Error(setting.where,
+              fmt::format("attention in '{}' beside precision '{}'", setting.value, precision.name),
+              "On a GPU attention has the precision of the other floats");
 }
 
 void check_activation_scales(const std::string& option) {
@@ -59,8 +76,9 @@ void check_activation_scales(const std::string& option) {
 }
 
 // Dense ones can be forced: the names of DeviceLinear::kernel().
-constexpr std::array<std::string_view, 4> kDenseKernels{
-    "matmul_s8_cublaslt", "matmul_f16_cublaslt", "matmul_bf16_cublaslt", "matmul_f32_cublaslt"};
+constexpr std::array<std::string_view, 5> kDenseKernels{
+    "matmul_s8_cublaslt", "matmul_f16_cublaslt", "matmul_bf16_cublaslt", "matmul_f32_cublaslt",
+    "matmul_e4m3_cublaslt"};
 
 std::string choose_forced(const std::string& option) {
   const Setting setting = option_or_variable("force_kernel", option, "TWOFOUR_FORCE_KERNEL");
@@ -87,14 +105,15 @@ class DevicePlanner {
     make_steps();
     const bool int8 = std::any_of(plan_.steps.begin(), plan_.steps.end(),
                                   [](const DeviceStep& step) { return step.int8; });
-    plan_.float_type = choose_float_type(options.precision, int8);
-    check_attention(options.attention, plan_.float_type);
+    const Precision& precision = choose_precision(options.precision, int8, device_.properties());
+    plan_.float_type = precision.floats;
+    if (precision.e4m3) use_e4m3();
+    check_attention(options.attention, precision);
     check_activation_scales(options.activation_scales);
     check_static_activations(model);
-    const std::string precision(name_of(plan_.float_type));
     plan_.options = {.force_kernel = forced_,
-                     .attention = precision,
-                     .precision = precision,
+                     .attention = std::string(name_of(plan_.float_type)),
+                     .precision = std::string(precision.name),
                      .activation_scales = "static",
                      .device = device_.name(),
                      .backend = std::string(kOwnBackend)};
@@ -129,6 +148,24 @@ class DevicePlanner {
       steps_.push_back(&step);
       check(step);
     }
+  }
+
+  // Numbers of E4M3 need no scale: its exponents span what LayerNorms and activations give.
+  void use_e4m3() {
+    plan_.quantized_type = DType::kF8E4M3;
+    for (DeviceStep& step : plan_.steps) {
+      if (!takes_e4m3(step)) continue;
+      step.e4m3 = step.int8 = true;
+      plan_.values[step.input].scale = 1;
+    }
+  }
+
+  bool takes_e4m3(const DeviceStep& step) const {
+    if (step.op->kind != OpKind::kLinear || !step.op->prunable) return false;
+    int64_t n = 0;
+    for (const Op* part : step.parts) n += described(part->output).width;
+    const int64_t k = described(step.input).width;
+    return !is_head(step, n, k) && n % kE4m3Multiple == 0 && k % kE4m3Multiple == 0;
   }
 
   // The LayerNorm of the embeddings; nothing else may read their sum.
@@ -231,15 +268,16 @@ class DevicePlanner {
     spec.name = step.name();
     spec.n = linear.desc.n;
     spec.k = linear.desc.k;
-    spec.weights = step.int8 ? DType::kI8 : plan_.float_type;
+    spec.weights = step.e4m3 ? DType::kF8E4M3 : step.int8 ? DType::kI8 : plan_.float_type;
     spec.is_2_4 = linear.desc.sparse;
     spec.input_scale = step.int8 ? plan_.values[step.input].scale : 1;
     // The kernel behind it adds the bias where there is one anyway.
     spec.bias_in_product = !quantized && (!step.activation || relu) && norm_behind(step) == nullptr;
-    spec.relu_in_product = spec.bias_in_product && relu && !step.int8;
+    const bool int8 = spec.weights == DType::kI8;
+    spec.relu_in_product = spec.bias_in_product && relu && !int8;
     spec.results = plan_.float_type;
     spec.scale_in_product =
-        step.int8 && plan_.float_type != DType::kF32 && !step.activation && !quantized;
+        int8 && plan_.float_type != DType::kF32 && !step.activation && !quantized;
     spec.force_dense = !forced_.empty() && forced_ == dense_kernel(spec.weights);
     auto made = std::make_unique<cuda::DeviceLinear>(
         device_, spec,
@@ -250,10 +288,11 @@ class DevicePlanner {
   }
 
   static std::string_view dense_kernel(DType type) {
-    return type == DType::kI8     ? kDenseKernels[0]
-           : type == DType::kF16  ? kDenseKernels[1]
-           : type == DType::kBF16 ? kDenseKernels[2]
-                                  : kDenseKernels[3];
+    return type == DType::kI8       ? kDenseKernels[0]
+           : type == DType::kF16    ? kDenseKernels[1]
+           : type == DType::kBF16   ? kDenseKernels[2]
+           : type == DType::kF8E4M3 ? kDenseKernels[4]
+                                    : kDenseKernels[3];
   }
 
   // The LayerNorm that alone reads the layer's result, and can take the product as it is.

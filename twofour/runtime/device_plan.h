@@ -28,6 +28,7 @@ struct DeviceValue {
 
 struct DeviceStep : FusedStep {
   const Op* norm = nullptr;  // kEmbedding: the LayerNorm fused behind it
+  bool e4m3 = false;  // kLinear: of float weights, in E4M3; `int8` stands too: x is quantized
   // kLinear: the product, or none where the head's kernel computes the layer.
   std::unique_ptr<cuda::DeviceLinear> linear;
   int product_slot = -1;  // kLinear: the product, where an epilogue follows
@@ -38,7 +39,8 @@ struct DeviceStep : FusedStep {
 
 struct DevicePlan {
   std::shared_ptr<cuda::Device> device;
-  DType float_type = DType::kF32;  // of the residual stream and all that is not int8
+  DType float_type = DType::kF32;     // of the residual stream and all that is not quantized
+  DType quantized_type = DType::kI8;  // or kF8E4M3
   std::vector<DeviceStep> steps;
   std::vector<DeviceValue> values;  // as in Network::values
   int output_slot = -1;             // f32 [rows, width]: the network's output

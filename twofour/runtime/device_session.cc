@@ -346,6 +346,7 @@ void DeviceSession::fill_norm(cuda::NormArgs& args, const DeviceStep& step, size
   args.y = data(step.output);
   args.quantized = s8(step.output);
   args.output_scale = plan_.values[step.output].scale;
+  args.e4m3 = plan_.quantized_type == DType::kF8E4M3;
 }
 
 void DeviceSession::embed(const DeviceStep& step) {
@@ -376,7 +377,7 @@ void DeviceSession::multiply(const DeviceStep& step) {
   if (step.product_slot < 0) return;
   // The floats last: they may take the product's place.
   if (value.s8_slot >= 0)
-    finish_product(step, DType::kI8, s8(step.output), width(step.output), value.scale);
+    finish_product(step, plan_.quantized_type, s8(step.output), width(step.output), value.scale);
   if (value.slot >= 0) finish_product(step, value.type, data(step.output), value.stride, 1);
 }
 
@@ -457,6 +458,7 @@ void DeviceSession::attend(const DeviceStep& step) {
   args.quantized = s8(step.output);
   args.out_stride = width(step.output);
   args.output_scale = plan_.values[step.output].scale;
+  args.e4m3 = plan_.quantized_type == DType::kF8E4M3;
   device_.kernels().attend(plan_.float_type,
                            {current_.shape.sequences, op.heads, current_.shape.longest}, args,
                            current_.stream);
@@ -504,7 +506,7 @@ void DeviceSession::convert_output() {
 
 void DeviceSession::report(const DeviceStep& step, const Session::Tap& tap) {
   const int8_t* quantized = s8(step.output);
-  if (!tap || quantized == nullptr) return;
+  if (!tap || quantized == nullptr || plan_.quantized_type != DType::kI8) return;
   std::vector<int8_t> values(rows(step.output) * width(step.output));
   cuda::check(runtime_, runtime_.copy(values.data(), quantized, values.size(), current_.stream),
               "cudaMemcpyAsync");

@@ -28,9 +28,9 @@ struct EngineOptions {
   std::string attention = {};
   // Precision of the products of layers whose weights are float: "f32", the default, or "bf16"
   // where the machine has AVX-512 BF16: weights and activations are rounded to bf16, sums are f32.
-  // On a GPU "f32", "fp16" or "bf16", and that of all values between the layers too; the default
-  // there is "fp16" for int8 models. TWOFOUR_PRECISION has the same meaning and is read when this
-  // is empty.
+  // On a GPU "f32", "fp16" or "bf16", and that of all values between the layers too, or "fp8":
+  // products in E4M3, the rest in fp16, from compute capability 8.9 on; the default there is "fp16"
+  // for int8 models. TWOFOUR_PRECISION has the same meaning and is read when this is empty.
   std::string precision = {};
   // Scales of the activations of int8 layers: "static", the default: those of the file;
   // "asymmetric": the same, but what GELU and ReLU leave, which is never far below 0, gets a zero
@@ -61,7 +61,7 @@ struct EngineOptions {
 struct LayerInfo {
   std::string name;
   int64_t n = 0, k = 0;
-  std::string type;  // "f32", "fp16", "bf16", "int8"
+  std::string type;  // "f32", "fp16", "bf16", "fp8", "int8"
   bool sparse = false;
   int share_rows = 1;
   std::string kernel;  // "spmm24_s8_avx512vnni"

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "twofour/backend/cuda/spmm24_mma_weight.h"
@@ -14,6 +16,8 @@ std::string_view short_name(DType type) {
   switch (type) {
     case DType::kI8:
       return "s8";
+    case DType::kF8E4M3:
+      return "e4m3";
     case DType::kF16:
       return "f16";
     case DType::kBF16:
@@ -22,6 +26,8 @@ std::string_view short_name(DType type) {
       return "f32";
   }
 }
+
+constexpr float kLargestE4m3 = 448;
 
 const float* as_floats(const DeviceBuffer& buffer) {
   return reinterpret_cast<const float*>(buffer.data());
@@ -36,7 +42,9 @@ DeviceLinear::DeviceLinear(Device& device, const DeviceLinearSpec& spec,
   product_.n = spec.n;
   product_.k = spec.k;
   product_.input = spec.weights;
-  product_.output = spec.weights == DType::kI8 ? DType::kI32 : spec.weights;
+  product_.output = spec.weights == DType::kI8       ? DType::kI32
+                    : spec.weights == DType::kF8E4M3 ? spec.results
+                                                     : spec.weights;
   if (spec.relu_in_product) product_.activation = ActivationKind::kRelu;
   if (!scale_in_product(source, stream)) {
     place_bias(source.bias, stream);
@@ -77,7 +85,7 @@ void DeviceLinear::place_weights(const DeviceLinearSource& source, StreamHandle 
   std::vector<std::byte> converted;
   const void* weight = source.weight.data;
   if (spec_.weights != DType::kI8 && spec_.weights != DType::kF32) {
-    converted = round_to(spec_.weights, source.weight.as<float>());
+    converted = rounded(source.weight.as<float>());
     weight = converted.data();
   }
   if (spec_.is_2_4) {
@@ -99,6 +107,20 @@ void DeviceLinear::place_weights(const DeviceLinearSource& source, StreamHandle 
     throw Error(spec_.name, fmt::format("no kernel of the device computes it: {}", *reason),
                 "Run on the device cpu");
   place_dense(weight, stream);
+}
+
+// A zero of either sign becomes 0: what was pruned stays so in every bit.
+std::vector<std::byte> DeviceLinear::rounded(std::span<const float> weights) {
+  if (spec_.weights != DType::kF8E4M3) return round_to(spec_.weights, weights);
+  float largest = 0;
+  for (const float weight : weights) largest = std::max(largest, std::fabs(weight));
+  if (largest > 0) weight_scale_ = largest / kLargestE4m3;
+  std::vector<std::byte> out(weights.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const uint8_t bits = f32_to_e4m3(weights[i] / weight_scale_);
+    out[i] = std::byte(bits == 0x80 ? 0 : bits);
+  }
+  return out;
 }
 
 void DeviceLinear::place_dense(const void* weight, StreamHandle stream) {
@@ -179,9 +201,9 @@ PreparedLinear DeviceLinear::prepare(int64_t rows, int64_t room, LinearScratch& 
 
 void DeviceLinear::multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
                             LinearScratch& scratch) const {
-  constexpr float kOne = 1;
   if (sparse_ && planned(rows) != PlanUse::kDense) {
-    const float* alpha = product_.channel_scales ? as_floats(alpha_) : &kOne;
+    const float scale = product_scale();
+    const float* alpha = product_.channel_scales ? as_floats(alpha_) : &scale;
     spmm24(device_.sparse(), product_, {rows, room, x, sparse_->data(), y, alpha},
            device_.ordinal(), stream, scratch.sparse);
   } else {
@@ -203,8 +225,8 @@ void DeviceLinear::multiply_dense(const void* x, void* y, int64_t rows, StreamHa
   const bool scales = product_.channel_scales;
   reserve_sums(rows, scratch);
   matmul_dense(device_.dense(), dense_part(product_),
-               {rows, x, dense_.data(), scales ? scratch.sums.data() : y, 1}, device_.ordinal(),
-               stream, scratch.dense);
+               {rows, x, dense_.data(), scales ? scratch.sums.data() : y, product_scale()},
+               device_.ordinal(), stream, scratch.dense);
   if (!scales) return;
   EpilogueArgs args;
   args.x = scratch.sums.data();

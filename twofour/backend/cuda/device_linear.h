@@ -18,8 +18,8 @@ namespace twofour::cuda {
 struct DeviceLinearSpec {
   std::string name;  // for errors
   int64_t n = 0, k = 0;
-  DType weights = DType::kF16;  // of the product: kI8, kF16, kBF16, kF32
-  DType results = DType::kF16;  // float type of what comes after an int8 product
+  DType weights = DType::kF16;  // of the product: kI8, kF8E4M3, kF16, kBF16, kF32
+  DType results = DType::kF16;  // float type of what comes after an int8 or E4M3 product
   // kI8, 2:4: where cuSPARSELt has it, the product applies the scales and the bias, and stores
   // `results`, rather than int32 sums.
   bool scale_in_product = false;
@@ -27,7 +27,7 @@ struct DeviceLinearSpec {
   bool force_dense = false;      // whatever they are
   bool bias_in_product = false;  // where the library has it; else the bias is left for later
   bool relu_in_product = false;
-  float input_scale = 1;  // kI8
+  float input_scale = 1;  // kI8, kF8E4M3
 };
 
 // Rows of weights, scales (of int8 ones) and bias as they stand in a model.
@@ -66,7 +66,7 @@ class DeviceLinear {
   const std::string& why_dense() const { return why_dense_; }
   size_t bytes() const;
 
-  // Of y: kI32 for int8 products but for those that scale, else that of the weights.
+  // Of y: kI32 for int8 products but for those that scale, else that of the weights, or `results`.
   DType product_type() const { return product_.output; }
 
   // Makes the calling thread's plans and the scratch memory for multiply() of so many rows, which a
@@ -102,11 +102,16 @@ class DeviceLinear {
  private:
   bool scale_in_product(const DeviceLinearSource& source, StreamHandle stream);
   void place_weights(const DeviceLinearSource& source, StreamHandle stream);
+  std::vector<std::byte> rounded(std::span<const float> weights);
   void place_dense(const void* weight, StreamHandle stream);
   void place_own(const DeviceLinearSource& source, const void* weight, StreamHandle stream);
   void place_bias(std::span<const float> bias, StreamHandle stream);
   void multiply_dense(const void* x, void* y, int64_t rows, StreamHandle stream,
                       LinearScratch& scratch) const;
+  // Of the whole product: E4M3's scales, else 1.
+  float product_scale() const {
+    return spec_.weights == DType::kF8E4M3 ? weight_scale_ * spec_.input_scale : 1;
+  }
   // Grows the memory for what multiply_dense() leaves to the epilogue kernel.
   void reserve_sums(int64_t rows, LinearScratch& scratch) const;
   // The use that plans choose for 2:4 weights and so many rows, else cuSPARSELt's.
@@ -119,6 +124,7 @@ class DeviceLinear {
   std::string why_dense_;
   DeviceBuffer dense_, scales_, bias_;  // scales and bias: left for later
   DeviceBuffer alpha_, product_bias_;   // in the product
+  float weight_scale_ = 1;  // kF8E4M3: of the largest weight to the largest number of the type
   DeviceBuffer own_values_, own_metadata_, own_scales_, own_bias_;
 };
 

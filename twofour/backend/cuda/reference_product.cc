@@ -76,6 +76,8 @@ double element(DType type, const void* data, int64_t at) {
       return f16_to_f32(load<uint16_t>(data, at));
     case DType::kBF16:
       return bf16_to_f32(load<uint16_t>(data, at));
+    case DType::kF8E4M3:
+      return e4m3_to_f32(load<uint8_t>(data, at));
     case DType::kI8:
       return load<int8_t>(data, at);
     case DType::kI32:

@@ -12,7 +12,7 @@ namespace twofour::cuda {
 // Host memory, without gaps between rows.
 struct ReferenceProduct {
   int64_t m = 0, n = 0, k = 0;
-  DType input = DType::kF16;     // of x and W: kF32, kF16, kBF16, kI8
+  DType input = DType::kF16;     // of x and W: kF32, kF16, kBF16, kF8E4M3, kI8
   DType output = DType::kF16;    // kF32, kF16, kBF16, kI8 or kI32
   const void* x = nullptr;       // [m, k]
   const void* weight = nullptr;  // [n, k]
