@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 ENCODER = ((1, 32), (8, 64), (32, 128), (128, 128))  # sequences, tokens
-TYPES = {"fp16": ("F16", "F16"), "bf16": ("BF16", "BF16"), "int8": ("I8", "I32")}
+TYPES = {"fp16": ("F16", "F16"), "bf16": ("BF16", "BF16"), "int8": ("I8", "I32"), "fp8": ("F8_E4M3", "F16")}
 
 
 def load(folder, name):
@@ -62,7 +62,8 @@ def encoders(folder):
     kinds = (("sparse fp16", "encoder-sparse-fp16", "planned-sparse", "f32"),
              ("sparse int8", "encoder-sparse-int8-fp16", "planned-sparse-int8", "dense int8"),
              ("dense fp16", "encoder-dense-fp16", None, "f32"), ("dense int8", "encoder-dense-int8-fp16", None, "f32"),
-             ("sparse bf16", "encoder-sparse-bf16", None, "f32"), ("dense bf16", "encoder-dense-bf16", None, "f32"))
+             ("sparse bf16", "encoder-sparse-bf16", None, "f32"), ("dense bf16", "encoder-dense-bf16", None, "f32"),
+             ("sparse fp8", "encoder-sparse-fp8", None, "f32"), ("dense fp8", "encoder-dense-fp8", None, "f32"))
     rows, found = [], {}
     for name, plain, planned, other in kinds:
         usual = bench_rows(load(folder, plain))

@@ -16,6 +16,7 @@ class Collector {
         fused_(fuse(network_, model)),
         model_(model),
         float_type_(float_type),
+        results_(float_type == DType::kF8E4M3 ? DType::kF16 : float_type),
         as_if_sparse_(as_if_sparse) {}
 
   std::vector<ModelProduct> run() {
@@ -33,7 +34,7 @@ class Collector {
     found.product.k = weight(*step.parts[0]).shape[1];
     found.sparse = as_if_sparse_ || is_sparse(*step.parts[0]);
     found.product.input = step.int8 ? DType::kI8 : float_type_;
-    found.product.output = step.int8 && leaves_sums(step, found.sparse) ? DType::kI32 : float_type_;
+    found.product.output = step.int8 && leaves_sums(step, found.sparse) ? DType::kI32 : results_;
     for (ModelProduct& known : products_) {
       if (known.product != found.product || known.sparse != found.sparse) continue;
       ++known.count;
@@ -57,7 +58,7 @@ class Collector {
   Network network_;
   FusedNetwork fused_;  // of network_
   const ModelDirectory& model_;
-  DType float_type_;
+  DType float_type_, results_;
   bool as_if_sparse_;
   std::vector<ModelProduct> products_;
 };

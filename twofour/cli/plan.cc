@@ -55,6 +55,7 @@ cuda::Buckets buckets_of(const Options& options) {
 
 DType type_of(const Options& options) {
   if (options.precision == "int8") return DType::kI8;
+  if (options.precision == "fp8") return DType::kF8E4M3;
   return options.precision == "bf16" ? DType::kBF16 : DType::kF16;
 }
 
@@ -80,7 +81,9 @@ std::vector<ModelProduct> products_of(const Options& options) {
   for (const std::string& shape : options.shapes) {
     ModelProduct found = product_of(shape);
     found.product.input = type;
-    found.product.output = type == DType::kI8 ? DType::kI32 : type;
+    found.product.output = type == DType::kI8       ? DType::kI32
+                           : type == DType::kF8E4M3 ? DType::kF16
+                                                    : type;
     products.push_back(found);
   }
   return products;
@@ -205,7 +208,7 @@ Command add_plan(CLI::App& root, Console& console) {
                   "Of products whose weights are float, and of floats between int8 ones; int8 with "
                   "--shapes")
       ->capture_default_str()
-      ->check(CLI::IsMember({"fp16", "bf16", "int8"}));
+      ->check(CLI::IsMember({"fp16", "bf16", "fp8", "int8"}));
   app->add_flag("--as-if-sparse", options->as_if_sparse, "As if every encoder layer were 2:4");
   app->add_option("--seconds", options->search.task_limit_s,
                   "Most for one product and bucket; the best until then is taken")

@@ -36,6 +36,8 @@ TEST(ModelProducts, CountsTheLayersOfEachForm) {
   };
   EXPECT_EQ(text_of(model_products(dense, DType::kF16, false)), all("F16", ""));
   EXPECT_EQ(text_of(model_products(dense, DType::kBF16, true)), all("BF16", " 2:4"));
+  EXPECT_THAT(text_of(model_products(dense, DType::kF8E4M3, true)),
+              StartsWith(fmt::format("{} x F8_E4M3 [{}, {}] -> F16 2:4; ", layers, 3 * h, h)));
 
   const auto sparse = scratch("sparse") / "model";
   ASSERT_EQ(run_command({"-q", "prune", model("minilm"), "--out", sparse.string()}).code, 0);

@@ -105,6 +105,24 @@ TEST_F(MeterTest, ProductsThatScaleAreAskedForAsTheEngineAsks) {
   }
 }
 
+TEST_F(MeterTest, ProductsInE4m3) {
+  const PlanTask t = task(DType::kF8E4M3, DType::kF16);
+  DeviceMeter meter = make();
+  const TaskFacts facts = meter.facts(t);
+  EXPECT_EQ(facts.sparse_algorithms, sparse_.known_algorithms);
+  EXPECT_EQ(facts.dense_algorithms, dense_.known_algorithms);
+  EXPECT_FALSE(facts.own);
+  for (const PlanChoice& choice : {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 1}})
+    EXPECT_EQ(error_of(meter, t, choice), "no error");
+  sparse_.wrong_results = true;
+  EXPECT_THAT(error_of(meter, t, {}), HasSubstr("wrong result"));
+  runtime_.devices[0].minor = 0;
+  runtime_.devices[0].major = 8;
+  DeviceMeter older = make();
+  EXPECT_EQ(older.facts(t).sparse_algorithms, 0);
+  EXPECT_EQ(older.facts(t).dense_algorithms, 0);
+}
+
 TEST_F(MeterTest, CopiesOfTheWeightAreFourTimesTheCache) {
   const PlanTask t = task(DType::kI8, DType::kI32);  // 2048 bytes of dense weight
   for (const auto& [l2, copies] : {std::pair{0, 2u}, {5000, 10u}, {100000, 196u}}) {

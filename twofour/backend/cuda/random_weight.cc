@@ -16,6 +16,8 @@ void store_value(DType type, int value, std::byte* out) {
   const auto byte = static_cast<int8_t>(value);
   if (type == DType::kI8)
     std::memcpy(out, &byte, 1);
+  else if (type == DType::kF8E4M3)
+    *out = std::byte(f32_to_e4m3(number));
   else if (type == DType::kF32)
     std::memcpy(out, &number, 4);
   else
@@ -26,7 +28,8 @@ void store_value(DType type, int value, std::byte* out) {
 
 std::vector<std::byte> random_matrix(DType type, int64_t rows, int64_t k, bool sparse,
                                      uint32_t seed) {
-  if (type != DType::kI8 && type != DType::kF32 && type != DType::kF16 && type != DType::kBF16)
+  if (type != DType::kI8 && type != DType::kF8E4M3 && type != DType::kF32 && type != DType::kF16 &&
+      type != DType::kBF16)
     throw Error("random_matrix", fmt::format("{} is no type of it", dtype_name(type)));
   constexpr int kZeros[6][2] = {{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}};
   const size_t size = dtype_bytes(type);

@@ -10,8 +10,8 @@
 
 namespace twofour::cuda {
 
-// [rows, k] of F16, BF16, I8 or F32. `sparse`: two of four along k are zero, in each of the six
-// ways equally often. Floats are multiples of 1/8 up to 2, which all types hold exactly.
+// [rows, k] of F16, BF16, F8_E4M3, I8 or F32. `sparse`: two of four along k are zero, in each of
+// the six ways equally often. Floats are multiples of 1/8 up to 2, which all types hold exactly.
 std::vector<std::byte> random_matrix(DType type, int64_t rows, int64_t k, bool sparse,
                                      uint32_t seed);
 
