@@ -63,8 +63,8 @@ TEST_F(Compare, SaysWhatOnlyOneHas) {
   const Outcome gate = compare({"--non-inferior", "accuracy=-1%"});
   EXPECT_EQ(gate.code, 1);
   EXPECT_THAT(gate.err,
-              HasSubstr("[--non-inferior] only A has accuracy, " + (folder_ / "b.jsonl").string() +
-                        " lacks it. A model without classes has it with eval"));
+              HasSubstr("[--non-inferior] only A has accuracy, B lacks it. A model without classes "
+                        "has it with eval"));
 }
 
 TEST_F(Compare, RefusesScoresOfOtherData) {

@@ -376,8 +376,9 @@ TEST(Prune, TheMoreRowsToChooseFromTheLessIsLost) {
         run_command({"prune", model("cross-encoder"), "--out", scratch("pairing") / pairing,
                      "--share-rows", "2", "--pairing", pairing, "--json"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
+    const json printed = json::parse(outcome.out);
     double sum = 0;
-    for (const json& layer : json::parse(outcome.out)["layers"])
+    for (const json& layer : printed.at("layers"))
       sum += layer["energy_lost"].get<double>();
     return sum;
   };

@@ -52,7 +52,8 @@ TEST_F(TensorRtBackend, Benches) {
 TEST_F(TensorRtBackend, RunsAgainstTheLibrarysOwn) {
   const Outcome outcome = run(bench_, {"--against", model("cross-encoder"), "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  for (const auto& row : nlohmann::json::parse(outcome.out)["results"])
+  const auto printed = nlohmann::json::parse(outcome.out);
+  for (const auto& row : printed.at("results"))
     EXPECT_GT(row["against"]["ratio"], 0);
 }
 
