@@ -378,8 +378,7 @@ TEST(Prune, TheMoreRowsToChooseFromTheLessIsLost) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     const json printed = json::parse(outcome.out);
     double sum = 0;
-    for (const json& layer : printed.at("layers"))
-      sum += layer["energy_lost"].get<double>();
+    for (const json& layer : printed.at("layers")) sum += layer["energy_lost"].get<double>();
     return sum;
   };
   const double nearby = lost("nearby");

@@ -53,8 +53,7 @@ TEST_F(TensorRtBackend, RunsAgainstTheLibrarysOwn) {
   const Outcome outcome = run(bench_, {"--against", model("cross-encoder"), "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const auto printed = nlohmann::json::parse(outcome.out);
-  for (const auto& row : printed.at("results"))
-    EXPECT_GT(row["against"]["ratio"], 0);
+  for (const auto& row : printed.at("results")) EXPECT_GT(row["against"]["ratio"], 0);
 }
 
 TEST_F(TensorRtBackend, TheOtherModelRunsByTheLibrarysOwnWhateverTheVariablesSay) {
