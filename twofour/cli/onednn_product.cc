@@ -288,8 +288,8 @@ bool computes(const OneDnn& library, MatmulType type) {
 struct OneDnnProduct::State {
   State(std::shared_ptr<const OneDnn> opened, MatmulType kind, int64_t rows, int64_t columns,
         bool moved)
-      : library(std::move(opened)),
-        maker(*library),
+      : api(std::move(opened)),
+        maker(*api),
         type(kind),
         n(rows),
         k(columns),
@@ -325,7 +325,7 @@ struct OneDnnProduct::State {
     add_argument(index, maker.memory(desc.get(), data));
   }
 
-  std::shared_ptr<const OneDnn> library;
+  std::shared_ptr<const OneDnn> api;
   Maker maker;
   MatmulType type;
   int64_t n, k, rows = 0;
@@ -359,9 +359,9 @@ void OneDnnProduct::set_rows(int64_t m) {
   s.memories.clear();
   const void* weight = s.type == MatmulType::kBf16 ? s.bf16_weight.data()
                                                    : static_cast<const void*>(s.weight.data());
-  s.add_argument(kWeights, maker.reordered(weight, s.n, s.k, s.type,
-                                           s.library->primitive_desc_query_md(product.get(),
-                                                                              kQueryWeights, 0)));
+  s.add_argument(kWeights,
+                 maker.reordered(weight, s.n, s.k, s.type,
+                                 s.api->primitive_desc_query_md(product.get(), kQueryWeights, 0)));
   s.add_argument(kSource, maker.desc({m, s.k}, input, {s.k, 1}), s.x.data());
   s.add_argument(kBias, maker.desc({1, s.n}, kF32, {s.n, 1}), s.bias.data());
   s.add_argument(kDestination, maker.desc({m, s.n}, kF32, {s.n, 1}), s.y.data());
