@@ -134,24 +134,15 @@ class Parity : public testing::TestWithParam<bool> {
     return taps;
   }
 
-  Taps engine_taps(const TokenTensors& batch, Session& session) {
-    std::vector<int32_t> ids, types, offsets{0};
-    for (int64_t row = 0; row < batch.ids.size(0); ++row) {
-      const int64_t length = batch.lengths[row].item<int64_t>();
-      for (int64_t t = 0; t < length; ++t) {
-        ids.push_back(batch.ids[row][t].item<int32_t>());
-        types.push_back(batch.type_ids[row][t].item<int32_t>());
-      }
-      offsets.push_back(static_cast<int32_t>(ids.size()));
-    }
+  Taps engine_taps(const PackedTokens& batch, Session& session) {
     Taps taps(network_.quant_points.size());
     session.set_tap([&](std::string_view name, std::span<const int8_t> values) {
       for (size_t i = 0; i < taps.size(); ++i) {
         if (network_.quant_points[i].name == name) taps[i].assign(values.begin(), values.end());
       }
     });
-    std::vector<float> output(batch.ids.size(0) * engine_->output_width());
-    session.run({ids, types, offsets}, output);
+    std::vector<float> output((batch.offsets.size() - 1) * engine_->output_width());
+    session.run({batch.ids, batch.type_ids, batch.offsets}, output);
     return taps;
   }
 
@@ -162,7 +153,7 @@ class Parity : public testing::TestWithParam<bool> {
     Session session(engine_, {.threads = 2});
     for (const Batch& batch : batches_of(data_)) {
       const TokenTensors tokens = tokens_.collate(batch.sequences);
-      const Taps engine = engine_taps(tokens, session);
+      const Taps engine = engine_taps(tokens_.pack(batch.sequences), session);
       FakeQuantizeHook free(scales_);
       FollowingHook following(scales_, engine);
       const Taps training = training_taps(tokens, follow ? following : free);
@@ -234,26 +225,12 @@ TEST_P(Parity, EachLayerGivesTheValuesOfTraining) {
   EXPECT_LE(found.largest, 1);
 }
 
+// Training evaluates by the engine, so to the last bit.
 TEST_P(Parity, MetricsEqualThoseOfTraining) {
   FakeQuantizeHook hook(scales_);
   const Metrics training =
-      RankingEvaluator(data_, tokens_, network_, source_.config()).evaluate(parameters_, &hook);
-  const std::vector<QueryStats> stats = engine_stats();
-  const Metrics engine = aggregate(stats);
-  for (const char* name : {"accuracy", "ndcg@10", "f1@345", "recall@345"}) {
-    RecordProperty(name,
-                   fmt::format("{:.7f} in training, {:.7f}", training.at(name), engine.at(name)));
-    EXPECT_NEAR(engine.at(name), training.at(name), 1e-3 * training.at(name)) << name;
-  }
-  // Of the few hundred pairs of the small task one alone is more than 0.1 %, and untrained weights
-  // give some nearly equal scores.
-  double pairs = 0;
-  for (const QueryStats& query : stats)
-    pairs += static_cast<double>(query.concordant + query.discordant);
-  const double pnr = training.at("pnr"), one_pair = (1 + pnr) * (1 + pnr) / pairs;
-  EXPECT_GT(pairs, 400);
-  RecordProperty("pnr", fmt::format("{:.7f} in training, {:.7f}", pnr, engine.at("pnr")));
-  EXPECT_NEAR(engine.at("pnr"), pnr, std::max(1e-3 * pnr, 1.1 * one_pair));
+      RankingEvaluator(data_, tokens_, network_, source_).evaluate(parameters_, &hook);
+  EXPECT_EQ(training, aggregate(engine_stats()));
 }
 
 TEST_P(Parity, EngineRunsWhatWasWritten) {

@@ -70,10 +70,8 @@ std::vector<float> PairScoring::run_finite(std::span<const TextPair> texts, cons
 
 float PairScoring::product(std::span<const float> a, int64_t row_a, std::span<const float> b,
                            int64_t row_b) const {
-  double sum = 0;
-  for (int64_t i = 0; i < width_; ++i)
-    sum += static_cast<double>(a[row_a * width_ + i]) * b[row_b * width_ + i];
-  return static_cast<float>(sum);
+  return score_from_embeddings(a.subspan(row_a * width_, width_),
+                               b.subspan(row_b * width_, width_));
 }
 
 std::vector<Score> PairScoring::score(std::span<const TextPair> pairs, const Where& where) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 
 #include "twofour/base/error.h"
 
@@ -36,6 +38,13 @@ Score score_from_output(std::span<const float> row, const ModelConfig& config) {
   if (row.size() == 1) return {row[0], -1};
   const auto best = std::max_element(row.begin(), row.end());
   return {static_cast<float>(expected_label(row)), static_cast<int32_t>(best - row.begin())};
+}
+
+float score_from_embeddings(std::span<const float> a, std::span<const float> b) {
+  const double product = std::inner_product(
+      a.begin(), a.end(), b.begin(), 0.0, std::plus{},
+      [](float x, float y) { return static_cast<double>(x) * static_cast<double>(y); });
+  return static_cast<float>(product);
 }
 
 }  // namespace twofour

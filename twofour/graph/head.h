@@ -19,4 +19,8 @@ struct Score {
 // Embedding heads have no score of a single row.
 Score score_from_output(std::span<const float> row, const ModelConfig& config);
 
+// Of two embeddings of one width: their inner product, summed in double; the cosine where the head
+// normalizes.
+float score_from_embeddings(std::span<const float> a, std::span<const float> b);
+
 }  // namespace twofour

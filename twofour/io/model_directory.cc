@@ -134,20 +134,28 @@ ModelDirectory ModelDirectory::load(const ModelFiles& files) {
   if (model.file("twofour.json")) {
     JsonObject::parse(model.twofour_json_, files.where("twofour.json"));
   }
-  model.tensors_ = open_weights(files, modules);
-  check_weight_masks(model.tensors_, files.origin());
-  for (const std::string& name : model.tensors_.names()) {
+  Safetensors tensors = open_weights(files, modules);
+  check_weight_masks(tensors, files.origin());
+  model.take_tensors(std::move(tensors));
+  return model;
+}
+
+void ModelDirectory::take_tensors(Safetensors tensors) {
+  tensors_ = std::move(tensors);
+  file_names_.clear();
+  for (const std::string& name : tensors_.names()) {
     const std::string canonical = canonical_name(name);
     if (canonical.empty()) continue;
-    const auto [other, is_new] = model.file_names_.emplace(canonical, name);
+    const auto [other, is_new] = file_names_.emplace(canonical, name);
     if (!is_new) {
-      throw Error(model.tensors_.where(name),
+      throw Error(tensors_.where(name),
                   fmt::format("{} is the same tensor under another name", other->second));
     }
   }
-  for (const auto& [canonical, name] : model.file_names_) model.names_.push_back(canonical);
-  model.scales_ = std::make_shared<const Scales>(read_scales(model));
-  return model;
+  names_.clear();
+  for (const auto& [canonical, name] : file_names_) names_.push_back(canonical);
+  scales_ = nullptr;  // those before are of other tensors
+  scales_ = std::make_shared<const Scales>(read_scales(*this));
 }
 
 std::optional<std::string> ModelDirectory::file(std::string_view name) const {
@@ -184,6 +192,14 @@ ModelDirectory ModelDirectory::with_head(HeadKind head, int64_t num_labels) cons
   ModelDirectory copy = *this;
   copy.config_.head = head;
   copy.config_.num_labels = classifies(head) ? num_labels : 0;
+  return copy;
+}
+
+ModelDirectory ModelDirectory::with_tensors(const ModelConfig& config,
+                                            const std::vector<NamedTensor>& tensors) const {
+  ModelDirectory copy = *this;
+  copy.config_ = config;
+  copy.take_tensors(Safetensors::of(tensors, origin_));
   return copy;
 }
 

@@ -123,8 +123,14 @@ class TWOFOUR_API ModelDirectory {
   // cross-encoder. `num_labels` counts for heads with a classifier only, and is at least 1 then.
   ModelDirectory with_head(HeadKind head, int64_t num_labels) const;
 
+  // A copy with another config and other tensors, by canonical names, whose bytes must outlive it.
+  // Throws Error as open() does for int8 weights and scales that do not fit each other.
+  ModelDirectory with_tensors(const ModelConfig& config,
+                              const std::vector<NamedTensor>& tensors) const;
+
  private:
   static ModelDirectory load(const ModelFiles& files);
+  void take_tensors(Safetensors tensors);
 
   std::filesystem::path path_;
   ModelConfig config_;

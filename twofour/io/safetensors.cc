@@ -272,6 +272,14 @@ Safetensors Safetensors::from_memory(std::span<const std::byte> bytes, std::stri
   return Safetensors(parse(bytes, std::move(origin)));
 }
 
+Safetensors Safetensors::of(const std::vector<NamedTensor>& tensors, std::string origin) {
+  auto state = std::make_shared<State>();
+  state->origin = std::move(origin);
+  for (const auto& [name, view] : tensors) state->tensors.emplace(name, view);
+  for (const auto& [name, view] : state->tensors) state->names.push_back(name);
+  return Safetensors(std::move(state));
+}
+
 Safetensors Safetensors::from_index(
     std::string_view index, const std::string& origin,
     const std::function<Safetensors(const std::string&)>& open_shard) {

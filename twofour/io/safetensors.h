@@ -14,6 +14,11 @@
 
 namespace twofour {
 
+struct NamedTensor {
+  std::string name;
+  TensorView view;
+};
+
 // Tensors by name. Views stay valid while the object (or a copy of it) lives.
 class Safetensors {
  public:
@@ -27,6 +32,9 @@ class Safetensors {
   // The same over bytes in memory; `origin` names them in errors. The bytes must outlive the
   // object.
   static Safetensors from_memory(std::span<const std::byte> bytes, std::string origin);
+
+  // Tensors that are at hand. Their bytes must outlive the object; names must differ.
+  static Safetensors of(const std::vector<NamedTensor>& tensors, std::string origin);
 
   // The shards that the text of an index names, each opened once by `open_shard`, as one. Index and
   // shards must name the same tensors; a shard's name must be that of a file beside the index.
@@ -49,11 +57,6 @@ class Safetensors {
   static std::shared_ptr<State> parse(std::span<const std::byte> bytes, std::string origin);
 
   std::shared_ptr<const State> state_;
-};
-
-struct NamedTensor {
-  std::string name;
-  TensorView view;
 };
 
 // Writes beside `path`, syncs, renames. Tensors are laid out by falling element size, then by name,

@@ -122,6 +122,18 @@ TokenTensors TokenStore::collate(std::span<const int32_t> sequences) const {
   return tokens;
 }
 
+PackedTokens TokenStore::pack(std::span<const int32_t> sequences) const {
+  PackedTokens tokens;
+  for (const int32_t sequence : sequences) {
+    const auto first = ids_.begin() + starts_[sequence];
+    tokens.ids.insert(tokens.ids.end(), first, first + length(sequence));
+    tokens.type_ids.resize(tokens.type_ids.size() + first_lengths_[sequence], 0);
+    tokens.type_ids.resize(tokens.ids.size(), 1);
+    tokens.offsets.push_back(static_cast<int32_t>(tokens.ids.size()));
+  }
+  return tokens;
+}
+
 // --- Batcher -----------------------------------------------------------------------------------
 
 Batcher::Batcher(const Dataset& data, const TokenStore& tokens, const BatcherOptions& options)

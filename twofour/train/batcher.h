@@ -14,6 +14,12 @@
 
 namespace twofour {
 
+// Sequences one after the other, as the run half reads them: TokenBatch in runtime/engine.h.
+struct PackedTokens {
+  std::vector<int32_t> ids, type_ids;
+  std::vector<int32_t> offsets = {0};
+};
+
 // Token ids of many sequences, back to back.
 class TokenStore {
  public:
@@ -31,6 +37,8 @@ class TokenStore {
 
   // Pads the sequences to the longest of them.
   TokenTensors collate(std::span<const int32_t> sequences) const;
+  // The same without padding.
+  PackedTokens pack(std::span<const int32_t> sequences) const;
 
  private:
   template <class Encode>

@@ -1,5 +1,6 @@
 #include "twofour/train/evaluator.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/graph/head.h"
+#include "twofour/train/result_model.h"
 
 namespace twofour {
 namespace {
@@ -56,60 +58,64 @@ double selected_metric(const Metrics& metrics, const std::string& name, const st
 }
 
 RankingEvaluator::RankingEvaluator(const Dataset& data, const TokenStore& tokens,
-                                   const Network& network, const ModelConfig& config)
+                                   const Network& network, const ModelDirectory& model)
     : data_(data),
       tokens_(tokens),
       network_(network),
-      config_(config),
+      model_(model),
       batches_(batches_by_length(tokens)) {}
 
-at::Tensor RankingEvaluator::outputs(const ParameterMap& parameters, TensorHook* hook) const {
-  const at::NoGradGuard no_grad;
-  const TorchInterpreter interpreter(network_, parameters);
-  at::Tensor outputs = at::empty({tokens_.size(), network_.values[network_.output].width});
+std::vector<float> RankingEvaluator::outputs(std::shared_ptr<const Engine> engine) const {
+  const auto width = static_cast<size_t>(engine->output_width());
+  Session session(std::move(engine), {.threads = at::get_num_threads()});
+  std::vector<float> outputs(static_cast<size_t>(tokens_.size()) * width), rows;
   for (const std::vector<int32_t>& batch : batches_) {
-    const ForwardResult result = interpreter.forward(tokens_.collate(batch), {.hook = hook});
-    outputs.index_copy_(0, at::tensor(batch, at::kLong), result.output);
+    const PackedTokens tokens = tokens_.pack(batch);
+    rows.resize(batch.size() * width);
+    session.run({tokens.ids, tokens.type_ids, tokens.offsets}, rows);
+    for (size_t i = 0; i < batch.size(); ++i) {
+      std::copy_n(rows.begin() + i * width, width, outputs.begin() + batch[i] * width);
+    }
   }
   return outputs;
 }
 
-std::vector<ScoredPair> RankingEvaluator::score(const at::Tensor& outputs) const {
-  const auto width = static_cast<size_t>(outputs.size(1));
-  const auto row = [&](int64_t i) {
-    return std::span<const float>(outputs.data_ptr<float>() + i * static_cast<int64_t>(width),
-                                  width);
-  };
+std::vector<ScoredPair> RankingEvaluator::score(std::span<const float> outputs) const {
+  const size_t width = outputs.size() / static_cast<size_t>(tokens_.size());
+  const auto row = [&](int64_t i) { return outputs.subspan(i * width, width); };
   const int64_t queries = std::ssize(data_.queries);
   std::vector<ScoredPair> scored;
   for (int64_t i = 0; i < std::ssize(data_.pairs); ++i) {
     const Pair& pair = data_.pairs[i];
     Score score;
-    if (config_.head == HeadKind::kEmbedding) {
-      const auto query = row(pair.query), document = row(queries + pair.document);
-      score.score = std::inner_product(query.begin(), query.end(), document.begin(), 0.0F);
+    if (model_.config().head == HeadKind::kEmbedding) {
+      score.score = score_from_embeddings(row(pair.query), row(queries + pair.document));
     } else {
-      score = score_from_output(row(i), config_);
+      score = score_from_output(row(i), model_.config());
     }
     scored.push_back({pair.query, pair.label, score.score, score.predicted});
   }
   return scored;
 }
 
-Metrics RankingEvaluator::evaluate(const ParameterMap& parameters, TensorHook* hook) const {
-  at::Tensor outputs = this->outputs(parameters, hook);
-  if (config_.head == HeadKind::kEmbedding) {
-    outputs = outputs / outputs.norm(2, -1, true).clamp_min(1e-12);
+Metrics RankingEvaluator::evaluate(const ParameterMap& parameters,
+                                   FakeQuantizeHook* quantizer) const {
+  ResultModel result{model_, network_, parameters};
+  if (quantizer != nullptr) {
+    result.scales = quantizer->activation_scales();
+    result.weight_bits = quantizer->weight_bits();
   }
   const MetricOptions options = metric_options(data_);
-  return aggregate(query_stats(score(outputs), data_.query_ids, options), options);
+  return aggregate(query_stats(score(outputs(load_result_model(result))), data_.query_ids, options),
+                   options);
 }
 
 MaskedTokenEvaluator::MaskedTokenEvaluator(const TokenStore& tokens, const Network& network,
                                            const TokenMasker& masker)
     : tokens_(tokens), network_(network), masker_(masker), batches_(batches_by_length(tokens)) {}
 
-Metrics MaskedTokenEvaluator::evaluate(const ParameterMap& parameters, TensorHook* hook) const {
+Metrics MaskedTokenEvaluator::evaluate(const ParameterMap& parameters,
+                                       FakeQuantizeHook* quantizer) const {
   const at::NoGradGuard no_grad;
   const TorchInterpreter interpreter(network_, parameters);
   double right = 0, loss = 0, masked = 0;
@@ -118,8 +124,9 @@ Metrics MaskedTokenEvaluator::evaluate(const ParameterMap& parameters, TensorHoo
     const at::Tensor targets = masker_.mask(fixed_seeds(batch), tokens).flatten();
     const at::Tensor places = (targets != kNotMasked).nonzero().squeeze(1);
     const at::Tensor labels = targets.index_select(0, places);
-    const at::Tensor logits =
-        interpreter.forward(tokens, {.hook = hook}).output.flatten(0, 1).index_select(0, places);
+    const at::Tensor logits = interpreter.forward(tokens, {.hook = quantizer})
+                                  .output.flatten(0, 1)
+                                  .index_select(0, places);
     right += static_cast<double>((logits.argmax(1) == labels).sum().item<int64_t>());
     loss += at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum).item<double>();
     masked += static_cast<double>(labels.numel());

@@ -1,11 +1,13 @@
-// Metrics of a model in training, as the run half would compute them: f32, no dropout.
+// Metrics of a model in training.
 #pragma once
 
 #include "twofour/graph/network.h"
 #include "twofour/io/dataset.h"
 #include "twofour/io/model_directory.h"
 #include "twofour/metrics/ranking.h"
+#include "twofour/runtime/engine.h"
 #include "twofour/train/batcher.h"
+#include "twofour/train/fake_quantize.h"
 #include "twofour/train/masking.h"
 #include "twofour/train/torch_interpreter.h"
 
@@ -15,8 +17,8 @@ class Evaluator {
  public:
   virtual ~Evaluator() = default;
 
-  // `hook` (may be null) quantizes.
-  virtual Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const = 0;
+  // With a quantizer (may be null) as int8.
+  virtual Metrics evaluate(const ParameterMap& parameters, FakeQuantizeHook* quantizer) const = 0;
 };
 
 // What ranking metrics `data` define for a model with that head; the values are those of scores
@@ -27,23 +29,25 @@ Metrics defined_metrics(const Dataset& data, const ModelConfig& config);
 // different labels: then throws Error naming those that are defined.
 double selected_metric(const Metrics& metrics, const std::string& name, const std::string& origin);
 
-// Ranking metrics. References must outlive the object. `tokens` holds pairs, or texts for an
-// embedding head, whose score is the cosine of query and document.
+// Ranking metrics by the run half, on as many threads as LibTorch has: what a recipe selects is
+// what is served. Rounding in LibTorch's order would give slightly other int8 values, and metrics
+// that are 0.3 % apart (docs/results.md, "Parity of the two halves"). References must outlive the
+// object. `tokens` holds pairs, or texts for an embedding head.
 class RankingEvaluator : public Evaluator {
  public:
   RankingEvaluator(const Dataset& data, const TokenStore& tokens, const Network& network,
-                   const ModelConfig& config);
+                   const ModelDirectory& model);
 
-  Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const override;
+  Metrics evaluate(const ParameterMap& parameters, FakeQuantizeHook* quantizer) const override;
 
  private:
-  at::Tensor outputs(const ParameterMap& parameters, TensorHook* hook) const;
-  std::vector<ScoredPair> score(const at::Tensor& outputs) const;
+  std::vector<float> outputs(std::shared_ptr<const Engine> engine) const;
+  std::vector<ScoredPair> score(std::span<const float> outputs) const;
 
   const Dataset& data_;
   const TokenStore& tokens_;
   const Network& network_;
-  const ModelConfig& config_;
+  const ModelDirectory& model_;
   std::vector<std::vector<int32_t>> batches_;  // sequences, sorted by length
 };
 
@@ -54,7 +58,7 @@ class MaskedTokenEvaluator : public Evaluator {
  public:
   MaskedTokenEvaluator(const TokenStore& tokens, const Network& network, const TokenMasker& masker);
 
-  Metrics evaluate(const ParameterMap& parameters, TensorHook* hook) const override;
+  Metrics evaluate(const ParameterMap& parameters, FakeQuantizeHook* quantizer) const override;
 
  private:
   const TokenStore& tokens_;

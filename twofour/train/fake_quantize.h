@@ -50,6 +50,9 @@ class FakeQuantizeHook : public TensorHook {
                         at::ScalarType type) override;
   at::Tensor weight(const std::string& name, const at::Tensor& w, at::ScalarType type) override;
 
+  const std::vector<float>& activation_scales() const { return scales_; }
+  int weight_bits() const { return weight_bits_; }
+
   // Called with int8 values of each point when set: for the parity test against the engine.
   std::function<void(int32_t quant_point, const at::Tensor& int8_values)> tap;
 

@@ -15,20 +15,20 @@
 namespace twofour {
 namespace {
 
-class Writer {
+// What a result consists of, and the memory that its tensors lie in.
+class Result {
  public:
-  Writer(const std::filesystem::path& path, const ResultModel& model)
-      : path_(path), model_(model) {}
-
-  void write() {
+  // `origin` names it in errors.
+  Result(const ResultModel& model, std::string origin)
+      : model_(model), origin_(std::move(origin)), config_(model.source.config()) {
+    config_.int8 = !model_.scales.empty();
+    config_.dynamic_activations = false;  // the scales are new, whatever the source had
     for (const Op& op : model_.network.ops) add(op);
-    ModelConfig config = model_.source.config();
-    config.int8 = !model_.scales.empty();
-    config.dynamic_activations = false;  // the scales are new, whatever the source had
-    if (!config.int8) keep_pooler();
-    save_model_directory(path_,
-                         {model_.source.path(), config, std::move(tensors_), model_.twofour_json});
+    if (!config_.int8) keep_pooler();
   }
+
+  const ModelConfig& config() const { return config_; }
+  const std::vector<NamedTensor>& tensors() const { return tensors_; }
 
  private:
   void add(const Op& op) {
@@ -83,15 +83,16 @@ class Writer {
   void check_pattern(const std::string& name, const TensorView& view) const {
     if (std::ranges::find(model_.sparse_weights, name) == model_.sparse_weights.end()) return;
     if (const auto violation = find_violation(view)) {
-      throw Error(path_.string(),
+      throw Error(origin_,
                   fmt::format("tensor '{}' is not 2:4: row {}, column {} begins a group with {} "
                               "non-zero values",
                               name, violation->row, violation->col, violation->nonzero));
     }
   }
 
-  const std::filesystem::path& path_;
   const ResultModel& model_;
+  const std::string origin_;
+  ModelConfig config_;
   std::vector<NamedTensor> tensors_;
   std::list<Tensor> owned_;        // what the views point into
   std::list<at::Tensor> weights_;  // the same
@@ -100,7 +101,19 @@ class Writer {
 }  // namespace
 
 void write_result_model(const std::filesystem::path& path, const ResultModel& model) {
-  Writer(path, model).write();
+  const Result result(model, path.string());
+  save_model_directory(
+      path, {model.source.path(), result.config(), result.tensors(), model.twofour_json});
+}
+
+std::shared_ptr<const Engine> load_result_model(const ResultModel& model) {
+  const Result result(model, model.source.origin());
+  return Engine::load(model.source.with_tensors(result.config(), result.tensors()),
+                      {.attention = "f32",
+                       .precision = "f32",
+                       .activation_scales = "static",
+                       .device = "cpu",
+                       .backend = "twofour"});
 }
 
 std::string describe_result(const ResultDescription& result, const std::string& before) {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "twofour/graph/network.h"
 #include "twofour/io/model_directory.h"
 #include "twofour/metrics/ranking.h"
+#include "twofour/runtime/engine.h"
 #include "twofour/train/torch_interpreter.h"
 
 namespace twofour {
@@ -25,6 +27,11 @@ struct ResultModel {
 };
 
 void write_result_model(const std::filesystem::path& path, const ResultModel& model);
+
+// What the run half makes of it, without a file between them: on the CPU, int8 as the scales say,
+// the rest in f32, whatever the environment asks of other engines. Throws Error as Engine::load
+// does.
+std::shared_ptr<const Engine> load_result_model(const ResultModel& model);
 
 // What twofour.json tells about a model.
 struct ResultDescription {

@@ -85,7 +85,7 @@ std::unique_ptr<Evaluator> make_evaluator(const RunInputs& inputs) {
                                                   *inputs.masker);
   }
   return std::make_unique<RankingEvaluator>(*inputs.dev, inputs.dev_tokens, inputs.network,
-                                            inputs.model.config());
+                                            inputs.model);
 }
 
 std::vector<uint64_t> seeds_of_rows(uint64_t seed, const Batch& batch) {
