@@ -1,7 +1,10 @@
 // One training step at the shape of MiniLM-L6, batch 64 x 48, random weights: what masks, fake
-// quantization and a teacher add to it. Compare rows of one run.
+// quantization and a teacher add to it. Compare rows of one run; a teacher's pass with the
+// student's in the same steps.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
+
+#include <chrono>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/train/distillation.h"
@@ -13,6 +16,9 @@
 
 namespace twofour {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+using Milliseconds = std::chrono::duration<double, std::milli>;
 
 constexpr int64_t kBatch = 64, kSeq = 48, kLabels = 3;
 
@@ -70,18 +76,17 @@ class Step {
     if (setup.masks) sparsity_.advance(stage, parameters_);
   }
 
-  ForwardResult teach() {
-    const at::NoGradGuard no_grad;
-    return TorchInterpreter(network_, teacher_parameters_).forward(tokens_, options());
-  }
-
   void run() {
     ForwardResult taught;
+    const Clock::time_point start = Clock::now();
     if (setup_.teacher) taught = teach();
+    const Clock::time_point taught_at = Clock::now();
     ForwardOptions options = this->options();
     options.training = true;
     options.hook = setup_.quantize ? &quantizer_ : nullptr;
     const ForwardResult result = TorchInterpreter(network_, parameters_).forward(tokens_, options);
+    teacher_ += taught_at - start;
+    forward_ += Clock::now() - taught_at;
     at::Tensor loss = twofour::cross_entropy_loss(result.output, labels_);
     if (setup_.teacher) loss = loss + logits_loss(result.output, taught.output, 2);
     if (setup_.hidden_states) {
@@ -95,7 +100,16 @@ class Step {
     optimizer_.zero_gradients();
   }
 
+  // Of all runs: the teacher's pass and the student's own.
+  Milliseconds teacher() const { return teacher_; }
+  Milliseconds forward() const { return forward_; }
+
  private:
+  ForwardResult teach() const {
+    const at::NoGradGuard no_grad;
+    return TorchInterpreter(network_, teacher_parameters_).forward(tokens_, options());
+  }
+
   ForwardOptions options() const {
     return {.hidden_states = setup_.hidden_states, .bf16 = cpu_features().avx512_bf16};
   }
@@ -108,6 +122,7 @@ class Step {
   FakeQuantizeHook quantizer_;
   TokenTensors tokens_ = random_tokens();
   at::Tensor labels_ = at::randint(0, kLabels, {kBatch});
+  Milliseconds teacher_{}, forward_{};
 };
 
 void train_step(benchmark::State& state, const Setup& setup) {
@@ -116,20 +131,10 @@ void train_step(benchmark::State& state, const Setup& setup) {
   for (auto _ : state) step.run();
   state.counters["pairs/s"] = benchmark::Counter(static_cast<double>(kBatch * state.iterations()),
                                                  benchmark::Counter::kIsRate);
+  const auto runs = static_cast<double>(state.iterations() + 1);
+  state.counters["forward_ms"] = step.forward().count() / runs;
+  if (setup.teacher) state.counters["teacher_ms"] = step.teacher().count() / runs;
 }
-
-// The most that a teacher may add: behind a step, which leaves nothing of the weights in the
-// caches.
-void forward_pass(benchmark::State& state) {
-  Step step({});
-  for (auto _ : state) {
-    state.PauseTiming();
-    step.run();
-    state.ResumeTiming();
-    benchmark::DoNotOptimize(step.teach());
-  }
-}
-BENCHMARK(forward_pass)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 #define TWOFOUR_STEP(name, ...)                           \
   BENCHMARK_CAPTURE(train_step, name, Setup{__VA_ARGS__}) \
