@@ -90,6 +90,10 @@ struct Stage {
   std::vector<LossTerm> losses;
 };
 
+// "classification", "embedding", "token_classification"; `head` is not kNone, for which no recipe
+// asks.
+std::string_view head_name(HeadKind head);
+
 enum class OptimizerKind { kAdamW, kSgd };  // "adamw", "sgd"; see optimizer.h
 
 enum class MaskedSegment { kFirst, kSecond, kBoth };  // "first", "second", "both": of two texts

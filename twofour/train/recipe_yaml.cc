@@ -213,7 +213,7 @@ void check_losses(const YamlReader& reader, const Stage& stage, HeadKind head) {
     const HeadKind wanted = wanted_head(kind, head);
     if (wanted != head) {
       reader.fail("losses",
-                  fmt::format("use '{}', which wants 'head: {}'", name, name_of(kHeads, wanted)));
+                  fmt::format("use '{}', which wants 'head: {}'", name, head_name(wanted)));
     }
     for (size_t j = 0; j < i; ++j) {
       if (stage.losses[j].kind == kind) reader.fail("losses", "name '" + name + "' twice");
@@ -482,7 +482,7 @@ void write_options(YAML::Emitter& out, const Recipe& recipe) {
   entry("hard_negatives", recipe.hard_negatives);
   entry("autocast", recipe.autocast);
   entry("dropout", number(recipe.dropout));
-  entry("head", std::string(name_of(kHeads, recipe.head)));
+  entry("head", std::string(head_name(recipe.head)));
   entry("num_labels", recipe.num_labels);
   if (recipe.head == HeadKind::kTokenClassification) write_masking(out, recipe.masking);
   entry("optimizer", std::string(name_of(kOptimizers, recipe.optimizer)));
@@ -517,6 +517,8 @@ std::string meant_by(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+std::string_view head_name(HeadKind head) { return name_of(kHeads, head); }
 
 Recipe read_recipe(const std::filesystem::path& path, const RecipeOverrides& overrides) {
   if (!is_there(path)) throw Error(path.string(), "no such recipe", meant_by(path));

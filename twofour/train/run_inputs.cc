@@ -128,21 +128,6 @@ ModelDirectory with_recipe_head(const Recipe& recipe, const ModelDirectory& mode
   return model.with_head(recipe.head, recipe.num_labels);
 }
 
-// As recipes name them.
-std::string_view head_name(HeadKind head) {
-  switch (head) {
-    case HeadKind::kClassification:
-      return "classification";
-    case HeadKind::kEmbedding:
-      return "embedding";
-    case HeadKind::kTokenClassification:
-      return "token_classification";
-    case HeadKind::kNone:
-      break;
-  }
-  return "none";
-}
-
 // An embedding model that is trained as a classifier is no longer one, and the reverse.
 void tell_of_new_head(const ModelDirectory& model, const ModelConfig& trained,
                       const Callbacks& callbacks) {
