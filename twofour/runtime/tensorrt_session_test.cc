@@ -109,10 +109,6 @@ class StandIn final : public RunEngineApi {
   }
 };
 
-ModelDirectory golden_model(const std::string& layout) {
-  return ModelDirectory::open(golden_path(layout) / "model");
-}
-
 PackedTokens of_lengths(const std::vector<int>& lengths) {
   PackedTokens tokens;
   for (const int length : lengths)

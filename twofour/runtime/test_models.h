@@ -18,6 +18,10 @@ inline std::filesystem::path golden_path(const std::string& layout) {
   return std::filesystem::path(TWOFOUR_SOURCE_DIR) / "tests" / "golden" / layout;
 }
 
+inline ModelDirectory golden_model(const std::string& layout) {
+  return ModelDirectory::open(golden_path(layout) / "model");
+}
+
 // Sequences of a golden file, unpadded.
 struct PackedTokens {
   std::vector<int32_t> ids, type_ids, offsets{0};
@@ -90,7 +94,7 @@ inline ModelDirectory int8_model(const std::string& layout, int share_rows) {
   const auto path =
       std::filesystem::path(testing::TempDir()) /
       ("int8_" + layout + "_r" + std::to_string(share_rows) + "_" + std::to_string(getpid()));
-  return write_int8_model(ModelDirectory::open(golden_path(layout) / "model"), path, share_rows);
+  return write_int8_model(golden_model(layout), path, share_rows);
 }
 
 }  // namespace twofour
