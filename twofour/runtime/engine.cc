@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "twofour/base/error.h"
 #include "twofour/base/setting.h"
 #include "twofour/graph/inspect.h"
@@ -35,6 +37,17 @@ void warn_of_unread_layers(const ModelDirectory& model, Engine::State& state) {
       fmt::format("weights and biases of the encoder that are not read: {}, the first is {}: "
                   "config.json has num_hidden_layers {}",
                   unread.size(), model.where(unread.front()), state.config.num_hidden_layers));
+}
+
+// Pooler and head of an int8 model are float, but most embedding models have neither.
+void warn_of_unused_precision(const EngineOptions& options, Engine::State& state) {
+  const std::string& precision = state.plan.options.precision;
+  const auto& layers = state.plan.layers;
+  if (precision == "f32" || std::ranges::find(layers, precision, &LayerInfo::type) != layers.end())
+    return;
+  const Setting setting = option_or_variable("precision", options.precision, "TWOFOUR_PRECISION");
+  state.warnings.push_back(
+      fmt::format("{} {} has no effect: no layer has float weights", setting.where, setting.value));
 }
 
 // Variables may be meant for other engines: those are passed over.
@@ -110,6 +123,7 @@ std::shared_ptr<const Engine> Engine::load_on(const ModelDirectory& model,
   warn_of_unread_layers(model, state);
   if (device == nullptr) {
     state.plan = make_plan(state.network, model, options);
+    warn_of_unused_precision(options, state);
   } else {
     state.device_plan = std::make_unique<DevicePlan>(
         make_device_plan(state.network, model, options, std::move(device)));

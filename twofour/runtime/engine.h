@@ -28,9 +28,11 @@ struct EngineOptions {
   std::string attention = {};
   // Precision of the products of layers whose weights are float: "f32", the default, or "bf16"
   // where the machine has AVX-512 BF16: weights and activations are rounded to bf16, sums are f32.
-  // On a GPU "f32", "fp16" or "bf16", and that of all values between the layers too, or "fp8":
-  // products in E4M3, the rest in fp16, from compute capability 8.9 on; the default there is "fp16"
-  // for int8 models. TWOFOUR_PRECISION has the same meaning and is read when this is empty.
+  // Of int8 models it is for the layers that stayed float, such as pooler and head; where there are
+  // none, Engine::warnings() say so. On a GPU "f32", "fp16" or "bf16", and that of all values
+  // between the layers too, or "fp8": products in E4M3, the rest in fp16, from compute capability
+  // 8.9 on; the default there is "fp16" for int8 models. TWOFOUR_PRECISION has the same meaning and
+  // is read when this is empty.
   std::string precision = {};
   // Scales of the activations of int8 layers: "static", the default: those of the file;
   // "asymmetric": the same, but what GELU and ReLU leave, which is never far below 0, gets a zero
@@ -103,7 +105,8 @@ class TWOFOUR_API Engine {
   // Of these layers' weights; on a GPU of the embeddings and norms too; with TensorRT of the file.
   uint64_t packed_bytes() const;
   // What the caller should know and is no error: why a plan file is not used, rows of the embedding
-  // that the vocabulary has no token for, layers that config.json does not know.
+  // that the vocabulary has no token for, layers that config.json does not know, a precision
+  // that no layer has.
   const std::vector<std::string>& warnings() const;
 
   struct __attribute__((visibility("hidden"))) State;

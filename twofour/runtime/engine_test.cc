@@ -383,6 +383,27 @@ TEST(Engine, WarnsOfLayersThatItDoesNotRead) {
   std::filesystem::remove_all(path);
 }
 
+TEST(Engine, WarnsOfAPrecisionThatNoLayerHas) {
+  if (!cpu_features().avx512_bf16) GTEST_SKIP() << "bf16 needs AVX-512 BF16";
+  const ModelDirectory embedding = int8_model("minilm", 1);
+  const auto warnings = [](const ModelDirectory& model, const std::string& precision) {
+    return Engine::load(model, {.precision = precision})->warnings();
+  };
+  EXPECT_THAT(warnings(embedding, "bf16"),
+              testing::ElementsAre("precision bf16 has no effect: no layer has float weights"));
+  EXPECT_THAT(warnings(embedding, "f32"), testing::IsEmpty());
+  EXPECT_THAT(warnings(golden_model("minilm"), "bf16"), testing::IsEmpty());
+  const auto classifier = Engine::load(int8_model("cross-encoder", 1), {.precision = "bf16"});
+  EXPECT_EQ(classifier->layers().front().type, "int8");
+  EXPECT_EQ(classifier->layers().back().type, "bf16");
+  EXPECT_THAT(classifier->warnings(), testing::IsEmpty());
+  ASSERT_EQ(setenv("TWOFOUR_PRECISION", "bf16", 1), 0);
+  EXPECT_THAT(
+      Engine::load(embedding)->warnings(),
+      testing::ElementsAre("TWOFOUR_PRECISION bf16 has no effect: no layer has float weights"));
+  ASSERT_EQ(unsetenv("TWOFOUR_PRECISION"), 0);
+}
+
 TEST(Engine, LoadsFromMemory) {
   std::map<std::string, std::string> bytes;
   for (const char* name :
