@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -23,13 +25,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
-    R"(RUN is a folder of twofour train, or a model directory. eval.json, bench.json and scores.jsonl.zst in it are
-used where they exist; with scores, differences get the 95 % interval of a paired bootstrap over queries. Files
-eval-NAME.json and scores-NAME.jsonl.zst are a further table: the same runs on other data. With --queries the page sets
-the rankings of the first run and of the last one side by side, for the queries where they differ most: test.run.zst in
-their folders, from twofour eval --run on that data. Rankings of other data are refused; where DATA has no ids, by the
-checksum that eval --run keeps then: rankings of other programs need ids. The same tables are printed. The page carries
-its script and style inside and needs no network. Differences are against the first run.
+    R"(RUN is a folder of twofour train, the model in it, or another model directory. eval.json, bench.json and
+scores.jsonl.zst in the folder are used where they exist; with scores, differences get the 95 % interval of a paired
+bootstrap over queries. Files eval-NAME.json and scores-NAME.jsonl.zst are a further table: the same runs on other data.
+With --queries the page sets the rankings of the first run and of the last one side by side, for the queries where they
+differ most: test.run.zst in their folders, from twofour eval --run on that data. Rankings of other data are refused;
+where DATA has no ids, by the checksum that eval --run keeps then: rankings of other programs need ids. The same tables
+are printed. The page carries its script and style inside and needs no network. Differences are against the first run.
 
 Examples:
   twofour eval runs/sparse/model test.tsv --out runs/sparse/eval.json --scores runs/sparse/scores.jsonl.zst
@@ -97,14 +99,16 @@ Json table_data(Json report) {
 
 int run_report(const Options& options, Console& console) {
   check_output_page(options.out, {options.queries, options.picture});
-  auto report = collect_report(options.runs);
+  std::vector<std::filesystem::path> runs;
+  std::ranges::transform(options.runs, std::back_inserter(runs), run_of);
+  auto report = collect_report(runs);
   warn_of_other_data(report, console);
   report["version"] = TWOFOUR_VERSION;
   report["title"] = options.title;
   if (!options.queries.empty()) {
     std::vector<std::string> names;
     for (const auto& run : report["runs"]) names.push_back(run["name"]);
-    report["queries"] = collect_queries(options.runs, names, options.queries);
+    report["queries"] = collect_queries(runs, names, options.queries);
   }
   if (!options.picture.empty()) report["picture"] = read_picture(options.picture, options.caption);
   write_output(options.out, console.out(),

@@ -12,6 +12,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/model_json.h"
+#include "twofour/cli/report_queries.h"
 #include "twofour/io/file.h"
 #include "twofour/io/json.h"
 #include "twofour/metrics/scores_file.h"
@@ -102,6 +103,9 @@ constexpr RunFile kFiles[] = {
     {"summary", check_summary,
      "Restore it from a copy, or report on a copy of the run without it: train --resume reads it "
      "here"}};
+
+// Of eval and bench.
+constexpr const char* kResults[] = {"eval.json", "bench.json", "scores.jsonl.zst", kRankingFile};
 
 Log read_log(const fs::path& path) {
   std::istringstream in(read_file(path));
@@ -250,7 +254,20 @@ std::string run_name(const fs::path& path, std::set<std::string>& taken) {
   return name;
 }
 
+bool holds_results(const fs::path& folder) {
+  return std::ranges::any_of(kResults,
+                             [&](const char* name) { return fs::exists(folder / name); }) ||
+         !set_names({folder}).empty();
+}
+
 }  // namespace
+
+fs::path run_of(const fs::path& path) {
+  const fs::path folder = path.filename().empty() ? path.parent_path() : path;
+  if (folder.filename() != "model" || !fs::exists(folder / "config.json") || holds_results(folder))
+    return path;
+  return folder.has_parent_path() ? folder.parent_path() : ".";
+}
 
 Json collect_report(const std::vector<fs::path>& runs) {
   Json report = {{"runs", Json::array()}, {"sets", Json::array()}};

@@ -17,6 +17,10 @@
 
 namespace twofour::cli {
 
+// The folder that a path of the command means. A folder "model" is that of the run around it, which
+// holds the results, unless there are some beside the weights.
+std::filesystem::path run_of(const std::filesystem::path& path);
+
 // {"runs": [{"name", "recipe", "model", "eval", "bench", "curves": {"loss": [[step, value], ...]},
 // "stages"}], "sets": [{"name", "runs": [{"name", "eval", "differences"}]}]} Throws Error naming
 // the file.

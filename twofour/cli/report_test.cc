@@ -306,6 +306,24 @@ TEST_F(Report, ModelDirectoryAloneIsARun) {
   EXPECT_EQ(report["runs"][0]["name"], "minilm");
 }
 
+TEST_F(Report, TheModelInARunStandsForTheRun) {
+  const auto a = run("a", 1), page = folder_ / "page.html";
+  const auto report = [&](const std::filesystem::path& path) {
+    const Outcome outcome = run_command({"report", path, "--out", page, "--markdown"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out;
+  };
+  spill(a / "eval.json", json{{"metrics", {{"pnr", 1.5}}}}.dump());
+  const std::string whole = report(a);
+  EXPECT_THAT(whole, HasSubstr("| a | 1.5000 | - |"));
+  EXPECT_EQ(report(a / "model"), whole);
+  EXPECT_EQ(report(a / "model/"), whole);
+  // What lies beside the weights is their own.
+  spill(a / "model/eval.json", json{{"metrics", {{"pnr", 2.5}}}}.dump());
+  EXPECT_THAT(report(a / "model"), HasSubstr("| a | 2.5000 | - |"));
+  EXPECT_EQ(report(a), whole);
+}
+
 TEST_F(Report, LineThatAKillCutShortIsLeftOut) {
   const auto folder = run("cut", 5);
   spill(folder / "log.jsonl", slurp(folder / "log.jsonl") + R"({"kind": "step", "st)");
