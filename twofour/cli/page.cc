@@ -21,18 +21,17 @@ std::string embeddable(const nlohmann::ordered_json& json) {
   return out;
 }
 
-// A title is text, not markup.
-std::string escaped(std::string_view text) {
+}  // namespace
+
+std::string html_text(std::string_view text) {
   std::string out;
   for (const char c : text) out += c == '<' ? "&lt;" : c == '&' ? "&amp;" : std::string(1, c);
   return out;
 }
 
-}  // namespace
-
 // The policy forbids every request: what the page shows is inside it.
 void write_page(std::string_view title, const nlohmann::ordered_json& data, std::string_view script,
-                std::ostream& out) {
+                std::ostream& out, std::string_view content) {
   out << R"(<!doctype html>
 <html lang="en">
 <head>
@@ -40,11 +39,12 @@ void write_page(std::string_view title, const nlohmann::ordered_json& data, std:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <title>)"
-      << escaped(title) << "</title>\n<style>\n"
-      << page_css()
-      << "</style>\n</head>\n<body>\n<main></main>\n<noscript>This page draws its tables and "
-         "charts with its own script; "
-         "allow it to run.</noscript>\n<script type=\"application/json\" id=\"data\">"
+      << html_text(title) << "</title>\n<style>\n"
+      << page_css() << "</style>\n</head>\n<body>\n<main>\n<h1>" << html_text(title) << "</h1>\n"
+      << content
+      << "<noscript><p class=\"note\">This page draws its charts, and more tables, with its own "
+         "script; allow it to run.</p></noscript>\n</main>\n"
+         "<script type=\"application/json\" id=\"data\">"
       << embeddable(data) << "</script>\n<script>" << chart_js() << "</script>\n<script>\n"
       << page_js() << script << "</script>\n</body>\n</html>\n";
 }

@@ -13,6 +13,7 @@ function el(tag, attributes, ...children) {
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const main = document.querySelector("main");
+main.textContent = "";  // what stands there is for readers without a script
 const speed = (value) => value.toFixed(value < 100 ? 1 : 0);
 
 function section(title, note, ...content) {

@@ -111,8 +111,9 @@ int run_report(const Options& options, Console& console) {
     report["queries"] = collect_queries(runs, names, options.queries);
   }
   if (!options.picture.empty()) report["picture"] = read_picture(options.picture, options.caption);
-  write_output(options.out, console.out(),
-               [&](std::ostream& out) { write_page(options.title, report, report_js(), out); });
+  write_output(options.out, console.out(), [&](std::ostream& out) {
+    write_page(options.title, report, report_js(), out, run_tables_html(report));
+  });
   if (options.json)
     console.out() << json_text(table_data(report), 2) << '\n';
   else

@@ -73,6 +73,33 @@ TEST_F(Report, PageHoldsEverythingAndNoMarkupOfRuns) {
   EXPECT_EQ(data["runs"].size(), 2);
 }
 
+TEST_F(Report, TablesNeedNoScript) {
+  const auto a = run("a & <b>", 1), b = run("b", 1), page = folder_ / "report.html";
+  spill(a / "eval.json", json{{"metrics", {{"pnr", 1.5}}}}.dump());
+  spill(a / "eval-hard half.json", json{{"metrics", {{"pnr", 1.25}}}}.dump());
+  ASSERT_EQ(run_command({"report", a, b, "--out", page, "--title", "A & B"}).code, 0);
+  const std::string html = slurp(page);
+  const size_t begin = html.find("<main>");
+  const std::string shown = html.substr(begin, html.find("</main>") - begin);
+  const auto quality = [](const std::string& title, const std::string& pnr) {
+    return "<h2>" + title +
+           "</h2>\n<div class=\"card scroll\"><table>\n<thead>\n"
+           "<tr><th class=\"left\">run</th><th class=\"left\">pnr</th><th>pnr ties</th></tr>\n"
+           "</thead>\n<tbody>\n"
+           "<tr><td class=\"left\">a &amp; &lt;b></td><td class=\"left\">" +
+           pnr +
+           "</td><td>-</td></tr>\n"
+           "<tr><td class=\"left\">b</td><td class=\"left\">-</td><td>-</td></tr>\n"
+           "</tbody>\n</table></div>\n";
+  };
+  const std::string head =
+      "<h1>A &amp; B</h1>\n<p class=\"note\">In brackets behind a metric: the 95 % interval of its "
+      "difference against the first run.</p>\n";
+  EXPECT_THAT(shown, AllOf(HasSubstr(head + quality("Quality", "1.5000") +
+                                     quality("hard half", "1.2500") + "<h2>Cost</h2>\n"),
+                           HasSubstr("<th>file MB</th>"), Not(HasSubstr("<script"))));
+}
+
 TEST_F(Report, PageHoldsThePicture) {
   const auto page = folder_ / "report.html", picture = folder_ / "x.png";
   const std::string signature = "\x89PNG\r\n";  // iVBORw0K

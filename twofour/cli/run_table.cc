@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <ostream>
+#include <sstream>
+#include <utility>
 
 #include "twofour/cli/format.h"
+#include "twofour/cli/page.h"
 #include "twofour/cli/table.h"
 
 namespace twofour::cli {
@@ -135,27 +137,50 @@ Table cost_table(const Json& runs) {
   return table;
 }
 
-void print(const Table& table, bool markdown, std::ostream& out) {
-  if (markdown)
-    table.print_markdown(out);
-  else
-    table.print(out);
+struct RunTable {
+  std::string title;
+  Table table;
+  bool of_set = false;  // of a further set of data, whose name the title is
+};
+
+std::vector<RunTable> run_tables(const Json& report) {
+  const Json& runs = report.at("runs");
+  std::vector<RunTable> tables;
+  if (!metric_names(runs).empty()) tables.push_back({"Quality", quality_table(runs)});
+  for (const Json& set : report.at("sets")) {
+    tables.push_back(
+        {set.at("name").get<std::string>(), quality_table(set.at("runs")), /*of_set=*/true});
+  }
+  if (std::ranges::any_of(runs, is_of_a_model)) tables.push_back({"Cost", cost_table(runs)});
+  return tables;
 }
 
 }  // namespace
 
 void print_run_tables(const Json& report, bool markdown, std::ostream& out) {
-  const Json& runs = report.at("runs");
-  if (!metric_names(runs).empty()) {
-    print(quality_table(runs), markdown, out);
+  const char* gap = "";
+  for (const auto& [title, table, of_set] : run_tables(report)) {
+    out << std::exchange(gap, "\n");
+    if (of_set) out << title << (markdown ? ":\n\n" : ":\n");
+    if (markdown)
+      table.print_markdown(out);
+    else
+      table.print(out);
   }
-  for (const Json& set : report.at("sets")) {
-    out << fmt::format("\n{}:\n", set.at("name").get<std::string>()) << (markdown ? "\n" : "");
-    print(quality_table(set.at("runs")), markdown, out);
+}
+
+std::string run_tables_html(const Json& report) {
+  std::ostringstream out;
+  if (report.at("runs").size() > 1) {
+    out << "<p class=\"note\">In brackets behind a metric: the 95 % interval of its difference "
+           "against the first run.</p>\n";
   }
-  if (std::ranges::none_of(runs, is_of_a_model)) return;
-  if (!metric_names(runs).empty()) out << '\n';
-  print(cost_table(runs), markdown, out);
+  for (const RunTable& part : run_tables(report)) {
+    out << "<h2>" << html_text(part.title) << "</h2>\n<div class=\"card scroll\">";
+    part.table.print_html(out);
+    out << "</div>\n";
+  }
+  return out.str();
 }
 
 }  // namespace twofour::cli

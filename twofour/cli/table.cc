@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ostream>
 
+#include "twofour/cli/page.h"
+
 namespace twofour::cli {
 namespace {
 
@@ -57,6 +59,22 @@ void Table::print_markdown(std::ostream& out) const {
   for (const bool left : left_) out << (left ? "|---" : "|---:");
   out << "|\n";
   for (const auto& row : rows_) print_row(row);
+}
+
+void Table::print_html(std::ostream& out) const {
+  const auto print_row = [&](const std::vector<std::string>& row, const std::string& tag) {
+    out << "<tr>";
+    for (size_t c = 0; c < row.size(); ++c) {
+      out << '<' << tag << (left_[c] ? " class=\"left\">" : ">") << html_text(row[c]) << "</" << tag
+          << '>';
+    }
+    out << "</tr>\n";
+  };
+  out << "<table>\n<thead>\n";
+  print_row(headers_, "th");
+  out << "</thead>\n<tbody>\n";
+  for (const auto& row : rows_) print_row(row, "td");
+  out << "</tbody>\n</table>";
 }
 
 }  // namespace twofour::cli

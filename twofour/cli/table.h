@@ -16,6 +16,7 @@ class Table {
   void add_row(std::vector<std::string> cells);  // missing cells at the end are empty
   void print(std::ostream& out) const;
   void print_markdown(std::ostream& out) const;
+  void print_html(std::ostream& out) const;  // a <table>; cells are text, not markup
 
  private:
   std::vector<std::string> headers_;
