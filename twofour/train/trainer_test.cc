@@ -144,7 +144,7 @@ Metrics served(const fs::path& model, const fs::path& data_path) {
   std::vector<TextPair> texts;
   for (const Pair& pair : data.pairs)
     texts.push_back({data.queries[pair.query], data.documents[pair.document]});
-  const auto scores = Scorer(Engine::load(model), {.max_length = 128}).score(texts);
+  const auto scores = Scorer(Engine::load(model)).score(texts);
   std::vector<ScoredPair> scored;
   for (size_t i = 0; i < scores.size(); ++i) {
     const Pair& pair = data.pairs[i];
