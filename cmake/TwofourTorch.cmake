@@ -27,6 +27,13 @@ file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include-first)
 file(CREATE_LINK ${TWOFOUR_FMT_INCLUDE}/fmt ${PROJECT_BINARY_DIR}/include-first/fmt SYMBOLIC)
 target_include_directories(twofour_torch SYSTEM BEFORE INTERFACE ${PROJECT_BINARY_DIR}/include-first)
 
+# c10d's header of its Gloo group includes headers of Gloo, which LibTorch does not ship. Where there are none, these serve.
+foreach(header IN ITEMS algorithm common/error context rendezvous/store transport/device)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/include-last/gloo/${header}.h
+       CONTENT "#include \"twofour/train/gloo_names.h\"\n")
+endforeach()
+target_include_directories(twofour_torch SYSTEM INTERFACE ${PROJECT_BINARY_DIR}/include-last)
+
 # LibTorch's headers, precompiled once: some 20 s a file without it. torch/torch.h as a whole would take half as long again.
 file(WRITE ${PROJECT_BINARY_DIR}/torch_pch.cc "// Owner of the precompiled LibTorch headers.\n")
 add_library(twofour_torch_pch OBJECT ${PROJECT_BINARY_DIR}/torch_pch.cc)

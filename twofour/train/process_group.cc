@@ -1,0 +1,270 @@
+#include "twofour/train/process_group.h"
+
+#include <fmt/format.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <limits>
+#include <system_error>
+#include <utility>
+
+#define USE_C10D_GLOO  // its header is empty without
+#include <torch/csrc/utils/tensor_flatten.h>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "twofour/base/error.h"
+
+namespace twofour {
+namespace {
+
+constexpr std::chrono::hours kTimeout{2};
+constexpr size_t kBucketBytes = size_t{32} << 20;
+
+// --- Environment -------------------------------------------------------------------------------
+
+constexpr const char* kSetAll =
+    "Set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun does, or none of them.";
+
+int whole_number(const std::string& name, std::string_view text, int least, int most) {
+  int value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc() && stop == end && value >= least && value <= most) return value;
+  throw Error(name,
+              fmt::format("is '{}': expected a whole number from {} to {}", text, least, most),
+              kSetAll);
+}
+
+// --- Addresses ---------------------------------------------------------------------------------
+
+using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+Addresses resolve(const ProcessOptions& options) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  const int code =
+      getaddrinfo(options.address.c_str(), std::to_string(options.port).c_str(), &hints, &found);
+  if (code == 0) return {found, freeaddrinfo};
+  throw Error("MASTER_ADDR", fmt::format("is '{}': {}", options.address, gai_strerror(code)),
+              "Name the machine of rank 0.");
+}
+
+// c10d's own would listen on every address of the machine, to whoever calls.
+int bound_socket(const addrinfo* addresses, const ProcessOptions& options) {
+  int error = 0;
+  for (const addrinfo* a = addresses; a != nullptr; a = a->ai_next) {
+    const int socket = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
+    const int on = 1;
+    if (socket >= 0 && setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+        ::bind(socket, a->ai_addr, a->ai_addrlen) == 0) {
+      return socket;
+    }
+    error = errno;
+    if (socket >= 0) ::close(socket);
+  }
+  throw Error("rank 0",
+              fmt::format("cannot listen at {}:{}: {}", options.address, options.port,
+                          std::generic_category().message(error)),
+              "MASTER_ADDR is an address of the machine of rank 0, MASTER_PORT a free port there.");
+}
+
+// This machine's, on the way to rank 0: a datagram socket knows it without sending anything.
+std::string own_address(const addrinfo* addresses, const ProcessOptions& options) {
+  for (const addrinfo* a = addresses; a != nullptr; a = a->ai_next) {
+    const int socket = ::socket(a->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (socket < 0) continue;
+    sockaddr_storage own{};
+    auto* address = reinterpret_cast<sockaddr*>(&own);
+    socklen_t size = sizeof own;
+    char text[NI_MAXHOST];
+    const bool found =
+        ::connect(socket, a->ai_addr, a->ai_addrlen) == 0 &&
+        getsockname(socket, address, &size) == 0 &&
+        getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0;
+    ::close(socket);
+    if (found) return text;
+  }
+  throw Error("MASTER_ADDR", fmt::format("no network leads to '{}'", options.address),
+              "Name the machine of rank 0.");
+}
+
+// --- Gloo --------------------------------------------------------------------------------------
+
+// Without the place in LibTorch's sources that such texts begin with, and without stacks.
+std::string reason_of(const std::exception& error) {
+  const auto* ours = dynamic_cast<const c10::Error*>(&error);
+  std::string text = ours != nullptr ? ours->what_without_backtrace() : error.what();
+  const size_t place = text.find("] ");
+  if (text.starts_with('[') && place != std::string::npos) text.erase(0, place + 2);
+  text.resize(std::min(text.find('\n'), text.size()));
+  if (text.ends_with('.')) text.pop_back();
+  return text;
+}
+
+constexpr const char* kFailed = "failed";  // key of the store: why the first one ended
+
+// Training runs on CPUs, so Gloo is the one backend. For GPUs another one, NCCL, would be made
+// here: everything else is c10d's interface.
+class GlooGroup : public ProcessGroup {
+ public:
+  explicit GlooGroup(const ProcessOptions& options) : rank_(options.rank), size_(options.size) {
+    const Addresses addresses = resolve(options);
+    c10d::TCPStoreOptions store;
+    store.port = options.port;
+    store.isServer = rank_ == 0 && !options.store_is_there;
+    store.numWorkers = size_;
+    store.timeout = options.join_timeout;
+    store.useLibUV = false;  // not in every build of LibTorch, and for a thousand processes
+    if (store.isServer) store.masterListenFd = bound_socket(addresses.get(), options);
+    try {
+      store_ = c10::make_intrusive<c10d::TCPStore>(options.address, store);
+      auto gloo = c10d::ProcessGroupGloo::Options::create(options.join_timeout);
+      gloo->devices.push_back(
+          c10d::ProcessGroupGloo::createDeviceForHostname(own_address(addresses.get(), options)));
+      backend_ = c10::make_intrusive<c10d::ProcessGroupGloo>(store_, rank_, size_, gloo);
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& error) {
+      throw Error(name(),
+                  fmt::format("has not met the others at {}:{}: {}", options.address, options.port,
+                              reason_of(error)),
+                  fmt::format("Start all {} processes within {} s, with the same MASTER_ADDR and "
+                              "MASTER_PORT.",
+                              size_, options.join_timeout.count()));
+    }
+    backend_->setTimeout(kTimeout);
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  void all_reduce_sum(at::Tensor tensor) override {
+    std::vector<at::Tensor> tensors = {std::move(tensor)};
+    wait_for([&] { return backend_->allreduce(tensors); });
+  }
+
+  void broadcast(at::Tensor tensor, int root) override {
+    std::vector<at::Tensor> tensors = {std::move(tensor)};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    wait_for([&] { return backend_->broadcast(tensors, options); });
+  }
+
+  void barrier() override {
+    wait_for([&] { return backend_->barrier(); });
+  }
+
+  void fail(std::string_view reason) noexcept override {
+    if (lost_) return;
+    try {
+      store_->compareSet(kFailed, "", fmt::format("rank {} has failed: {}", rank_, reason));
+    } catch (const std::exception&) {
+      // The others see that this process is gone.
+    }
+  }
+
+ private:
+  template <class Start>
+  void wait_for(const Start& start) {
+    try {
+      start()->wait();
+    } catch (const std::exception& error) {
+      lost_ = true;
+      const std::string told = told_reason();
+      if (!told.empty()) throw Error(name(), "cannot go on, because " + told);
+      throw Error(name(), "has lost another process: " + reason_of(error),
+                  "What that one printed says why; --resume in all of them goes on.");
+    }
+  }
+
+  // Empty if the process that has ended left no word, or was rank 0, which keeps the words.
+  std::string told_reason() {
+    try {
+      return store_->check({kFailed}) ? store_->get_to_str(kFailed) : "";
+    } catch (const std::exception&) {
+      return "";
+    }
+  }
+
+  int rank_, size_;
+  bool lost_ = false;
+  c10::intrusive_ptr<c10d::Store> store_;
+  c10::intrusive_ptr<c10d::Backend> backend_;  // ends before the store
+};
+
+}  // namespace
+
+ProcessOptions process_options(const Environment& environment) {
+  const auto text = [&](const char* name) -> std::string_view {
+    const char* found = environment(name);
+    return found == nullptr ? "" : found;
+  };
+  const std::string_view rank = text("RANK"), size = text("WORLD_SIZE");
+  ProcessOptions options;
+  if (rank.empty() && size.empty()) return options;
+  const auto need = [&](const char* name, const char* because) {
+    if (text(name).empty()) {
+      throw Error(name, fmt::format("is not set, but {} is", because), kSetAll);
+    }
+    return text(name);
+  };
+  constexpr int kMost = std::numeric_limits<int16_t>::max();
+  options.size = whole_number("WORLD_SIZE", need("WORLD_SIZE", "RANK"), 1, kMost);
+  options.rank = whole_number("RANK", need("RANK", "WORLD_SIZE"), 0, options.size - 1);
+  if (options.size == 1) return options;
+  options.address = need("MASTER_ADDR", "WORLD_SIZE");
+  options.port = static_cast<uint16_t>(
+      whole_number("MASTER_PORT", need("MASTER_PORT", "WORLD_SIZE"), 1, 65535));
+  if (const std::string_view local = text("LOCAL_WORLD_SIZE"); !local.empty()) {
+    options.local_size = whole_number("LOCAL_WORLD_SIZE", local, 1, options.size);
+  }
+  options.store_is_there = text("TORCHELASTIC_USE_AGENT_STORE") == "True";
+  return options;
+}
+
+std::unique_ptr<ProcessGroup> ProcessGroup::open(const ProcessOptions& options) {
+  if (options.size == 1) return std::make_unique<ProcessGroup>();
+  return std::make_unique<GlooGroup>(options);
+}
+
+std::string ProcessGroup::name() const { return fmt::format("rank {} of {}", rank(), size()); }
+
+void ProcessGroup::all_reduce_sums(const std::vector<at::Tensor>& tensors) {
+  if (size() == 1) return;
+  const at::NoGradGuard no_grad;
+  for (const torch::utils::TensorGroup& bucket :
+       torch::utils::take_tensors(tensors, kBucketBytes)) {
+    const at::Tensor sums = at::flatten_dense_tensors(bucket.tensors);
+    all_reduce_sum(sums);
+    const std::vector<at::Tensor> parts = at::unflatten_dense_tensors(sums, bucket.tensors);
+    for (size_t i = 0; i < parts.size(); ++i) at::Tensor(bucket.tensors[i]).copy_(parts[i]);
+  }
+}
+
+std::vector<uint8_t> ProcessGroup::broadcast(std::vector<uint8_t> bytes) {
+  if (size() == 1) return bytes;
+  const at::Tensor length = at::full({1}, std::ssize(bytes), at::kLong);
+  broadcast(length, 0);
+  bytes.resize(static_cast<size_t>(length.item<int64_t>()));
+  if (!bytes.empty()) broadcast(at::from_blob(bytes.data(), {std::ssize(bytes)}, at::kByte), 0);
+  return bytes;
+}
+
+void ProcessGroup::check_equal(uint64_t value, std::string_view what, std::string_view remedy) {
+  if (size() == 1) return;
+  const at::Tensor values = at::zeros({size()}, at::kLong);
+  auto* of_rank = values.data_ptr<int64_t>();
+  of_rank[rank()] = static_cast<int64_t>(value);
+  all_reduce_sum(values);
+  for (int other = 1; other < size(); ++other) {
+    if (of_rank[other] == of_rank[0]) continue;
+    throw Error(name(), fmt::format("rank {} and rank 0 differ in {}", other, what), remedy);
+  }
+}
+
+}  // namespace twofour

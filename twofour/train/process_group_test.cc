@@ -1,0 +1,183 @@
+#include "twofour/train/process_group.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "twofour/base/testing.h"
+#include "twofour/train/process_test_support.h"
+
+namespace twofour {
+namespace {
+
+using testing::AllOf;
+using testing::Each;
+using testing::EndsWith;
+using testing::StartsWith;
+
+using Variables = std::map<std::string, std::string>;
+
+ProcessOptions read(const Variables& variables) {
+  return process_options([&](const char* name) {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  });
+}
+
+TEST(ProcessOptions, AreThoseOfTheEnvironment) {
+  EXPECT_EQ(read({}).size, 1);
+  EXPECT_EQ(read({{"MASTER_PORT", "x"}}).size, 1);
+  EXPECT_EQ(read({{"RANK", "0"}, {"WORLD_SIZE", "1"}}).size, 1);
+  const ProcessOptions options = read({{"RANK", "2"},
+                                       {"WORLD_SIZE", "4"},
+                                       {"LOCAL_RANK", "0"},
+                                       {"LOCAL_WORLD_SIZE", "2"},
+                                       {"MASTER_ADDR", "node0"},
+                                       {"MASTER_PORT", "29500"},
+                                       {"TORCHELASTIC_USE_AGENT_STORE", "True"}});
+  EXPECT_EQ(options.rank, 2);
+  EXPECT_EQ(options.size, 4);
+  EXPECT_EQ(options.local_size, 2);
+  EXPECT_EQ(options.address, "node0");
+  EXPECT_EQ(options.port, 29500);
+  EXPECT_TRUE(options.store_is_there);
+}
+
+TEST(ProcessOptions, NameWhatIsMissingOrWrong) {
+  const auto expect = [](Variables variables, const std::string& message) {
+    EXPECT_EQ(error_of([&] { read(variables); }),
+              message +
+                  ". Set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun does, or "
+                  "none of them.");
+  };
+  expect({{"RANK", "0"}}, "[WORLD_SIZE] is not set, but RANK is");
+  expect({{"WORLD_SIZE", "2"}}, "[RANK] is not set, but WORLD_SIZE is");
+  expect({{"RANK", "0"}, {"WORLD_SIZE", "0"}},
+         "[WORLD_SIZE] is '0': expected a whole number from 1 to 32767");
+  expect({{"RANK", "2"}, {"WORLD_SIZE", "2"}},
+         "[RANK] is '2': expected a whole number from 0 to 1");
+  expect({{"RANK", "1st"}, {"WORLD_SIZE", "2"}},
+         "[RANK] is '1st': expected a whole number from 0 to 1");
+  Variables variables = {{"RANK", "1"}, {"WORLD_SIZE", "2"}};
+  expect(variables, "[MASTER_ADDR] is not set, but WORLD_SIZE is");
+  variables["MASTER_ADDR"] = "127.0.0.1";
+  expect(variables, "[MASTER_PORT] is not set, but WORLD_SIZE is");
+  variables["MASTER_PORT"] = "65536";
+  expect(variables, "[MASTER_PORT] is '65536': expected a whole number from 1 to 65535");
+  variables["MASTER_PORT"] = "29500";
+  variables["LOCAL_WORLD_SIZE"] = "3";
+  expect(variables, "[LOCAL_WORLD_SIZE] is '3': expected a whole number from 1 to 2");
+}
+
+TEST(ProcessGroup, OfOneDoesNothing) {
+  const auto group = ProcessGroup::open({});
+  const at::Tensor values = at::arange(3);
+  group->all_reduce_sum(values);
+  group->all_reduce_sums({values});
+  group->broadcast(values, 0);
+  group->barrier();
+  group->check_equal(1, "", "");
+  EXPECT_TRUE(at::equal(values, at::arange(3)));
+  EXPECT_EQ(group->broadcast({1, 2}), (std::vector<uint8_t>{1, 2}));
+  EXPECT_EQ(group->name(), "rank 0 of 1");
+}
+
+class ProcessGroupOf : public testing::TestWithParam<int> {};
+
+TEST_P(ProcessGroupOf, SumsBroadcastsAndCompares) {
+  if (!become_rank()) {
+    EXPECT_THAT(run_ranks(GetParam()), Each(0));
+    return;
+  }
+  const auto group = ProcessGroup::open(process_options());
+  const int rank = group->rank(), size = group->size(), all = size * (size + 1) / 2;
+  ASSERT_EQ(size, GetParam());
+  const at::Tensor one = at::full({3}, rank + 1, at::kDouble);
+  group->all_reduce_sum(one);
+  EXPECT_TRUE(at::equal(one, at::full({3}, all, at::kDouble)));
+  // More than a bucket; strided; of another type.
+  const std::vector<at::Tensor> many = {at::full({9 << 20}, rank + 1, at::kFloat),
+                                        at::full({4, 3}, rank + 1, at::kFloat).t(),
+                                        at::full({2}, rank + 1, at::kLong)};
+  group->all_reduce_sums(many);
+  for (const at::Tensor& sums : many) EXPECT_TRUE(sums.eq(all).all().item<bool>());
+
+  const at::Tensor of_last = at::full({2}, rank, at::kFloat);
+  group->broadcast(of_last, size - 1);
+  EXPECT_TRUE(of_last.eq(size - 1).all().item<bool>());
+  const std::vector<uint8_t> bytes(rank == 0 ? 5 : 1, static_cast<uint8_t>(rank + 1));
+  EXPECT_EQ(group->broadcast(bytes), std::vector<uint8_t>(5, 1));
+
+  group->check_equal(7, "answers", "");
+  EXPECT_EQ(
+      error_of([&] { group->check_equal(rank == size - 1 ? 8 : 7, "answers", "Ask again."); }),
+      fmt::format("[rank {} of {}] rank {} and rank 0 differ in answers. Ask again.", rank, size,
+                  size - 1));
+  group->barrier();
+}
+
+INSTANTIATE_TEST_SUITE_P(ProcessGroup, ProcessGroupOf, testing::Values(2, 3));
+
+TEST(ProcessGroup, TellsWhyAnotherProcessHasFailed) {
+  if (!become_rank()) {
+    EXPECT_THAT(run_ranks(2), Each(0));
+    return;
+  }
+  const auto group = ProcessGroup::open(process_options());
+  if (group->rank() == 1) return group->fail("[step 3] the loss is nan");
+  EXPECT_EQ(error_of([&] { group->barrier(); }),
+            "[rank 0 of 2] cannot go on, because rank 1 has failed: [step 3] the loss is nan");
+}
+
+TEST(ProcessGroup, NoticesThatAnotherProcessIsGone) {
+  if (!become_rank()) {
+    const std::vector<int> statuses = run_ranks(2);
+    EXPECT_EQ(statuses[0], 0);
+    EXPECT_TRUE(WIFSIGNALED(statuses[1]) && WTERMSIG(statuses[1]) == SIGKILL);
+    return;
+  }
+  const auto group = ProcessGroup::open(process_options());
+  group->barrier();
+  if (group->rank() == 1) raise(SIGKILL);
+  EXPECT_THAT(
+      error_of([&] { group->barrier(); }),
+      AllOf(StartsWith("[rank 0 of 2] has lost another process: "),
+            EndsWith(". What that one printed says why; --resume in all of them goes on.")));
+}
+
+TEST(ProcessGroup, SaysWhereItHasNotMetTheOthers) {
+  ProcessOptions options{.size = 2, .address = "127.0.0.1"};
+  options.join_timeout = std::chrono::seconds(1);
+  for (options.rank = 0; options.rank < 2; ++options.rank) {
+    options.port = static_cast<uint16_t>(free_port());
+    EXPECT_THAT(
+        error_of([&] { ProcessGroup::open(options); }),
+        AllOf(StartsWith(fmt::format("[rank {} of 2] has not met the others at 127.0.0.1:{}: ",
+                                     options.rank, options.port)),
+              EndsWith("Start all 2 processes within 1 s, with the same MASTER_ADDR and "
+                       "MASTER_PORT.")));
+  }
+}
+
+TEST(ProcessGroup, SaysWhereItCannotListen) {
+  const auto expect = [](const std::string& address, int port, const std::string& why) {
+    EXPECT_EQ(
+        error_of([&] {
+          ProcessGroup::open({.size = 2, .address = address, .port = static_cast<uint16_t>(port)});
+        }),
+        fmt::format("[rank 0] cannot listen at {}:{}: {}. MASTER_ADDR is an address of the "
+                    "machine of rank 0, MASTER_PORT a free port there.",
+                    address, port, why));
+  };
+  int port = 0;
+  const int socket = loopback_socket(port);
+  ASSERT_EQ(listen(socket, 1), 0);
+  expect("127.0.0.1", port, "Address already in use");
+  close(socket);
+  expect("192.0.2.1", port, "Cannot assign requested address");  // of documents
+}
+
+}  // namespace
+}  // namespace twofour
