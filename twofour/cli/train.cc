@@ -18,7 +18,8 @@ constexpr const char* kExamples =
     R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. --max-steps leaves each stage
 at least one step, so that a recipe of five stages takes five steps or more. A stage's steps given with --set take the
 place of its epochs, and epochs that of steps. Ctrl-C, SIGTERM or a lost terminal (without nohup) saves the run, a
-second Ctrl-C or SIGTERM ends it at once.
+second Ctrl-C or SIGTERM ends it at once. Several processes train one model, on CPUs, if each is started with the same
+command and RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set, as torchrun does (docs/recipes.md).
 
 --out then holds
   checkpoint/    until the run has finished: where --resume goes on after it was stopped or killed
@@ -97,6 +98,7 @@ int run_train(Options& options, Console& console) {
   callbacks.stop_requested = InterruptGuard::requested;
   const TrainSummary summary = api.train(options.request, callbacks);
   console.end_progress();
+  if (summary.rank != 0) return summary.finished ? kOk : kInterrupted;  // rank 0 tells
   if (options.json) print_json(summary, console.out());
   if (!summary.finished) {
     console.info(

@@ -60,6 +60,15 @@ TEST_F(TrainCommand, InterruptSavesAndSaysHowToResume) {
                                      out_ + " --set 'interrupt=a b' --resume\n"));
 }
 
+TEST_F(TrainCommand, OnlyRankZeroTellsOfTheResult) {
+  const Outcome outcome = run_command(command({"--set", "rank=1", "--json"}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  const Outcome stopped = run_command(command({"--set", "rank=1", "--set", "interrupt=1"}));
+  EXPECT_EQ(stopped.code, 130);
+  EXPECT_THAT(stopped.err, ::testing::Not(HasSubstr("stopped after step")));
+}
+
 // Which sends its signal twice.
 TEST_F(TrainCommand, ALostTerminalSavesUnlessItIsIgnored) {
   const auto previous = std::signal(SIGHUP, SIG_DFL);

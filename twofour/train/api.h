@@ -38,6 +38,7 @@ struct TrainSummary {
   double sparsity = 0;
   Metrics dev;  // of the model that was written
   std::filesystem::path model;
+  int rank = 0;  // of this process among those that train together; only 0 writes files
 };
 
 struct CalibrateRequest {

@@ -46,6 +46,7 @@ RunLog::RunLog(const std::filesystem::path& path, int64_t keep_bytes)
 }
 
 void RunLog::write(const nlohmann::ordered_json& row) {
+  if (path_.empty()) return;
   const std::string line = json_text(row) + "\n";
   if (!(file_ << line << std::flush)) {
     fail(path_, "written", errno,

@@ -17,6 +17,9 @@ namespace twofour {
 
 class RunLog {
  public:
+  // Writes nothing: for processes other than the one whose log it is.
+  RunLog() = default;
+
   // Keeps the first `keep_bytes` of an existing file: what a killed process wrote after its last
   // checkpoint goes. Of a file that has lost some of them, the whole lines.
   RunLog(const std::filesystem::path& path, int64_t keep_bytes);
@@ -29,7 +32,7 @@ class RunLog {
  private:
   std::filesystem::path path_;
   std::ofstream file_;
-  int64_t bytes_;
+  int64_t bytes_ = 0;
 };
 
 }  // namespace twofour

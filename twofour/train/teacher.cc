@@ -22,6 +22,13 @@ ForwardResult Teacher::forward(const Batch& batch, const TokenTensors& tokens,
   return result;
 }
 
+void Teacher::share_logits(const Batch& batch, int owner, ProcessGroup& group) {
+  const at::Tensor pairs = at::tensor(batch.pairs, at::kLong);
+  const at::Tensor rows = logits_.index_select(0, pairs);
+  group.broadcast(rows, owner);
+  logits_.index_copy_(0, pairs, rows);
+}
+
 bool Teacher::recall(const at::Tensor& pairs, at::Tensor& logits) const {
   if (!logits_.defined()) return false;
   const at::Tensor rows = logits_.index_select(0, pairs);

@@ -6,6 +6,7 @@
 #include "twofour/graph/network.h"
 #include "twofour/train/batcher.h"
 #include "twofour/train/objective.h"
+#include "twofour/train/process_group.h"
 #include "twofour/train/torch_interpreter.h"
 
 namespace twofour {
@@ -28,6 +29,9 @@ class Teacher {
   // checkpoints: a pair must keep its logits, bit for bit, which depend on the batch where it was
   // first seen.
   const at::Tensor& logits() const { return logits_; }
+  // Logits of a batch that process `owner` has just seen, kept by all of them from now on. All must
+  // have seen some batch.
+  void share_logits(const Batch& batch, int owner, ProcessGroup& group);
   void load_logits(const at::Tensor& logits) { logits_ = logits.clone(); }
 
  private:

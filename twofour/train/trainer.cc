@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "twofour/base/checksum.h"
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/train/calibration.h"
@@ -16,6 +17,7 @@
 #include "twofour/train/evaluator.h"
 #include "twofour/train/fake_quantize.h"
 #include "twofour/train/optimizer.h"
+#include "twofour/train/process_group.h"
 #include "twofour/train/result_model.h"
 #include "twofour/train/run_folder.h"
 #include "twofour/train/run_inputs.h"
@@ -23,6 +25,7 @@
 #include "twofour/train/sparsity_context.h"
 #include "twofour/train/teacher.h"
 #include "twofour/train/torch_session.h"
+#include "twofour/train/torch_tensors.h"
 
 namespace twofour {
 namespace {
@@ -105,10 +108,12 @@ struct MicroBatch {
 
 class Trainer {
  public:
-  Trainer(const TrainRequest& request, const Callbacks& callbacks, const RunInputs& inputs)
+  Trainer(const TrainRequest& request, const Callbacks& callbacks, const RunInputs& inputs,
+          ProcessGroup& group)
       : request_(request),
         callbacks_(callbacks),
         inputs_(inputs),
+        group_(group),
         recipe_(inputs.recipe),
         folder_(request.out),
         parameters_(load_parameters(inputs.network, inputs.model, recipe_.seed)),
@@ -127,7 +132,7 @@ class Trainer {
   // False: stopped on request.
   bool run(const std::optional<Checkpoint>& checkpoint) {
     checkpoint ? restore(*checkpoint) : begin();
-    log_.emplace(folder_.log(), state_.log_bytes);
+    group_.is_first() ? log_.emplace(folder_.log(), state_.log_bytes) : log_.emplace();
     if (log_->bytes() < state_.log_bytes) {
       callbacks_.warn(folder_.log().string() +
                       " has lost rows that the checkpoint knew: training goes on without them, "
@@ -173,7 +178,8 @@ class Trainer {
             .pairs_per_second = pairs_per_second(),
             .sparsity = sparsity_.sparsity(),
             .dev = state_.best,
-            .model = finished ? folder_.model() : std::filesystem::path()};
+            .model = finished ? folder_.model() : std::filesystem::path(),
+            .rank = group_.rank()};
   }
 
  private:
@@ -236,8 +242,11 @@ class Trainer {
     return true;
   }
 
+  bool asked_to_stop() const { return callbacks_.stop_requested && callbacks_.stop_requested(); }
+
   bool stop_requested() {
-    if (!callbacks_.stop_requested || !callbacks_.stop_requested()) return false;
+    // Several processes have agreed in the step before.
+    if (!(group_.size() == 1 ? asked_to_stop() : stop_)) return false;
     save();
     return true;
   }
@@ -245,6 +254,7 @@ class Trainer {
   void start_stage() {
     optimizer_.zero_moments(sparsity_.advance(stage(), parameters_));
     if (stage().calibrate) calibrate();
+    check_equal_in_all_processes();
     state_.stage_started = true;
     log_->write({{"kind", "stage"},
                  {"step", state_.step},
@@ -274,8 +284,11 @@ class Trainer {
     std::vector<Batch> batches = batcher_.plan(kCalibrationEpoch + state_.stage);
     batches.resize(std::min<size_t>(batches.size(), stage().calibration_batches));
     callbacks_.info(fmt::format("calibrating (batches: {})", batches.size()));
-    state_.scales = calibrate_scales(inputs_.network, parameters_, inputs_.train_tokens, batches,
-                                     *stage().calibrate, masker());
+    if (group_.is_first()) {
+      state_.scales = calibrate_scales(inputs_.network, parameters_, inputs_.train_tokens, batches,
+                                       *stage().calibrate, masker());
+    }
+    state_.scales = of_first(state_.scales);
   }
 
   void finish_stage() {
@@ -310,13 +323,17 @@ class Trainer {
     // Masked tokens change from step to step, and the teacher's logits with them.
     needs.teacher_logits_only = needs.teacher_logits_only && masker() == nullptr;
     std::vector<MicroBatch> batches;
-    for (int64_t i = 0; i < recipe_.accumulate; ++i) batches.push_back(next_micro_batch(i));
+    for (int64_t i = 0; i < recipe_.accumulate; ++i) {
+      batches.push_back(next_micro_batch(i));
+      state_.pairs += std::ssize(batches.back().batch.pairs);
+    }
     const double weight =
         std::transform_reduce(batches.begin(), batches.end(), 0.0, std::plus{},
                               [](const MicroBatch& batch) { return batch.weight; });
-    for (const MicroBatch& batch : batches) {
-      accumulate_gradients(needs, batch, batch.weight / weight, report);
+    for (size_t i = group_.rank(); i < batches.size(); i += group_.size()) {
+      accumulate_gradients(needs, batches[i], batches[i].weight / weight, report);
     }
+    if (group_.size() > 1) sum_over_processes(needs, batches, report);
     sparsity_.mask_gradients(parameters_);
     report.learning_rate =
         learning_rate_at(stage().learning_rate, state_.stage_step, stage().steps);
@@ -370,7 +387,6 @@ class Trainer {
     (losses.total * share).backward();
     report.loss += loss * share;
     for (const auto& [name, value] : losses.terms) report.terms[name] += value * share;
-    state_.pairs += std::ssize(batch.pairs);
   }
 
   void tell(const StepReport& report) {
@@ -398,11 +414,60 @@ class Trainer {
                                     {"seconds_left", elapsed / done * left}}});
   }
 
+  // --- Several processes -----------------------------------------------------------------------
+
+  // Gradients, losses and whether somebody wants to stop; the teacher's logits, so that a pair
+  // keeps those that it had first, as in one process.
+  void sum_over_processes(const ForwardNeeds& needs, const std::vector<MicroBatch>& batches,
+                          StepReport& report) {
+    std::vector<at::Tensor> gradients;
+    for (const auto& [name, parameter] : parameters_) {
+      if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+    }
+    group_.all_reduce_sums(gradients);
+    std::vector<double> numbers = {report.loss, asked_to_stop() ? 1.0 : 0.0};
+    for (const auto& [name, value] : report.terms) numbers.push_back(value);
+    const at::Tensor sums = at::tensor(numbers, at::kDouble);
+    group_.all_reduce_sum(sums);
+    const double* sum = sums.const_data_ptr<double>();
+    report.loss = *sum++;
+    stop_ = *sum++ > 0;
+    for (auto& [name, value] : report.terms) value = *sum++;
+    if (!needs.teacher_logits_only || !teacher_->logits().defined()) return;
+    for (size_t i = 0; i < batches.size(); ++i) {
+      teacher_->share_logits(batches[i].batch, static_cast<int>(i) % group_.size(), group_);
+    }
+  }
+
+  // What rank 0 has found.
+  template <class T>
+  T of_first(const T& value) {
+    if (group_.size() == 1) return value;
+    return Json::from_cbor(group_.broadcast(Json::to_cbor(value))).template get<T>();
+  }
+
+  // Masks are computed by each process from what must be the same parameters.
+  void check_equal_in_all_processes() {
+    if (group_.size() == 1) return;
+    uint64_t sum = checksum64({});
+    for (const ParameterMap& tensors : {parameters_, sparsity_.state()}) {
+      for (const auto& [name, tensor] : tensors) {
+        const at::Tensor values = tensor.detach().contiguous();
+        const TensorView view = view_of(values);
+        sum = checksum64({reinterpret_cast<const char*>(view.data), view.bytes()}, sum);
+      }
+    }
+    group_.check_equal(
+        sum, fmt::format("parameters or masks at the start of stage {}", stage().name),
+        "Give all processes the same build of twofour and LibTorch, and the same kind of CPU.");
+  }
+
   // --- Evaluation ------------------------------------------------------------------------------
 
   void evaluate() {
     if (!evaluator_) return;
-    const Metrics metrics = evaluator_->evaluate(parameters_, quantizer_.get());
+    const Metrics metrics = of_first(
+        group_.is_first() ? evaluator_->evaluate(parameters_, quantizer_.get()) : Metrics());
     const double value = selected(metrics);
     const bool better = state_.best.empty() || is_better(value, selected(state_.best));
     state_.evaluated_step = state_.step;
@@ -440,6 +505,7 @@ class Trainer {
   }
 
   void save() {
+    if (!group_.is_first()) return;
     state_.seconds = seconds();
     state_.log_bytes = log_->bytes();
     TensorGroups tensors = {{"parameters", parameters_},
@@ -504,6 +570,7 @@ class Trainer {
   const TrainRequest& request_;
   const Callbacks& callbacks_;
   const RunInputs& inputs_;
+  ProcessGroup& group_;
   const Recipe& recipe_;
   const RunFolder folder_;
 
@@ -525,25 +592,60 @@ class Trainer {
   Clock::time_point process_start_ = Clock::now(), stage_start_ = process_start_;
   double seconds_before_ = 0;
   int64_t stage_start_step_ = 0;
+  bool stop_ = false;  // as several processes have agreed
 };
 
-}  // namespace
+// Whole micro-batches: losses compare the pairs of one, and their random numbers follow from it.
+void check_shares(const Recipe& recipe, const ProcessGroup& group) {
+  if (recipe.accumulate % group.size() == 0) return;
+  const int64_t accumulate = std::lcm(recipe.accumulate, int64_t{group.size()});
+  const int64_t times = accumulate / recipe.accumulate;
+  throw Error(
+      fmt::format("recipe '{}'", recipe.name),
+      fmt::format("accumulate is {}: {} processes cannot share the micro-batches of a step evenly",
+                  recipe.accumulate, group.size()),
+      fmt::format("With --set accumulate={} --set batch_pairs={} they can, and steps keep their "
+                  "size.",
+                  accumulate, (recipe.batch_pairs + times - 1) / times));
+}
 
-TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
+// Optimizer steps and their arithmetic must be the same everywhere.
+void check_same_inputs(const RunInputs& inputs, int threads, ProcessGroup& group) {
+  std::string all = fmt::format("{} {}", threads, at::get_cpu_capability());
+  for (const auto& [name, value] : inputs.fingerprint) all += fmt::format("\n{} {}", name, value);
+  group.check_equal(checksum64(all), "recipe, model, data, --threads or kind of CPU",
+                    "Start all of them with the same command on machines of one kind.");
+}
+
+TrainSummary train(const TrainRequest& request, const Callbacks& callbacks, int threads,
+                   ProcessGroup& group) {
   if (request.out.empty()) throw Error("--out", "is empty", "Name the folder of the run.");
   const RunFolder folder(request.out);
-  RunLock lock(folder.log());
-  const int threads = request.threads > 0 ? request.threads : available_cores();
+  std::optional<RunLock> lock;
+  if (group.is_first()) lock.emplace(folder.log());
   const TorchSession session(threads, request.deterministic);
-  folder.recover();
-  folder.check(request.resume);
-  const RunInputs inputs = load_inputs(request, threads, callbacks);
-  if (const auto finished = folder.finished(inputs.fingerprint, inputs.sources)) {
+  if (group.is_first()) {
+    folder.recover();
+    folder.check(request.resume);
+  }
+  group.barrier();  // the others read what is repaired
+  RunInputs inputs = load_inputs(request, threads, callbacks);
+  check_shares(inputs.recipe, group);
+  if (request.deterministic && group.size() > 1) {
+    inputs.fingerprint["WORLD_SIZE"] = std::to_string(group.size());
+  }
+  check_same_inputs(inputs, threads, group);
+  std::optional<TrainSummary> finished = folder.finished(inputs.fingerprint, inputs.sources);
+  const std::optional<Checkpoint> checkpoint =
+      finished ? std::nullopt : folder.checkpoint_of(inputs.fingerprint, inputs.sources);
+  const int64_t step = checkpoint ? checkpoint->state.step : -1;
+  group.check_equal(finished ? -2 : step, "what they find in --out",
+                    "It must be a folder that all of them see.");
+  if (finished) {
     callbacks.info(request.out.string() + " is already finished; nothing to do");
+    finished->rank = group.rank();
     return *finished;
   }
-  const std::optional<Checkpoint> checkpoint =
-      folder.checkpoint_of(inputs.fingerprint, inputs.sources);
   if (request.resume && !checkpoint) {
     const bool replaces = std::filesystem::exists(folder.model());
     callbacks.warn(fmt::format("{} holds no checkpoint: the run starts again, with a new log{}",
@@ -551,13 +653,30 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
                                replaces ? ", and replaces model/ at its end" : ""));
   }
 
-  Trainer trainer(request, callbacks, inputs);
-  lock.make();
-  if (!trainer.run(checkpoint)) return trainer.summary(false);
-  trainer.write_model();
-  TrainSummary summary = trainer.summary(true);
-  folder.finish(summary, inputs.fingerprint);
+  Trainer trainer(request, callbacks, inputs, group);
+  if (lock) lock->make();
+  const bool done = trainer.run(checkpoint);
+  if (done && group.is_first()) trainer.write_model();
+  TrainSummary summary = trainer.summary(done);
+  if (done && group.is_first()) folder.finish(summary, inputs.fingerprint);
+  group.barrier();  // nobody reports what is not written yet
   return summary;
+}
+
+}  // namespace
+
+TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
+  const ProcessOptions processes = process_options();
+  const std::unique_ptr<ProcessGroup> group = ProcessGroup::open(processes);
+  const int threads =
+      request.threads > 0 ? request.threads : std::max(1, available_cores() / processes.local_size);
+  const Callbacks quiet = {.log = {}, .progress = {}, .stop_requested = callbacks.stop_requested};
+  try {
+    return train(request, group->is_first() ? callbacks : quiet, threads, *group);
+  } catch (const std::exception& error) {
+    group->fail(error.what());
+    throw;
+  }
 }
 
 }  // namespace twofour

@@ -14,11 +14,19 @@ namespace twofour {
 //   model/         the result; twofour.json tells recipe, scheme and dev metrics
 //   summary.json   of a finished run
 //
+// Several processes train together where the environment says so (process_options in
+// process_group.h). They read the same files and see the same request.out. Of the micro-batches of
+// a step, rank r of n processes takes number r, r + n and so on; gradients are summed, so that all
+// make the steps that one process would make. Rank 0 alone evaluates, writes, logs and tells of
+// progress; a stop that one of them is asked for is a stop of all.
+//
 // A run that was killed at any moment and is resumed writes the same bytes into model/ as one that
-// was not, on the same machine with the same number of threads. Throws Error, before anything is
-// written, for requests that cannot work: files that do not fit each other, a folder that holds
-// another run or anything else or that another process works on, a run to resume that is not there
-// or whose recipe, model, data or number of threads has changed.
+// was not, on the same machine with the same number of threads and processes. Throws Error, before
+// anything is written, for requests that cannot work: files that do not fit each other, a folder
+// that holds another run or anything else or that another process works on, a run to resume that is
+// not there or whose recipe, model, data or number of threads or processes has changed, an
+// environment that names no group of processes, a recipe whose micro-batches they cannot share
+// evenly.
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks);
 
 }  // namespace twofour

@@ -28,6 +28,7 @@ class FakeTrainApi : public TrainApi {
     record(request.out, request);
     callbacks.info("training");
     TrainSummary summary;
+    summary.rank = request.overrides.contains("rank") ? 1 : 0;
     for (int64_t step = 1; step <= 10; ++step) {
       Progress progress;
       progress.task = "stage 1/1";

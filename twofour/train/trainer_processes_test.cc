@@ -1,0 +1,142 @@
+// Runs of several processes, beside runs of one with the same micro-batches.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "twofour/train/process_test_support.h"
+#include "twofour/train/trainer.h"
+#include "twofour/train/trainer_test_support.h"
+
+namespace twofour {
+namespace {
+
+using testing::Each;
+using testing::StartsWith;
+namespace fs = std::filesystem;
+
+TrainRequest accumulated(const std::string& recipe, const std::string& name, int accumulate) {
+  TrainRequest request = small_run(recipe, "cross-encoder", name);
+  request.overrides["accumulate"] = std::to_string(accumulate);
+  return request;
+}
+
+// Learns from cached logits, with dropout, for several epochs.
+TrainRequest from_logits(const std::string& name) {
+  TrainRequest request = accumulated("control", name, 2);
+  request.overrides["stages.*.losses"] = "[{kind: cross_entropy}, {kind: logits}]";
+  request.overrides["dropout"] = "0.1";
+  return request;
+}
+
+std::vector<double> losses(const fs::path& out) {
+  std::vector<double> values;
+  for (const auto& row : log_rows(out, "step")) values.push_back(row.at("loss").get<double>());
+  return values;
+}
+
+// The sum of two gradients has the same bits in any order.
+void expect_two_train_as_one(const TrainRequest& two, const TrainRequest& one) {
+  if (become_rank()) {
+    const TrainSummary summary = run_training(two, {});
+    EXPECT_TRUE(summary.finished);
+    EXPECT_EQ(std::to_string(summary.rank), std::getenv("RANK"));
+    return;
+  }
+  ASSERT_THAT(run_ranks(2), Each(0));
+  run_afresh(one);
+  EXPECT_EQ(losses(two.out), losses(one.out));
+  EXPECT_TRUE(contents_of(two.out / "model") == contents_of(one.out / "model"));
+  EXPECT_FALSE(fs::exists(two.out / "checkpoint"));
+}
+
+TEST(Processes, TwoTrainSparseInt8AsOneDoes) {
+  expect_two_train_as_one(accumulated("sparse-qat", "two", 2), accumulated("sparse-qat", "one", 2));
+}
+
+TEST(Processes, TwoLearnFromLogitsAsOneDoes) {
+  expect_two_train_as_one(from_logits("two-logits"), from_logits("one-logits"));
+}
+
+// Four summands: their order changes the last bits.
+TEST(Processes, TwoWithTwoMicroBatchesEachAreNearToOne) {
+  const TrainRequest request = accumulated("progressive-kd", "two-of-four", 4);
+  if (become_rank()) {
+    run_training(request, {});
+    return;
+  }
+  ASSERT_THAT(run_ranks(2), Each(0));
+  const TrainRequest alone = accumulated("progressive-kd", "one-of-four", 4);
+  run_afresh(alone);
+  const std::vector<double> expected = losses(alone.out), found = losses(request.out);
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 1e-4) << i;
+}
+
+// Four stages of four steps.
+TrainRequest four_stages(const std::string& name) {
+  TrainRequest request = accumulated("sparse-qat", name, 2);
+  request.overrides["stages.*.epochs"] = "0";
+  request.overrides["stages.*.steps"] = "4";
+  request.max_steps = 0;
+  request.checkpoint_every = 2;
+  return request;
+}
+
+// Rank 1 alone is asked to stop in its fifth step; resumed, it ends in the fourth one.
+TEST(Processes, StopTogetherAndResumeToTheSameBytes) {
+  TrainRequest request = four_stages("stopped");
+  request.resume = true;
+  if (become_rank()) {
+    request.resume = part() != "stop";
+    const bool second = std::getenv("RANK") == std::string("1");
+    Callbacks callbacks;
+    callbacks.stop_requested = [second, steps = 0]() mutable {
+      ++steps;
+      if (second && part() == "end" && steps == 4) raise(SIGKILL);
+      return second && part() == "stop" && steps == 5;
+    };
+    if (part() == "end") {
+      EXPECT_THAT(message_of([&] { run_training(request, callbacks); }),
+                  StartsWith("[rank 0 of 2] has lost another process: "));
+      return;
+    }
+    const TrainSummary summary = run_training(request, callbacks);
+    EXPECT_EQ(summary.finished, part() == "resume");
+    EXPECT_EQ(summary.steps, part() == "stop" ? 5 : 16);
+    return;
+  }
+  ASSERT_THAT(run_ranks(2, "stop"), Each(0));
+  EXPECT_EQ(message_of([&] { run_training(request, {}); }),
+            fmt::format("[{}] the run was started with another WORLD_SIZE: 2 then, none now. "
+                        "Resume with the WORLD_SIZE of the start, or choose another run folder.",
+                        (request.out / "checkpoint").string()));
+  ASSERT_EQ(run_ranks(2, "end")[0], 0);
+  ASSERT_THAT(run_ranks(2, "resume"), Each(0));
+  const TrainRequest alone = four_stages("not-stopped");
+  EXPECT_TRUE(contents_of(request.out / "model") == contents_of(run_afresh(alone).model));
+  EXPECT_EQ(losses(request.out), losses(alone.out));
+}
+
+TEST(Processes, RefuseWhatTheyCannotShare) {
+  if (!become_rank()) {
+    EXPECT_THAT(run_ranks(2, "one micro-batch"), Each(0));
+    EXPECT_THAT(run_ranks(2, "two seeds"), Each(0));
+    return;
+  }
+  const std::string rank = std::getenv("RANK");
+  TrainRequest request = accumulated("sparse-qat", "refused", part() == "two seeds" ? 2 : 1);
+  if (part() == "two seeds") request.overrides["seed"] = rank;
+  const std::string expected =
+      part() == "two seeds"
+          ? "[rank " + rank +
+                " of 2] rank 1 and rank 0 differ in recipe, model, data, --threads or kind of CPU. "
+                "Start all of them with the same command on machines of one kind."
+          : "[recipe 'sparse-qat'] accumulate is 1: 2 processes cannot share the micro-batches of "
+            "a step evenly. With --set accumulate=2 --set batch_pairs=8 they can, and steps keep "
+            "their size.";
+  EXPECT_EQ(message_of([&] { run_training(request, {}); }), expected);
+  EXPECT_FALSE(fs::exists(request.out));
+}
+
+}  // namespace
+}  // namespace twofour
