@@ -47,7 +47,7 @@ are read from standard input, one a line.
 Examples:
   twofour predict runs/sparse/model --input pairs.tsv --output scores.tsv
   printf 'text\nfast json parser\n' | twofour predict minilm
-  twofour predict runs/sparse/model --query "play chess against the computer" --documents corpus.jsonl.zst --top 5)";
+  twofour predict runs/sparse/model --query "chess programs" --documents corpus.jsonl.zst --top 5)";
 
 struct Options {
   std::filesystem::path model;
