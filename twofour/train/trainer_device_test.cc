@@ -1,5 +1,5 @@
 // Whole runs as on a GPU: by LibTorch's operators in place of loops on the CPU, and on a GPU where
-// there is one.
+// there is one. scripts/gpu-check runs the latter by its name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
