@@ -131,7 +131,9 @@ Json library_json(const char* verbs, const std::function<const void*()>& open) {
 
 Json training_json() {
   Json training = library_json("train, calibrate", [] { return &train_api(); });
-  if (training["available"]) training["libtorch"] = train_api().version();
+  if (!training["available"]) return training;
+  training["libtorch"] = train_api().version();
+  training["gpus"] = train_api().cuda();
   return training;
 }
 
@@ -216,6 +218,9 @@ void print_text(const Json& json, std::ostream& out) {
   };
   library("training",
           fmt::format("LibTorch {}, ", json["training"].value("libtorch", std::string())));
+  if (json["training"]["available"]) {
+    line("", "on GPUs: " + json["training"]["gpus"].get<std::string>());
+  }
   library("export", "");
   library("tensorrt", "");
   if (!json["forced_kernel"].is_null()) line("forced", json["forced_kernel"]);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "twofour/backend/cuda/device.h"
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
 #include "twofour/cli/format.h"
@@ -18,8 +19,9 @@ constexpr const char* kExamples =
     R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. --max-steps leaves each stage
 at least one step, so that a recipe of five stages takes five steps or more. A stage's steps given with --set take the
 place of its epochs, and epochs that of steps. Ctrl-C, SIGTERM or a lost terminal (without nohup) saves the run, a
-second Ctrl-C or SIGTERM ends it at once. Several processes train one model, on CPUs, if each is started with the same
-command and RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set, as torchrun does (docs/recipes.md).
+second Ctrl-C or SIGTERM ends it at once. Several processes train one model if each is started with the same command
+and RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set, as torchrun does (docs/recipes.md). Training on a GPU has not
+been tried on one yet; `twofour doctor` says whether it finds one.
 
 --out then holds
   checkpoint/    until the run has finished: where --resume goes on after it was stopped or killed
@@ -59,6 +61,7 @@ std::string resume_command(const Options& options) {
   line += " --out " + quoted(r.out);
   if (r.max_steps > 0) line += fmt::format(" --max-steps {}", r.max_steps);
   if (r.threads > 0) line += fmt::format(" --threads {}", r.threads);
+  if (r.device != TrainRequest{}.device) line += " --device " + quoted(r.device);
   if (r.checkpoint_every != TrainRequest{}.checkpoint_every) {
     line += fmt::format(" --checkpoint-every {}", r.checkpoint_every);
   }
@@ -115,6 +118,10 @@ std::string check_setting(const std::string& text) {
   return equals == std::string::npos || equals == 0 ? "expected KEY=VALUE, found " + text : "";
 }
 
+void check_device(const std::string& name) {
+  if (name != "cpu") cuda::device_ordinal(name, "device", kTrainingDevices);
+}
+
 }  // namespace
 
 Command add_train(CLI::App& root, Console& console) {
@@ -147,6 +154,10 @@ Command add_train(CLI::App& root, Console& console) {
       ->check(positive_number());
   app->add_option("--threads", request.threads, "CPU threads [all cores]")
       ->check(CLI::Range(1, 1024));
+  app->add_option("--device", request.device,
+                  "cpu, or an NVIDIA GPU: cuda:1; cuda is the first, or that of LOCAL_RANK")
+      ->capture_default_str()
+      ->check(accepted_by(check_device));
   app->add_option("--checkpoint-every", request.checkpoint_every, "Steps between checkpoints")
       ->capture_default_str()
       ->check(positive_number());

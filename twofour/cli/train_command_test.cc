@@ -34,12 +34,12 @@ class TrainCommand : public ::testing::Test {
 };
 
 TEST_F(TrainCommand, PassesEverythingOn) {
-  const Outcome outcome = run_command(
-      command({"--eval", "d.tsv", "--teacher", "big", "--max-steps", "7", "--threads", "2", "--set",
-               "seed=3", "--set", "stages.0.steps=5", "--no-deterministic"}));
+  const Outcome outcome = run_command(command(
+      {"--eval", "d.tsv", "--teacher", "big", "--max-steps", "7", "--threads", "2", "--device",
+       "cuda:1", "--set", "seed=3", "--set", "stages.0.steps=5", "--no-deterministic"}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(slurp(out_ + "/request.txt"),
-            "recipe.yaml|m|t.tsv|d.tsv|big|0|7|2|0|seed=3|stages.0.steps=5");
+            "recipe.yaml|m|t.tsv|d.tsv|big|0|7|2|cuda:1|0|seed=3|stages.0.steps=5");
   EXPECT_THAT(outcome.out, HasSubstr("50.0 %"));
   EXPECT_THAT(outcome.out, HasSubstr("0.7500 on dev"));
   EXPECT_THAT(outcome.err, HasSubstr("10/10 steps"));
@@ -53,11 +53,19 @@ TEST_F(TrainCommand, JsonSummaryParses) {
 }
 
 TEST_F(TrainCommand, InterruptSavesAndSaysHowToResume) {
-  const Outcome outcome = run_command(command({"--set", "interrupt=a b"}));
+  const Outcome outcome = run_command(command({"--device", "cuda", "--set", "interrupt=a b"}));
   EXPECT_EQ(outcome.code, 130);
   EXPECT_THAT(outcome.err, HasSubstr("stopped after step 4"));
   EXPECT_THAT(outcome.err, HasSubstr("twofour train recipe.yaml --model m --train t.tsv --out " +
-                                     out_ + " --set 'interrupt=a b' --resume\n"));
+                                     out_ + " --device cuda --set 'interrupt=a b' --resume\n"));
+}
+
+TEST_F(TrainCommand, DevicesThatNobodyKnowsAreWrongUsage) {
+  const Outcome outcome = run_command(command({"--device", "tpu"}));
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_THAT(outcome.err,
+              StartsWith("twofour: --device: no device is named 'tpu'. There are: cpu, cuda, "
+                         "cuda:0, cuda:1, ..."));
 }
 
 TEST_F(TrainCommand, OnlyRankZeroTellsOfTheResult) {
@@ -171,7 +179,9 @@ TEST_F(TrainCommand, CalibrateRefusesPlacesBeforeItWorks) {
 }
 
 TEST_F(TrainCommand, DoctorNamesLibTorch) {
-  EXPECT_THAT(run_command({"doctor"}).out, HasSubstr("LibTorch 2.11.0-fake"));
+  const std::string doctor = run_command({"doctor"}).out;
+  EXPECT_THAT(doctor, HasSubstr("LibTorch 2.11.0-fake"));
+  EXPECT_THAT(doctor, HasSubstr("\n            on GPUs: cuda:0 Fake H100 (9.0)\n"));
 }
 
 }  // namespace

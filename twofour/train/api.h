@@ -23,12 +23,16 @@ struct TrainRequest {
   std::filesystem::path dev_data;    // may be empty: no selection by dev
   std::filesystem::path out;         // run folder: checkpoint/, log.jsonl, model/ (the result)
   bool resume = false;
-  int64_t max_steps = 0;  // 0: as the recipe says
-  int threads = 0;        // 0: all cores
+  int64_t max_steps = 0;       // 0: as the recipe says
+  int threads = 0;             // 0: all cores
+  std::string device = "cpu";  // "cuda:1", or "cuda": see training_device.h
   bool deterministic = true;
   int64_t checkpoint_every = 200;                // steps
   std::map<std::string, std::string> overrides;  // "seed" -> "3", "stages.0.steps" -> "100"
 };
+
+// Whatever this machine and this build have.
+inline constexpr const char* kTrainingDevices = "There are: cpu, cuda, cuda:0, cuda:1, ...";
 
 struct TrainSummary {
   bool finished = false;  // false: stopped on request, resumable
@@ -57,6 +61,7 @@ class TrainApi {
  public:
   virtual ~TrainApi() = default;
   virtual std::string version() const = 0;  // of LibTorch
+  virtual std::string cuda() const = 0;     // the GPUs that it can use, or why none
   virtual TrainSummary train(const TrainRequest& request, const Callbacks& callbacks) = 0;
   virtual void calibrate(const CalibrateRequest& request, const Callbacks& callbacks) = 0;
 };

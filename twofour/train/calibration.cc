@@ -73,7 +73,7 @@ std::vector<float> calibrate_scales(const Network& network, const ParameterMap& 
   for (const Batch& batch : batches) {
     TokenTensors read = tokens.collate(batch.sequences);
     if (masker) masker->mask(fixed_seeds(batch.sequences), read);
-    interpreter.forward(read, {.hook = &hook});
+    interpreter.forward(to_device(read, device_of(parameters)), {.hook = &hook});
   }
   std::vector<float> scales;
   for (const Histogram& histogram : hook.histograms()) {

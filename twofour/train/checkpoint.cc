@@ -85,7 +85,7 @@ void write_tensors(const std::filesystem::path& path, const TensorGroups& groups
   std::vector<NamedTensor> tensors;
   for (const auto& [group, members] : groups) {
     for (const auto& [name, tensor] : members) {
-      kept.push_back(tensor.detach().contiguous());
+      kept.push_back(tensor.detach().cpu().contiguous());
       tensors.push_back({group + "/" + name, view_of(kept.back())});
     }
   }

@@ -70,7 +70,7 @@ at::Tensor hidden_states_loss(const std::vector<at::Tensor>& student,
                 "Take a teacher with as many layers");
   }
   const at::Tensor tokens = valid.unsqueeze(-1).to(at::kFloat);
-  at::Tensor loss = at::zeros({}, at::kFloat);
+  at::Tensor loss = at::zeros({}, tokens.options());
   for (size_t i = 0; i < student.size(); ++i) {
     const at::Tensor target = teacher[i].detach().to(at::kFloat) * tokens;
     const at::Tensor difference = student[i].to(at::kFloat) * tokens - target;
@@ -87,7 +87,7 @@ at::Tensor minilm_v1_loss(const ForwardResult& student, const ForwardResult& tea
 
 at::Tensor minilm_v2_loss(const ForwardResult& student, const ForwardResult& teacher,
                           const at::Tensor& valid, int64_t relation_heads) {
-  at::Tensor sum = at::zeros({}, at::kFloat);
+  at::Tensor sum = at::zeros({}, valid.options().dtype(at::kFloat));
   for (const auto part : {&ForwardResult::q, &ForwardResult::k, &ForwardResult::v}) {
     sum = sum + relation_loss(student.*part, student.*part, teacher.*part, teacher.*part, valid,
                               relation_heads);

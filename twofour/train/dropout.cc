@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "twofour/base/error.h"
+#include "twofour/train/aten_forms.h"
 #include "twofour/train/elementwise.h"
 
 namespace twofour {
@@ -40,6 +41,7 @@ void drop(const at::Tensor& x, uint64_t seed, double p, at::Tensor& y) {
 }
 
 at::Tensor dropped(const at::Tensor& x, uint64_t seed, double p) {
+  if (aten_forms::needed(x)) return aten_forms::dropout(x, seed, p);
   at::Tensor y = at::empty(x.sizes(), x.options());
   if (x.scalar_type() == at::kFloat) {
     drop<float>(x, seed, p, y);

@@ -3,7 +3,7 @@
 // LibTorch draws them one by one from a Mersenne twister and stores them: 12 % of a MiniLM-L6 step.
 // Here a call takes one number from LibTorch's default CPU generator and each block of elements
 // derives its own streams from it: the result does not depend on the number of threads, and
-// resuming needs the generator's state only.
+// resuming needs the generator's state only. On a GPU the same seeds give other numbers.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -1,5 +1,6 @@
 // Loops over plain arrays of which LibTorch would make several passes. No LibTorch here: compilers
-// vectorize them as they stand, and callers split the range over threads.
+// vectorize them as they stand, and callers split the range over threads. Tensors that are not in
+// host memory go through aten_forms.h.
 #pragma once
 
 #include <cstdint>

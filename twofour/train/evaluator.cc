@@ -118,13 +118,15 @@ Metrics MaskedTokenEvaluator::evaluate(const ParameterMap& parameters,
                                        FakeQuantizeHook* quantizer) const {
   const at::NoGradGuard no_grad;
   const TorchInterpreter interpreter(network_, parameters);
+  const at::Device device = device_of(parameters);
   double right = 0, loss = 0, masked = 0;
   for (const std::vector<int32_t>& batch : batches_) {
     TokenTensors tokens = tokens_.collate(batch);
-    const at::Tensor targets = masker_.mask(fixed_seeds(batch), tokens).flatten();
+    const at::Tensor masked_tokens = masker_.mask(fixed_seeds(batch), tokens);
+    const at::Tensor targets = masked_tokens.to(device).flatten();
     const at::Tensor places = (targets != kNotMasked).nonzero().squeeze(1);
     const at::Tensor labels = targets.index_select(0, places);
-    const at::Tensor logits = interpreter.forward(tokens, {.hook = quantizer})
+    const at::Tensor logits = interpreter.forward(to_device(tokens, device), {.hook = quantizer})
                                   .output.flatten(0, 1)
                                   .index_select(0, places);
     right += static_cast<double>((logits.argmax(1) == labels).sum().item<int64_t>());

@@ -9,6 +9,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/quant/quantize.h"
+#include "twofour/train/aten_forms.h"
 #include "twofour/train/elementwise.h"
 
 namespace twofour {
@@ -55,6 +56,10 @@ class QuantizeDequantize : public torch::autograd::Function<QuantizeDequantize> 
     const float s = static_cast<float>(scale);
     context->save_for_backward({x});
     context->saved_data["limit"] = static_cast<double>(s * static_cast<float>(qmax));
+    if (aten_forms::needed(x)) {
+      const at::Tensor one = at::full({}, scale, x.options().dtype(at::kFloat));
+      return aten_forms::quantize_dequantize(x, one, qmax, type);
+    }
     at::Tensor y = at::empty(x.sizes(), x.options().dtype(type));
     with_types(x.scalar_type(), type, [&]<class T, class U>(T, U) {
       at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
@@ -69,6 +74,7 @@ class QuantizeDequantize : public torch::autograd::Function<QuantizeDequantize> 
     const at::Tensor x = context->get_saved_variables()[0];
     const at::Tensor dy = gradients[0].contiguous();
     const float limit = static_cast<float>(context->saved_data["limit"].toDouble());
+    if (aten_forms::needed(x)) return {aten_forms::clip_gradient(x, limit, dy), {}, {}, {}};
     at::Tensor dx = at::empty_like(x);
     with_types(x.scalar_type(), dy.scalar_type(), [&]<class T, class U>(T, U) {
       at::parallel_for(0, x.numel(), kGrain, [&](int64_t begin, int64_t end) {
@@ -100,6 +106,10 @@ class QuantizeDequantizeRows : public torch::autograd::Function<QuantizeDequanti
   static at::Tensor forward(AutogradContext*, const at::Tensor& weight, int64_t bits,
                             at::ScalarType type) {
     const at::Tensor w = weight.contiguous();
+    if (aten_forms::needed(w)) {
+      const int64_t qmax = (int64_t{1} << (bits - 1)) - 1;
+      return aten_forms::quantize_dequantize(w, aten_forms::row_scales(w, qmax), qmax, type);
+    }
     at::Tensor y = at::empty(w.sizes(), w.options().dtype(type));
     with_types(at::kFloat, type, [&]<class T, class U>(T, U) {
       quantize_dequantize_rows<U>(w, static_cast<int>(bits), y);
@@ -113,7 +123,7 @@ class QuantizeDequantizeRows : public torch::autograd::Function<QuantizeDequanti
 };
 
 at::Tensor int8_values(const at::Tensor& x, float scale) {
-  const at::Tensor values = x.detach().to(at::kFloat).contiguous();
+  const at::Tensor values = x.detach().to(at::kFloat).cpu().contiguous();
   at::Tensor result = at::empty(values.sizes(), at::kChar);
   const auto count = static_cast<size_t>(values.numel());
   quantize({values.const_data_ptr<float>(), count}, scale,
@@ -152,7 +162,7 @@ at::Tensor CalibrationHook::activation(int32_t quant_point, const at::Tensor& x,
   const bool per_token = x.dim() == 3;
   at::Tensor rows = x.detach().to(at::kFloat);
   if (per_token) rows = rows.flatten(0, 1).index({valid.flatten()});
-  rows = rows.contiguous();
+  rows = rows.cpu().contiguous();
   histogram.add({rows.const_data_ptr<float>(), static_cast<size_t>(rows.numel())});
   return x.to(type);
 }

@@ -32,7 +32,7 @@ at::Tensor contrastive_loss(const at::Tensor& queries, const at::Tensor& documen
   const at::Tensor similarity =
       queries.to(at::kFloat).matmul(documents.to(at::kFloat).t()) / temperature;
   return at::cross_entropy_loss(similarity.masked_fill(excluded, kNegativeInfinity),
-                                at::arange(queries.size(0)));
+                                at::arange(queries.size(0), excluded.options().dtype(at::kLong)));
 }
 
 }  // namespace twofour

@@ -24,7 +24,7 @@ at::Tensor queries_of(const Dataset& data, const Batch& batch) {
 // As graph/head.h defines a score: the expected label, or the output itself.
 at::Tensor scores_of(const at::Tensor& logits) {
   if (logits.size(1) == 1) return logits.squeeze(1);
-  return logits.softmax(1).mv(at::arange(logits.size(1), at::kFloat));
+  return logits.softmax(1).mv(at::arange(logits.size(1), logits.options()));
 }
 
 // Outputs of the masked tokens, [masked, labels]; all outputs where none are masked.
@@ -52,8 +52,8 @@ at::Tensor contrastive(const Batch& batch, const at::Tensor& output, double temp
   at::Tensor excluded = at::zeros({positives, output.size(0) - positives}, at::kBool);
   auto cell = excluded.accessor<bool, 2>();
   for (const auto& [query, document] : batch.other_positives) cell[query][document] = true;
-  return contrastive_loss(unit.slice(0, 0, positives), unit.slice(0, positives), excluded,
-                          temperature);
+  return contrastive_loss(unit.slice(0, 0, positives), unit.slice(0, positives),
+                          excluded.to(output.device()), temperature);
 }
 
 }  // namespace
@@ -76,15 +76,17 @@ LossValues compute_losses(const std::vector<LossTerm>& terms, const LossInputs& 
   const Batch& batch = inputs.batch;
   const at::Tensor& valid = inputs.tokens.valid;
   const OutputRows rows(inputs.targets);
+  const at::Device device = student.output.device();
+  const auto labels = [&] { return labels_of(data, batch).to(device); };
   const auto loss = [&](const LossTerm& term) -> at::Tensor {
     switch (term.kind) {
       case LossKind::kCrossEntropy:
-        return twofour::cross_entropy_loss(student.output, labels_of(data, batch).to(at::kLong));
+        return twofour::cross_entropy_loss(student.output, labels().to(at::kLong));
       case LossKind::kMse:
-        return twofour::mse_loss(student.output, labels_of(data, batch));
+        return twofour::mse_loss(student.output, labels());
       case LossKind::kRankNet:
-        return ranknet_loss(scores_of(student.output), labels_of(data, batch),
-                            queries_of(data, batch));
+        return ranknet_loss(scores_of(student.output), labels(),
+                            queries_of(data, batch).to(device));
       case LossKind::kContrastive:
         return contrastive(batch, student.output, term.temperature);
       case LossKind::kMaskedTokens:

@@ -32,7 +32,7 @@ Optimizer::Optimizer(const ParameterMap& parameters, const OptimizerOptions& opt
     Slot slot{name, parameter, at::zeros_like(parameter.detach()), {}, {}};
     if (options.kind == OptimizerKind::kAdamW) {
       slot.exp_avg_sq = slot.exp_avg.clone();
-      slot.step = at::zeros({}, at::kFloat);
+      slot.step = at::zeros({}, slot.exp_avg.options());
     }
     slots_.push_back(std::move(slot));
   }
@@ -58,7 +58,7 @@ double Optimizer::step(double learning_rate) {
   // The fused kernel divides gradients by this as it reads them: clipping needs no pass of its own.
   std::optional<at::Tensor> divisor;
   if (options_.clip_norm > 0 && norm > options_.clip_norm)
-    divisor = at::full({}, norm / options_.clip_norm, at::kFloat);
+    divisor = at::full({}, norm / options_.clip_norm, all.front().options());
   update(true, learning_rate, divisor);
   update(false, learning_rate, divisor);
   return norm;

@@ -259,5 +259,11 @@ TEST(AdamW, RefusesStateOfAnotherModel) {
   EXPECT_THAT(load_error(optimizer, state), HasSubstr("has 10 tensors, expected 9"));
 }
 
+// LibTorch's kernels for GPUs read all of them there.
+TEST(Optimizer, StateIsWhereTheParametersAre) {
+  const Optimizer optimizer({{"w", at::ones({2, 2}, at::kMeta)}}, {});
+  for (const auto& [name, tensor] : optimizer.state()) EXPECT_TRUE(tensor.is_meta()) << name;
+}
+
 }  // namespace
 }  // namespace twofour

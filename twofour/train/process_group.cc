@@ -108,8 +108,8 @@ std::string reason_of(const std::exception& error) {
 
 constexpr const char* kFailed = "failed";  // key of the store: why the first one ended
 
-// Training runs on CPUs, so Gloo is the one backend. For GPUs another one, NCCL, would be made
-// here: everything else is c10d's interface.
+// Gloo sums in host memory, to which gradients of GPUs are copied. NCCL, which sums between GPUs,
+// would be made here: everything else is c10d's interface.
 class GlooGroup : public ProcessGroup {
  public:
   explicit GlooGroup(const ProcessOptions& options) : rank_(options.rank), size_(options.size) {

@@ -27,9 +27,9 @@ struct ProcessOptions {
 using Environment = std::function<const char*(const char* name)>;
 
 // As torchrun sets them: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, and where they are set
-// LOCAL_WORLD_SIZE and TORCHELASTIC_USE_AGENT_STORE. LOCAL_RANK would choose a GPU; nobody reads
-// it. With neither RANK nor WORLD_SIZE there is one process. Throws Error naming the variable that
-// is missing or wrong.
+// LOCAL_WORLD_SIZE and TORCHELASTIC_USE_AGENT_STORE. LOCAL_RANK chooses a GPU
+// (training_device.h). With neither RANK nor WORLD_SIZE there is one process. Throws Error naming
+// the variable that is missing or wrong.
 ProcessOptions process_options(const Environment& environment = std::getenv);
 
 // All processes call the same functions in the same order, from one thread. An object of this class
@@ -50,7 +50,8 @@ class ProcessGroup {
   bool is_first() const { return rank() == 0; }
   std::string name() const;  // "rank 0 of 2"
 
-  // Sum over all processes, in place; each has the same bits. Contiguous, f32, f64 or int64.
+  // Sum over all processes, in place; each has the same bits. Contiguous, f32, f64 or int64, and
+  // in host memory, as all tensors here.
   virtual void all_reduce_sum(at::Tensor) {}
   // The same for many tensors, contiguous or not, through buckets of 32 MiB.
   void all_reduce_sums(const std::vector<at::Tensor>& tensors);

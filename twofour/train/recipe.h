@@ -123,7 +123,7 @@ struct Recipe {
   std::string max_length_where;
   int64_t hard_negatives =
       1;  // kContrastive: documents of the query without a label above 0, for each positive
-  std::string autocast = "auto";  // "auto": bf16 where the CPU has it; "bf16"; "none"
+  std::string autocast = "auto";  // "auto": bf16 where the device has it; "bf16"; "none"
   double dropout = -1;  // -1: the model's own; else in its place, where the model has some
 
   HeadKind head = HeadKind::kClassification;

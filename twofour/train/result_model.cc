@@ -77,7 +77,7 @@ class Result {
   }
 
   at::Tensor weight(const std::string& name) const {
-    return model_.parameters.at(name).detach().contiguous();
+    return model_.parameters.at(name).detach().cpu().contiguous();
   }
 
   void check_pattern(const std::string& name, const TensorView& view) const {

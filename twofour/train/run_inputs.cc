@@ -9,7 +9,6 @@
 #include <string_view>
 #include <unordered_set>
 
-#include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
 #include "twofour/io/tokenizer.h"
 #include "twofour/train/evaluator.h"
@@ -395,12 +394,12 @@ void plan_steps(const TrainRequest& request, RunInputs& inputs) {
   limit_steps(recipe, request.max_steps, (batches + recipe.accumulate - 1) / recipe.accumulate);
 }
 
-bool wants_bf16(const Recipe& recipe) {
-  if (recipe.autocast != "auto") return recipe.autocast == "bf16";
-  return cpu_features().avx512_bf16 || cpu_features().amx_bf16;
+bool wants_bf16(const Recipe& recipe, const TrainingDevice& device) {
+  return recipe.autocast == "auto" ? device.bf16 : recipe.autocast == "bf16";
 }
 
-Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs, int threads) {
+Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs,
+                           const TrainingDevice& device, int threads) {
   Fingerprint fingerprint = {{"recipe", to_yaml(inputs.recipe)},
                              {"model", hash_of(inputs.model)},
                              {"training data", hash_of(inputs.train)},
@@ -411,6 +410,7 @@ Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs,
     fingerprint["number of threads (--threads)"] = std::to_string(threads);
     fingerprint["processor"] = at::get_cpu_capability();
     fingerprint["LibTorch"] = TORCH_VERSION;
+    if (!device.gpu.empty()) fingerprint["GPU"] = device.gpu;
   }
   return fingerprint;
 }
@@ -424,7 +424,8 @@ Sources sources_of(const RunInputs& inputs) {
 
 }  // namespace
 
-RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks& callbacks) {
+RunInputs load_inputs(const TrainRequest& request, const TrainingDevice& device, int threads,
+                      const Callbacks& callbacks) {
   RunInputs inputs;
   inputs.recipe = read_recipe(request.recipe, request.overrides);
   const ModelDirectory model = ModelDirectory::open(request.model);
@@ -458,8 +459,8 @@ RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks&
   warn_of_lost_int8(inputs, callbacks);
   warn_of_classes_without_example(inputs, callbacks);
   warn_of_shared_queries(request, inputs, callbacks);
-  inputs.bf16 = wants_bf16(recipe);
-  inputs.fingerprint = fingerprint_of(request, inputs, threads);
+  inputs.bf16 = wants_bf16(recipe, device);
+  inputs.fingerprint = fingerprint_of(request, inputs, device, threads);
   inputs.sources = sources_of(inputs);
   return inputs;
 }

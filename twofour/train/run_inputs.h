@@ -13,6 +13,7 @@
 #include "twofour/train/fingerprint.h"
 #include "twofour/train/masking.h"
 #include "twofour/train/recipe.h"
+#include "twofour/train/training_device.h"
 
 namespace twofour {
 
@@ -34,7 +35,7 @@ struct RunInputs {
   std::optional<Dataset> dev;
   TokenStore dev_tokens;  // pairs, or texts for embedding heads
 
-  bool bf16 = false;  // the recipe's autocast on this machine
+  bool bf16 = false;  // the recipe's autocast on the device
 
   Fingerprint fingerprint;
   Sources sources;
@@ -45,6 +46,7 @@ struct RunInputs {
 // model, a recipe that distils from a head that nobody has trained or selects by a metric that the
 // data do not define; and for a max_length that the model does not read. Warns of what it does not
 // use, of classes without an example, and of queries that training and evaluation share.
-RunInputs load_inputs(const TrainRequest& request, int threads, const Callbacks& callbacks);
+RunInputs load_inputs(const TrainRequest& request, const TrainingDevice& device, int threads,
+                      const Callbacks& callbacks);
 
 }  // namespace twofour

@@ -11,6 +11,7 @@
 #include "twofour/base/error.h"
 #include "twofour/graph/inspect.h"
 #include "twofour/sparse/sparse24.h"
+#include "twofour/train/aten_forms.h"
 #include "twofour/train/elementwise.h"
 #include "twofour/train/torch_tensors.h"
 
@@ -90,6 +91,7 @@ void for_parts(const at::Tensor& tensor, F f) {
 
 // A violation is rare once gradients are masked, so a step usually only reads.
 void zero_outside(const at::Tensor& mask, const at::Tensor& values, const at::Tensor& removed) {
+  if (aten_forms::needed(values)) return aten_forms::zero_outside(mask, values, removed);
   const uint8_t* keep = keep_of(mask);
   float* x = floats(values);
   float* collected = removed.defined() ? floats(removed) : nullptr;
@@ -104,6 +106,7 @@ void zero_outside(const at::Tensor& mask, const at::Tensor& values, const at::Te
 }
 
 bool any_outside(const at::Tensor& mask, const at::Tensor& values) {
+  if (aten_forms::needed(values)) return aten_forms::any_outside(mask, values);
   std::atomic<bool> found = false;
   for_parts(mask, [&](int64_t begin, int64_t count) {
     if (elementwise::violates(keep_of(mask) + begin, values.const_data_ptr<float>() + begin, count))
@@ -169,8 +172,8 @@ std::vector<RowSets> common_row_sets(const std::vector<TensorView>& weights, int
 
 }  // namespace
 
-SparsityContext::SparsityContext(const Network& network, const Recipe& recipe)
-    : saliency_(saliency_by_name(recipe.saliency)) {
+SparsityContext::SparsityContext(const Network& network, const Recipe& recipe, at::Device device)
+    : device_(device), saliency_(saliency_by_name(recipe.saliency)) {
   check_globs(network, recipe.keep_dense);
   for (const Op& op : network.ops) {
     if (op.kind != OpKind::kLinear || stays_dense(op, recipe.keep_dense)) continue;
@@ -191,16 +194,18 @@ SparsityContext::SparsityContext(const Network& network, const Recipe& recipe)
 
 void SparsityContext::adopt(const ParameterMap& parameters) {
   std::vector<Layer*> adopted;
+  std::vector<at::Tensor> kept;  // what the views point into
   std::vector<TensorView> weights;
   int share_rows = 32;
   for (Layer& layer : layers_) {
-    const at::Tensor weight = parameter(parameters, layer.weight).detach();
+    const at::Tensor weight = parameter(parameters, layer.weight).detach().cpu();
     const SparsityReport report = sparsity_report(view_of(weight));
     if (report.zeros < 0.5 || report.groups_2_4 < 1) continue;
-    layer.mask = weight.ne(0);
-    if (schedule_.regrowth_left > 0) layer.removed = at::zeros_like(weight);
+    layer.mask = weight.ne(0).to(device_);
+    if (schedule_.regrowth_left > 0) layer.removed = at::zeros_like(layer.mask, at::kFloat);
     share_rows = std::min(share_rows, report.share_rows);
     adopted.push_back(&layer);
+    kept.push_back(weight);
     weights.push_back(view_of(weight));
   }
   if (adopted.empty()) return;
@@ -231,8 +236,8 @@ std::map<std::string, at::Tensor> SparsityContext::advance(const Stage& stage,
 at::Tensor SparsityContext::advance_layer(Layer& layer, const Stage& stage,
                                           const at::Tensor& weight) const {
   if (stage.regrowth && layer.removed.defined()) weight.add_(layer.removed);
-  MaskResult result = new_mask(layer, stage, weight);
-  const at::Tensor mask = mask_tensor(result.mask);
+  MaskResult result = new_mask(layer, stage, weight.cpu());
+  const at::Tensor mask = mask_tensor(result.mask).to(device_);
   const at::Tensor old = layer.mask.defined() ? layer.mask : at::ones_like(mask);
   if (!stage.regrowth && mask.logical_and(old.logical_not()).any().item<bool>()) {
     throw Error(layer.weight, "the new mask keeps a weight that was pruned before");
@@ -242,7 +247,7 @@ at::Tensor SparsityContext::advance_layer(Layer& layer, const Stage& stage,
   if (schedule_.regrowth_left == 0) {
     layer.removed.reset();
   } else if (stage.regrowth || !layer.removed.defined()) {
-    layer.removed = at::zeros({layer.rows, layer.cols}, at::kFloat);
+    layer.removed = at::zeros_like(mask, at::kFloat);
   }
   return old.logical_and(mask.logical_not());
 }
@@ -260,7 +265,7 @@ MaskResult SparsityContext::new_mask(const Layer& layer, const Stage& stage,
   options.share_rows = stage.share_rows;
   options.pairing = stage.pairing;
   if (layer.mask.defined() && !stage.regrowth) {
-    within = mask_of(layer.mask);
+    within = mask_of(layer.mask.cpu());
     options.within = &within;
   }
   if (!layer.row_sets.empty() && share_of(layer.row_sets) == stage.share_rows)
@@ -280,6 +285,10 @@ void SparsityContext::mask_gradients(const ParameterMap& parameters) const {
   for (const Layer& layer : layers_) {
     const at::Tensor& gradient = parameter(parameters, layer.weight).grad();
     if (!layer.mask.defined() || !gradient.defined()) continue;
+    if (aten_forms::needed(gradient)) {
+      aten_forms::zero_outside(layer.mask, gradient, /*removed=*/{});
+      continue;
+    }
     for_parts(layer.mask, [&](int64_t begin, int64_t count) {
       elementwise::select(keep_of(layer.mask) + begin, floats(gradient) + begin, count);
     });
@@ -352,8 +361,11 @@ void SparsityContext::load_state(const std::map<std::string, at::Tensor>& state)
 
   std::vector<Layer> layers = layers_;
   for (Layer& layer : layers) {
-    layer.mask = reader.take("mask." + layer.weight, at::kBool, {layer.rows, layer.cols});
-    layer.removed = reader.take("removed." + layer.weight, at::kFloat, {layer.rows, layer.cols});
+    const auto take = [&](const char* kind, at::ScalarType type) {
+      return to_device(reader.take(kind + layer.weight, type, {layer.rows, layer.cols}), device_);
+    };
+    layer.mask = take("mask.", at::kBool);
+    layer.removed = take("removed.", at::kFloat);
     const at::Tensor sets = reader.take("row_sets." + layer.weight, at::kInt,
                                         {layer.rows / loaded.share_rows, loaded.share_rows});
     if (layer.mask.defined() != sets.defined()) {

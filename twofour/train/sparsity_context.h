@@ -27,8 +27,10 @@ namespace twofour {
 class SparsityContext {
  public:
   // Prunable layers: prunable ops of the network whose k % 4 == 0, less those matched by
-  // recipe.keep_dense. Throws Error when a glob of keep_dense matches nothing.
-  SparsityContext(const Network& network, const Recipe& recipe);
+  // recipe.keep_dense. Throws Error when a glob of keep_dense matches nothing. Parameters are on
+  // `device`, and masks too; new masks are computed from copies in host memory, so that they do not
+  // depend on it.
+  SparsityContext(const Network& network, const Recipe& recipe, at::Device device = at::kCPU);
 
   const std::vector<std::string>& weights() const { return names_; }  // parameter names
 
@@ -58,8 +60,8 @@ class SparsityContext {
 
   // "mask.<weight>" bool [n, k], "row_sets.<weight>" int32 [n / share_rows, share_rows],
   // "removed.<weight>" f32 [n, k] while regrowth is to come, and "schedule" f64 [3]. Tensors are
-  // the context's own. load_state copies and throws Error, with nothing changed, for anything that
-  // does not fit.
+  // the context's own, row_sets and schedule in host memory. load_state copies, and throws Error,
+  // with nothing changed, for anything that does not fit.
   std::map<std::string, at::Tensor> state() const;
   void load_state(const std::map<std::string, at::Tensor>& state);
 
@@ -82,6 +84,7 @@ class SparsityContext {
   MaskResult new_mask(const Layer& layer, const Stage& stage, const at::Tensor& weight) const;
   double count_zeros() const;
 
+  at::Device device_;
   std::vector<Layer> layers_;
   std::vector<std::string> names_;
   std::vector<std::string> left_dense_;

@@ -14,11 +14,15 @@ ForwardResult Teacher::forward(const Batch& batch, const TokenTensors& tokens,
   const bool cached = needs.teacher_logits_only && batch.sequences == batch.pairs;
   const at::Tensor pairs = at::tensor(batch.pairs, at::kLong);
   ForwardResult result;
-  if (cached && recall(pairs, result.output)) return result;
+  const at::Device device = tokens.ids.device();
+  if (cached && recall(pairs, result.output)) {
+    result.output = result.output.to(device);
+    return result;
+  }
   result = interpreter_.forward(
       tokens,
       {.hidden_states = needs.hidden_states, .last_attention = needs.last_attention, .bf16 = bf16});
-  if (cached) result.output = remember(pairs, result.output);
+  if (cached) result.output = remember(pairs, result.output.cpu()).to(device);
   return result;
 }
 

@@ -25,9 +25,9 @@ class Teacher {
 
   const ParameterMap& parameters() const { return parameters_; }
 
-  // Logits seen so far, [pairs, labels]; NaN where there are none. Undefined before the first. For
-  // checkpoints: a pair must keep its logits, bit for bit, which depend on the batch where it was
-  // first seen.
+  // Logits seen so far, [pairs, labels], in host memory; NaN where there are none. Undefined before
+  // the first. For checkpoints: a pair must keep its logits, bit for bit, which depend on the batch
+  // where it was first seen.
   const at::Tensor& logits() const { return logits_; }
   // Logits of a batch that process `owner` has just seen, kept by all of them from now on. All must
   // have seen some batch.

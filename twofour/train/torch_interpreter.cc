@@ -151,7 +151,7 @@ class Pass {
   }
 
   at::Tensor embedding(const Op& op) const {
-    const at::Tensor positions = at::arange(tokens_.ids.size(1));
+    const at::Tensor positions = at::arange(tokens_.ids.size(1), tokens_.ids.options());
     return at::embedding(parameter(op, 0), tokens_.ids) +
            at::embedding(parameter(op, 1), positions) +
            at::embedding(parameter(op, 2), tokens_.type_ids);
@@ -245,6 +245,26 @@ ParameterMap load_parameters(const Network& network, const ModelDirectory& model
     parameters[parameter.name] = value.requires_grad_(true);
   }
   return parameters;
+}
+
+at::Tensor to_device(const at::Tensor& tensor, at::Device device) {
+  return tensor.defined() ? tensor.to(device) : tensor;
+}
+
+ParameterMap to_device(const ParameterMap& parameters, at::Device device) {
+  ParameterMap moved;
+  for (const auto& [name, tensor] : parameters)
+    moved[name] = tensor.detach().to(device).requires_grad_(tensor.requires_grad());
+  return moved;
+}
+
+TokenTensors to_device(const TokenTensors& tokens, at::Device device) {
+  return {tokens.ids.to(device), tokens.type_ids.to(device), tokens.lengths.to(device),
+          tokens.valid.to(device)};
+}
+
+at::Device device_of(const ParameterMap& parameters) {
+  return parameters.empty() ? at::Device(at::kCPU) : parameters.begin()->second.device();
 }
 
 TorchInterpreter::TorchInterpreter(const Network& network, const ParameterMap& parameters)

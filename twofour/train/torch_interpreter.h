@@ -26,6 +26,14 @@ struct TokenTensors {
   at::Tensor valid;     // [batch, seq] bool, true on tokens
 };
 
+// On `device`; what is there already shares its memory. Parameters are leaves again; a tensor that
+// is undefined stays so.
+at::Tensor to_device(const at::Tensor& tensor, at::Device device);
+ParameterMap to_device(const ParameterMap& parameters, at::Device device);
+TokenTensors to_device(const TokenTensors& tokens, at::Device device);
+
+at::Device device_of(const ParameterMap& parameters);
+
 // What FakeQuantize does to tensors; null: nothing. Implemented by train/fake_quantize.h.
 class TensorHook {
  public:
@@ -57,9 +65,9 @@ struct ForwardResult {
   at::Tensor q, k, v;  // [batch, seq, hidden], as the products left them: bf16 under autocast
 };
 
-// Random numbers (dropout) come from LibTorch's default CPU generator. Whether gradients are
-// recorded is the caller's at::GradMode. Stateless besides references to its arguments, which must
-// outlive it.
+// Parameters and tokens are on one device, the CPU or a GPU. The seeds of random numbers (dropout)
+// come from LibTorch's default CPU generator. Whether gradients are recorded is the caller's
+// at::GradMode. Stateless besides references to its arguments, which must outlive it.
 class TorchInterpreter {
  public:
   TorchInterpreter(const Network& network, const ParameterMap& parameters);

@@ -307,5 +307,26 @@ TEST(TorchTensors, RoundTripAndErrors) {
   EXPECT_THROW(dtype_of(at::zeros({1}, at::kComplexFloat)), Error);
 }
 
+// The device "meta" is always there, and holds no values.
+TEST(ToDevice, MovesWhatIsElsewhereAndSharesTheRest) {
+  const ParameterMap parameters = {{"w", at::ones({2, 2}).requires_grad_(true)},
+                                   {"fixed", at::ones({2})}};
+  for (const at::Device device : {at::kCPU, at::kMeta}) {
+    const ParameterMap moved = to_device(parameters, device);
+    EXPECT_EQ(device_of(moved), device);
+    EXPECT_TRUE(moved.at("w").is_leaf() && moved.at("w").requires_grad());
+    EXPECT_FALSE(moved.at("fixed").requires_grad());
+    EXPECT_FALSE(to_device(at::Tensor(), device).defined());
+    const TokenTensors tokens = {at::ones({1, 2}, at::kLong), at::zeros({1, 2}, at::kLong),
+                                 at::ones({1}, at::kLong), at::ones({1, 2}, at::kBool)};
+    const TokenTensors there = to_device(tokens, device);
+    for (const at::Tensor& part : {there.ids, there.type_ids, there.lengths, there.valid})
+      EXPECT_EQ(part.device(), device);
+    EXPECT_EQ(there.ids.is_same(tokens.ids), device.is_cpu());
+  }
+  const ParameterMap same = to_device(parameters, at::kCPU);
+  EXPECT_EQ(same.at("w").const_data_ptr(), parameters.at("w").const_data_ptr());
+}
+
 }  // namespace
 }  // namespace twofour

@@ -6,6 +6,7 @@
 #include "twofour/train/api.h"
 #include "twofour/train/calibration.h"
 #include "twofour/train/trainer.h"
+#include "twofour/train/training_device.h"
 
 namespace twofour {
 namespace {
@@ -13,6 +14,7 @@ namespace {
 class Library : public TrainApi {
  public:
   std::string version() const override { return TORCH_VERSION; }
+  std::string cuda() const override { return describe_cuda(); }
 
   TrainSummary train(const TrainRequest& request, const Callbacks& callbacks) override {
     return run_training(request, callbacks);

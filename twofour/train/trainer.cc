@@ -1,5 +1,6 @@
 #include "twofour/train/trainer.h"
 
+#include <c10/core/DeviceGuard.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@
 #include "twofour/train/teacher.h"
 #include "twofour/train/torch_session.h"
 #include "twofour/train/torch_tensors.h"
+#include "twofour/train/training_device.h"
 
 namespace twofour {
 namespace {
@@ -109,16 +111,17 @@ struct MicroBatch {
 class Trainer {
  public:
   Trainer(const TrainRequest& request, const Callbacks& callbacks, const RunInputs& inputs,
-          ProcessGroup& group)
+          at::Device device, ProcessGroup& group)
       : request_(request),
         callbacks_(callbacks),
         inputs_(inputs),
+        device_(device),
         group_(group),
         recipe_(inputs.recipe),
         folder_(request.out),
-        parameters_(load_parameters(inputs.network, inputs.model, recipe_.seed)),
+        parameters_(to_device(load_parameters(inputs.network, inputs.model, recipe_.seed), device)),
         student_(inputs.network, parameters_),
-        sparsity_(inputs.network, recipe_),
+        sparsity_(inputs.network, recipe_, device),
         optimizer_(parameters_, optimizer_options(recipe_)),
         batcher_(inputs.train, inputs.train_tokens, inputs.batching),
         bf16_(inputs.bf16) {
@@ -364,7 +367,9 @@ class Trainer {
   // differ in size.
   void accumulate_gradients(const ForwardNeeds& needs, const MicroBatch& micro, double share,
                             StepReport& report) {
-    const auto& [batch, tokens, targets, weight, seed] = micro;
+    const auto& [batch, host_tokens, host_targets, weight, seed] = micro;
+    const TokenTensors tokens = to_device(host_tokens, device_);
+    const at::Tensor targets = to_device(host_targets, device_);
     ForwardResult taught;
     if (needs.teacher) taught = teacher_->forward(batch, tokens, needs, bf16_);
     at::manual_seed(seed);
@@ -420,16 +425,19 @@ class Trainer {
   // keeps those that it had first, as in one process.
   void sum_over_processes(const ForwardNeeds& needs, const std::vector<MicroBatch>& batches,
                           StepReport& report) {
-    std::vector<at::Tensor> gradients;
+    std::vector<at::Tensor> gradients, sums;
     for (const auto& [name, parameter] : parameters_) {
-      if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+      if (!parameter.grad().defined()) continue;
+      gradients.push_back(parameter.grad());
+      sums.push_back(parameter.grad().cpu());  // where Gloo sums; itself if it is there
     }
-    group_.all_reduce_sums(gradients);
+    group_.all_reduce_sums(sums);
+    for (size_t i = 0; i < sums.size(); ++i) gradients[i].copy_(sums[i]);
     std::vector<double> numbers = {report.loss, asked_to_stop() ? 1.0 : 0.0};
     for (const auto& [name, value] : report.terms) numbers.push_back(value);
-    const at::Tensor sums = at::tensor(numbers, at::kDouble);
-    group_.all_reduce_sum(sums);
-    const double* sum = sums.const_data_ptr<double>();
+    const at::Tensor totals = at::tensor(numbers, at::kDouble);
+    group_.all_reduce_sum(totals);
+    const double* sum = totals.const_data_ptr<double>();
     report.loss = *sum++;
     stop_ = *sum++ > 0;
     for (auto& [name, value] : report.terms) value = *sum++;
@@ -452,7 +460,7 @@ class Trainer {
     uint64_t sum = checksum64({});
     for (const ParameterMap& tensors : {parameters_, sparsity_.state()}) {
       for (const auto& [name, tensor] : tensors) {
-        const at::Tensor values = tensor.detach().contiguous();
+        const at::Tensor values = tensor.detach().cpu().contiguous();
         const TensorView view = view_of(values);
         sum = checksum64({reinterpret_cast<const char*>(view.data), view.bytes()}, sum);
       }
@@ -499,9 +507,9 @@ class Trainer {
 
   // --- Checkpoints -----------------------------------------------------------------------------
 
-  void set_teacher(const Network& network, ParameterMap parameters) {
-    teacher_ =
-        std::make_unique<Teacher>(network, std::move(parameters), std::ssize(inputs_.train.pairs));
+  void set_teacher(const Network& network, const ParameterMap& parameters) {
+    teacher_ = std::make_unique<Teacher>(network, to_device(parameters, device_),
+                                         std::ssize(inputs_.train.pairs));
   }
 
   void save() {
@@ -570,6 +578,7 @@ class Trainer {
   const TrainRequest& request_;
   const Callbacks& callbacks_;
   const RunInputs& inputs_;
+  const at::Device device_;
   ProcessGroup& group_;
   const Recipe& recipe_;
   const RunFolder folder_;
@@ -613,23 +622,24 @@ void check_shares(const Recipe& recipe, const ProcessGroup& group) {
 void check_same_inputs(const RunInputs& inputs, int threads, ProcessGroup& group) {
   std::string all = fmt::format("{} {}", threads, at::get_cpu_capability());
   for (const auto& [name, value] : inputs.fingerprint) all += fmt::format("\n{} {}", name, value);
-  group.check_equal(checksum64(all), "recipe, model, data, --threads or kind of CPU",
+  group.check_equal(checksum64(all), "recipe, model, data, --threads or kind of CPU or GPU",
                     "Start all of them with the same command on machines of one kind.");
 }
 
-TrainSummary train(const TrainRequest& request, const Callbacks& callbacks, int threads,
-                   ProcessGroup& group) {
+TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
+                   const TrainingDevice& device, int threads, ProcessGroup& group) {
   if (request.out.empty()) throw Error("--out", "is empty", "Name the folder of the run.");
   const RunFolder folder(request.out);
   std::optional<RunLock> lock;
   if (group.is_first()) lock.emplace(folder.log());
   const TorchSession session(threads, request.deterministic);
+  const c10::DeviceGuard current(device.torch);
   if (group.is_first()) {
     folder.recover();
     folder.check(request.resume);
   }
   group.barrier();  // the others read what is repaired
-  RunInputs inputs = load_inputs(request, threads, callbacks);
+  RunInputs inputs = load_inputs(request, device, threads, callbacks);
   check_shares(inputs.recipe, group);
   if (request.deterministic && group.size() > 1) {
     inputs.fingerprint["WORLD_SIZE"] = std::to_string(group.size());
@@ -653,7 +663,11 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks, int 
                                replaces ? ", and replaces model/ at its end" : ""));
   }
 
-  Trainer trainer(request, callbacks, inputs, group);
+  if (!device.gpu.empty()) {
+    callbacks.info(fmt::format("training on {}, {}{}", device.torch.str(), device.gpu,
+                               inputs.bf16 ? ", in bf16" : ""));
+  }
+  Trainer trainer(request, callbacks, inputs, device.torch, group);
   if (lock) lock->make();
   const bool done = trainer.run(checkpoint);
   if (done && group.is_first()) trainer.write_model();
@@ -667,12 +681,13 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks, int 
 
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
   const ProcessOptions processes = process_options();
+  const TrainingDevice device = open_training_device(request.device, processes.size > 1);
   const std::unique_ptr<ProcessGroup> group = ProcessGroup::open(processes);
   const int threads =
       request.threads > 0 ? request.threads : std::max(1, available_cores() / processes.local_size);
   const Callbacks quiet = {.log = {}, .progress = {}, .stop_requested = callbacks.stop_requested};
   try {
-    return train(request, group->is_first() ? callbacks : quiet, threads, *group);
+    return train(request, group->is_first() ? callbacks : quiet, device, threads, *group);
   } catch (const std::exception& error) {
     group->fail(error.what());
     throw;

@@ -45,7 +45,7 @@ TEST(TrainerMasks, TheNormThatClipsIsThatOfKeptGradients) {
   const double logged = log_rows(request.out, "step").at(0).at("grad_norm").get<double>();
 
   const TorchSession session(request.threads, request.deterministic);
-  const RunInputs inputs = load_inputs(request, request.threads, {});
+  const RunInputs inputs = load_inputs(request, {}, request.threads, {});
   double all = 0, kept = 0;
   for (const auto& [name, parameter] : masked_parameters_with_gradients(inputs)) {
     const at::Tensor squares = parameter.grad().to(at::kDouble).square();

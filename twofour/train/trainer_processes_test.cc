@@ -129,8 +129,9 @@ TEST(Processes, RefuseWhatTheyCannotShare) {
   const std::string expected =
       part() == "two seeds"
           ? "[rank " + rank +
-                " of 2] rank 1 and rank 0 differ in recipe, model, data, --threads or kind of CPU. "
-                "Start all of them with the same command on machines of one kind."
+                " of 2] rank 1 and rank 0 differ in recipe, model, data, --threads or kind of CPU "
+                "or "
+                "GPU. Start all of them with the same command on machines of one kind."
           : "[recipe 'sparse-qat'] accumulate is 1: 2 processes cannot share the micro-batches of "
             "a step evenly. With --set accumulate=2 --set batch_pairs=8 they can, and steps keep "
             "their size.";

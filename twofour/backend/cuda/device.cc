@@ -20,7 +20,7 @@ const char* known_devices() {
 
 }  // namespace
 
-int device_ordinal(std::string_view name, std::string_view where) {
+int device_ordinal(std::string_view name, std::string_view where, std::string_view known) {
   if (name == "cuda") return 0;
   int ordinal = -1;
   if (name.starts_with("cuda:")) {
@@ -30,7 +30,8 @@ int device_ordinal(std::string_view name, std::string_view where) {
     if (error == std::errc() && end == digits.data() + digits.size() && ordinal >= 0)
       return ordinal;
   }
-  throw Error(where, fmt::format("no device is named '{}'", name), known_devices());
+  throw Error(where, fmt::format("no device is named '{}'", name),
+              known.empty() ? known_devices() : known);
 }
 
 DeviceLibraries nvidia_libraries() {

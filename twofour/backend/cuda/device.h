@@ -31,8 +31,10 @@ struct DeviceLibraries {
 // Throws Error in a build without CUDA.
 DeviceLibraries nvidia_libraries();
 
-// "cuda:1" is 1, "cuda" is 0. Throws Error for another name; `where` says what gave it.
-int device_ordinal(std::string_view name, std::string_view where = "device");
+// "cuda:1" is 1, "cuda" is 0. Throws Error for another name; `where` says what gave it, `known`
+// what there is, where that is not what this build has.
+int device_ordinal(std::string_view name, std::string_view where = "device",
+                   std::string_view known = {});
 
 // Rows of products: 16, 32, 48, 64, then four to each power of 2. At most a quarter of the rows is
 // padding from 64 on.

@@ -15,13 +15,14 @@ void record(const std::filesystem::path& folder, const TrainRequest& r) {
   std::ofstream out(folder / "request.txt");
   out << r.recipe.string() << '|' << r.model.string() << '|' << r.train_data.string() << '|'
       << r.dev_data.string() << '|' << r.teacher.string() << '|' << r.resume << '|' << r.max_steps
-      << '|' << r.threads << '|' << r.deterministic;
+      << '|' << r.threads << '|' << r.device << '|' << r.deterministic;
   for (const auto& [key, value] : r.overrides) out << '|' << key << '=' << value;
 }
 
 class FakeTrainApi : public TrainApi {
  public:
   std::string version() const override { return "2.11.0-fake"; }
+  std::string cuda() const override { return "cuda:0 Fake H100 (9.0)"; }
 
   TrainSummary train(const TrainRequest& request, const Callbacks& callbacks) override {
     if (request.recipe == "bad.yaml") throw Error("bad.yaml:3", "unknown key 'stepz'", "Remove it");
