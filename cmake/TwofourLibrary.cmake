@@ -39,16 +39,16 @@ function(twofour_library name)
   endforeach()
 endfunction()
 
-# twofour_test(<name> SOURCES ... TARGETS cmake-targets [LIBS ...]): one GoogleTest program, each test known to CTest.
+# twofour_test(<name> SOURCES ... TARGETS cmake-targets [LIBS ...] [PROPERTIES name value ...]): one GoogleTest program, each test known to CTest.
 function(twofour_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;TARGETS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;TARGETS;LIBS;PROPERTIES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_TARGETS} ${ARG_LIBS} twofour_test_main)
   target_compile_definitions(${name} PRIVATE TWOFOUR_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   # Tests run for seconds and are compiled for minutes; what they test stays as it is shipped.
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   # PRE_TEST: the list is read when ctest runs, so a build does not execute what it just linked.
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600 ${ARG_PROPERTIES})
 endfunction()
 
 # twofour_older_machines(<test>...): each program once more for every instruction set that a machine may stop at.
