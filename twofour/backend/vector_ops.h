@@ -30,6 +30,19 @@ struct AttentionArgs {
 // Enough for any attention.
 size_t attention_scratch_bytes(int64_t length, int64_t head_dim);
 
+// out = (x - mean) / sqrt(variance + epsilon) * gamma + beta of each row, where x = a + b.
+struct LayerNormRows {
+  int64_t rows = 0, width = 0;
+  const float* a = nullptr;
+  const float* b = nullptr;  // may be null
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  float epsilon = 0;
+  float* out = nullptr;         // may be a or b
+  int8_t* quantized = nullptr;  // as quantize() of `out` with output_scale, unless null
+  float output_scale = 1;
+};
+
 struct VectorOps {
   std::string_view name;
 
@@ -46,11 +59,7 @@ struct VectorOps {
   // x = x * scale + bias in place; bias may be null.
   void (*scale_row)(float* x, float scale, const float* bias, int64_t count);
 
-  // out = (x - mean) / sqrt(variance + epsilon) * gamma + beta, where x = a + b; b may be null. out
-  // may be a or b. `quantized` gets quantize() of it with output_scale, unless null.
-  void (*layer_norm)(const float* a, const float* b, const float* gamma, const float* beta,
-                     int64_t width, float epsilon, float* out, int8_t* quantized,
-                     float output_scale);
+  void (*layer_norm)(const LayerNormRows& args);
 
   void (*add)(const float* a, const float* b, int64_t count, float* out);
 

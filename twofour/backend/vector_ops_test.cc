@@ -128,22 +128,44 @@ TEST_P(EveryTable, ScalesARow) {
   }
 }
 
+// Of a row of a + b.
+std::vector<double> plain_layer_norm(const LayerNormRows& args, int64_t row) {
+  const int64_t width = args.width;
+  std::vector<double> x(width);
+  double mean = 0, variance = 0;
+  for (int64_t i = 0; i < width; ++i) {
+    x[i] = args.a[row * width + i] + args.b[row * width + i];
+    mean += x[i] / static_cast<double>(width);
+  }
+  for (const double value : x) variance += std::pow(value - mean, 2) / static_cast<double>(width);
+  for (int64_t i = 0; i < width; ++i)
+    x[i] = (x[i] - mean) / std::sqrt(variance + args.epsilon) * args.gamma[i] + args.beta[i];
+  return x;
+}
+
+// More rows than go side by side, and some besides.
 TEST_P(EveryTable, LayerNormMatchesDoubles) {
   for (int64_t width : {1, 2, 15, 16, 17, 384, 770}) {
-    const auto a = random_floats(width, 4, 1), b = random_floats(width, 4, 2);
-    const auto gamma = random_floats(width, 2, 3), beta = random_floats(width, 2, 4);
-    double mean = 0, variance = 0;
-    for (int64_t i = 0; i < width; ++i) mean += (a[i] + b[i]) / static_cast<double>(width);
-    for (int64_t i = 0; i < width; ++i)
-      variance += std::pow(a[i] + b[i] - mean, 2) / static_cast<double>(width);
-    std::vector<float> out(width, kPoison);
-    ops().layer_norm(a.data(), b.data(), gamma.data(), beta.data(), width, 1e-12f, out.data(),
-                     nullptr, 0);
-    if (width == 1) continue;  // no variance: rounding decides
-    for (int64_t i = 0; i < width; ++i) {
-      ASSERT_NEAR(out[i], (a[i] + b[i] - mean) / std::sqrt(variance + 1e-12) * gamma[i] + beta[i],
-                  1e-5)
-          << "width " << width;
+    for (int64_t rows : {1, 2, 3, 4, 7, 9}) {
+      const auto a = random_floats(rows * width, 4, 1), b = random_floats(rows * width, 4, 2);
+      const auto gamma = random_floats(width, 2, 3), beta = random_floats(width, 2, 4);
+      std::vector<float> out(rows * width + 1, kPoison);
+      const LayerNormRows args{.rows = rows,
+                               .width = width,
+                               .a = a.data(),
+                               .b = b.data(),
+                               .gamma = gamma.data(),
+                               .beta = beta.data(),
+                               .epsilon = 1e-12f,
+                               .out = out.data()};
+      ops().layer_norm(args);
+      EXPECT_EQ(out.back(), kPoison);
+      if (width == 1) continue;  // no variance: rounding decides
+      for (int64_t row = 0; row < rows; ++row) {
+        const auto want = plain_layer_norm(args, row);
+        for (int64_t i = 0; i < width; ++i)
+          ASSERT_NEAR(out[row * width + i], want[i], 1e-5) << "width " << width << ", row " << row;
+      }
     }
   }
 }
@@ -373,11 +395,23 @@ TEST_P(EveryTable, GivesTheSameBitsAsThePortableOne) {
   std::fill(a.begin(), a.end(), kPoison);
   std::fill(b.begin(), b.end(), kPoison);
   std::vector<int8_t> p(1001, kPoisonByte), q(1001, kPoisonByte);
-  ops().layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, a.data(), p.data(), 0.03f);
-  portable.layer_norm(x.data(), nullptr, x.data(), x.data(), 1001, 1e-12f, b.data(), q.data(),
-                      0.03f);
-  EXPECT_EQ(a, b);
-  EXPECT_EQ(p, q);
+  for (const int64_t width : {1001, 143, 77}) {  // 1, 7 and 13 rows
+    LayerNormRows args{.rows = 1001 / width,
+                       .width = width,
+                       .a = x.data(),
+                       .gamma = x.data(),
+                       .beta = x.data(),
+                       .epsilon = 1e-12f,
+                       .out = a.data(),
+                       .quantized = p.data(),
+                       .output_scale = 0.03f};
+    ops().layer_norm(args);
+    args.out = b.data();
+    args.quantized = q.data();
+    portable.layer_norm(args);
+    EXPECT_EQ(a, b);
+    EXPECT_EQ(p, q);
+  }
   portable.quantize(b.data(), 1001, 0.03f, 0, q.data());
   EXPECT_EQ(p, q);
 }

@@ -211,12 +211,17 @@ void Worker::normalize_layer(const Step& step) {
   const bool by_row = planned.scales_slot >= 0;
   int8_t* quantized = by_row ? nullptr : s8(step.output);
   for_rows(rows(step.output), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float* residual = step.residual == kNoValue ? nullptr : f32(step.residual) + i * width;
-      ops_.layer_norm(f32(step.input) + i * width, residual, gamma, beta, width, epsilon,
-                      f32(step.output) + i * width,
-                      quantized == nullptr ? nullptr : quantized + i * width, planned.scale);
-    }
+    LayerNormRows args{.rows = end - begin,
+                       .width = width,
+                       .a = f32(step.input) + begin * width,
+                       .gamma = gamma,
+                       .beta = beta,
+                       .epsilon = epsilon,
+                       .out = f32(step.output) + begin * width,
+                       .output_scale = planned.scale};
+    if (step.residual != kNoValue) args.b = f32(step.residual) + begin * width;
+    if (quantized != nullptr) args.quantized = quantized + begin * width;
+    ops_.layer_norm(args);
     if (by_row) quantize_rows(step.output, begin, end);
   });
 }

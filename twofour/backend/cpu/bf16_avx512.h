@@ -43,6 +43,7 @@ struct Bf16 : Avx512 {
 
   struct Finish {
     __m512 bias;
+    Finish() = default;
     TWOFOUR_INLINE Finish(const PackedWeights& w, int64_t position, float)
         : bias(_mm512_load_ps(w.bias.as<float>() + position)) {}
     TWOFOUR_INLINE __m512 operator()(Sum sum) const { return _mm512_add_ps(sum, bias); }

@@ -43,6 +43,7 @@ struct S8 : Avx512 {
   // dequantize_sum of 16 rows.
   struct Finish {
     __m512 scale, bias;
+    Finish() = default;
     TWOFOUR_INLINE Finish(const PackedWeights& w, int64_t position, float input_scale)
         : scale(_mm512_mul_ps(_mm512_set1_ps(input_scale),
                               _mm512_load_ps(w.scales.as<float>() + position))),

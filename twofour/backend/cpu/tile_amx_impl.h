@@ -13,7 +13,6 @@ namespace {
 
 constexpr int kPanelBlocks = 2;
 constexpr int64_t kTokens = 2 * kTileRows;
-constexpr int kSomeTokens = 4;  // worth a call
 
 // Where tiles of A are, whole ones.
 struct Activations {
@@ -66,36 +65,45 @@ struct PendingSums {
   const PackedWeights& w;
   const MatmulArgs& args;
   const float* values;  // [kTokens, B, kLanes]
+  Quantizer quantizer;
   const PackedWeights::Panel* panel = nullptr;
   int64_t first = 0;
   int tokens = 0, done = 0;
+  typename Type::Finish finish[B];
 };
 
 template <class Type, int B, class Activation>
 TWOFOUR_INLINE void finish_tokens(PendingSums<Type, B>& sums, int end, Activation activation) {
   const Epilogue& epilogue = sums.args.epilogue;
-  const Quantizer quantizer(epilogue.output_scale, epilogue.output_offset);
+  const Quantizer quantizer = sums.quantizer;
   const int64_t n = sums.w.n, rows = sums.panel->row_count;
   const int64_t first = (sums.first + sums.done) * n + sums.panel->first_row;
   for_each_index<B>([&](int b) TWOFOUR_LAMBDA {
-    const typename Type::Finish finish(sums.w, sums.panel->rows + b * kLanes,
-                                       sums.args.input_scale);
+    const typename Type::Finish finish = sums.finish[b];
     const int64_t lanes = std::min<int64_t>(kLanes, rows - b * kLanes);
     const float* values = sums.values + (sums.done * B + b) * kLanes;
     float* y = sums.args.y == nullptr ? nullptr : sums.args.y + first + b * kLanes;
     int8_t* quantized =
         epilogue.quantized == nullptr ? nullptr : epilogue.quantized + first + b * kLanes;
-    for (int t = sums.done; t < end; ++t, values += B * kLanes) {
-      const F32x16 x = activation(Type::finish(values, finish));
+    const auto finish_next = [&]<int N>() TWOFOUR_LAMBDA {
+      const auto x = activation(side_by_side<N>([&](int t) TWOFOUR_LAMBDA {
+        return static_cast<F32x16>(Type::finish(values + t * B * kLanes, finish));
+      }));
+      values += N * B * kLanes;
       if (y != nullptr) {
-        store_lanes16(y, lanes, x);
-        y += n;
+        for_each_index<N>([&](int t) TWOFOUR_LAMBDA { store_lanes16(y + t * n, lanes, x.v[t]); });
+        y += N * n;
       }
       if (quantized != nullptr) {
-        store_lanes16(quantized, lanes, quantizer(x));
-        quantized += n;
+        const auto q = quantizer(x);
+        for_each_index<N>([&](int t)
+                              TWOFOUR_LAMBDA { store_lanes16(quantized + t * n, lanes, q.v[t]); });
+        quantized += N * n;
       }
-    }
+    };
+    int t = sums.done;
+    for (; t + kSeveral <= end; t += kSeveral) finish_next.template operator()<kSeveral>();
+    for (; t < end; ++t) finish_next.template operator()<1>();
   });
   sums.done = end;
 }
@@ -107,7 +115,7 @@ using FinishSome = void (*)(PendingSums<Type, B>& sums, int end);
 template <class Type, int B>
 FinishSome<Type, B> select_finish(const std::optional<ActivationKind>& activation) {
   FinishSome<Type, B> found = [](PendingSums<Type, B>& sums, int end) {
-    finish_tokens(sums, end, [](const F32x16& x) TWOFOUR_LAMBDA { return x; });
+    finish_tokens(sums, end, [](const auto& x) TWOFOUR_LAMBDA { return x; });
   };
   if (!activation) return found;
   with_activation(*activation, [&](auto function) {
@@ -166,14 +174,16 @@ void run_amx_panels(const PackedWeights& w, const MatmulArgs& args, const Activa
   alignas(64) float values[kTokens * B * kLanes];
   const int64_t steps = amx_steps<Type>(w);
   const FinishSome<Type, B> finish_some = select_finish<Type, B>(args.epilogue.activation);
-  PendingSums<Type, B> pending{w, args, values};
+  PendingSums<Type, B> pending{w, args, values,
+                               Quantizer(args.epilogue.output_scale, args.epilogue.output_offset)};
   for (int64_t p = begin; p < end; ++p) {
     const auto weights = make_weights(w.panels[p]);
     for (int64_t first = 0; first < args.m; first += kTokens) {
       const auto go_on = [&](int64_t part) TWOFOUR_LAMBDA {
+        const bool last = part + 1 == 2 * steps;
         const auto goal = static_cast<int>(pending.tokens * (part + 1) / (2 * steps));
-        if (goal - pending.done >= kSomeTokens || (part + 1 == 2 * steps && goal > pending.done))
-          finish_some(pending, goal);
+        const int end = last ? goal : goal / kSeveral * kSeveral;
+        if (end > pending.done) finish_some(pending, end);
       };
       const auto multiply = [&]<int T>() TWOFOUR_LAMBDA {
         if (first == 0) {
@@ -193,6 +203,8 @@ void run_amx_panels(const PackedWeights& w, const MatmulArgs& args, const Activa
       pending.first = first;
       pending.tokens = static_cast<int>(tokens);
       pending.done = 0;
+      for (int b = 0; b < B; ++b)
+        pending.finish[b] = {w, w.panels[p].rows + b * kLanes, args.input_scale};
     }
   }
   if (pending.tokens > 0) finish_some(pending, pending.tokens);

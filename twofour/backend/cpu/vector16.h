@@ -22,6 +22,14 @@ constexpr int kVector = 16;
 constexpr int32_t kSignBit = INT32_MIN;
 typedef int8_t I8x16 __attribute__((vector_size(16)));
 
+// body(0), ..., body(N - 1), each with its index constant: GCC 12 leaves loops of a single round,
+// and with them the registers that they index, in memory.
+template <int N, class Body>
+TWOFOUR_INLINE void for_each_index(Body body) {
+  [&]<int... I>(std::integer_sequence<int, I...>) TWOFOUR_LAMBDA { (body(I), ...); }
+  (std::make_integer_sequence<int, N>());
+}
+
 #if defined(__AVX512F__)
 
 typedef float F32x16 __attribute__((vector_size(64)));
@@ -199,6 +207,8 @@ TWOFOUR_INLINE I8x16 to_bytes(const I32x16& v) {
 #endif
 
 TWOFOUR_INLINE F32x16 fma(const F32x16& a, const F32x16& b, float c) { return fma(a, b, splat(c)); }
+TWOFOUR_INLINE F32x16 fma(const F32x16& a, float b, float c) { return fma(a, splat(b), splat(c)); }
+TWOFOUR_INLINE F32x16 fma(const F32x16& a, float b, const F32x16& c) { return fma(a, splat(b), c); }
 TWOFOUR_INLINE F32x16 at_least(const F32x16& v, float low) { return larger(splat(low), v); }
 TWOFOUR_INLINE F32x16 at_most(const F32x16& v, float high) { return smaller(splat(high), v); }
 TWOFOUR_INLINE F32x16 absolute(const F32x16& v) { return as_float(as_int(v) & ~kSignBit); }
@@ -224,14 +234,18 @@ TWOFOUR_INLINE void store_lanes(int8_t* p, int64_t lanes, const I8x16& v) {
   std::memcpy(p, &v, lanes == kVector ? kVector : lanes);
 }
 
-// In a fixed order.
+// In a fixed order: halves, quarters and so on.
 TWOFOUR_INLINE float sum_lanes(const F32x16& v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(v);
+#else
   float s[kVector];
   store(s, v);
   for (int width = kVector / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) s[i] += s[i + width];
   }
   return s[0];
+#endif
 }
 
 TWOFOUR_INLINE float max_lanes(const F32x16& v) {
@@ -243,12 +257,80 @@ TWOFOUR_INLINE float max_lanes(const F32x16& v) {
   return m[0];
 }
 
-// body(0), ..., body(N - 1), each with its index constant: GCC 12 leaves loops of a single round,
-// and with them the registers that they index, in memory.
-template <int N, class Body>
-TWOFOUR_INLINE void for_each_index(Body body) {
-  [&]<int... I>(std::integer_sequence<int, I...>) TWOFOUR_LAMBDA { (body(I), ...); }
-  (std::make_integer_sequence<int, N>());
+// N vectors that go through a computation side by side, one instruction of each after another.
+// Instructions enter the scheduler in order and wait there for what they need: where they come
+// chain after chain it holds three chains of thirty, and most of the processor waits.
+template <class T, int N>
+struct Several {
+  T v[N];
+};
+
+template <int N, class Function>
+TWOFOUR_INLINE auto side_by_side(Function function) {
+  Several<decltype(function(0)), N> all;
+  for_each_index<N>([&](int i) TWOFOUR_LAMBDA { all.v[i] = function(i); });
+  return all;
+}
+
+#define TWOFOUR_OPERATOR(op)                                                                      \
+  template <class T, int N>                                                                       \
+  TWOFOUR_INLINE auto operator op(const Several<T, N>& a, const Several<T, N>& b) {               \
+    return side_by_side<N>([&](int i) TWOFOUR_LAMBDA { return a.v[i] op b.v[i]; });               \
+  }                                                                                               \
+  template <class T, int N, class Scalar>                                                         \
+  requires std::is_arithmetic_v<Scalar> TWOFOUR_INLINE auto operator op(const Several<T, N>& a,   \
+                                                                        Scalar b) {               \
+    return side_by_side<N>([&](int i) TWOFOUR_LAMBDA { return a.v[i] op b; });                    \
+  }                                                                                               \
+  template <class T, int N, class Scalar>                                                         \
+  requires std::is_arithmetic_v<Scalar> TWOFOUR_INLINE auto operator op(Scalar a,                 \
+                                                                        const Several<T, N>& b) { \
+    return side_by_side<N>([&](int i) TWOFOUR_LAMBDA { return a op b.v[i]; });                    \
+  }
+TWOFOUR_OPERATOR(+)
+TWOFOUR_OPERATOR(-)
+TWOFOUR_OPERATOR(*)
+TWOFOUR_OPERATOR(/)
+TWOFOUR_OPERATOR(&)
+TWOFOUR_OPERATOR(|)
+TWOFOUR_OPERATOR(<<)
+#undef TWOFOUR_OPERATOR
+
+#define TWOFOUR_FUNCTION(name)                                                  \
+  template <class T, int N>                                                     \
+  TWOFOUR_INLINE auto name(const Several<T, N>& v) {                            \
+    return side_by_side<N>([&](int i) TWOFOUR_LAMBDA { return name(v.v[i]); }); \
+  }
+TWOFOUR_FUNCTION(as_int)
+TWOFOUR_FUNCTION(as_float)
+TWOFOUR_FUNCTION(absolute)
+TWOFOUR_FUNCTION(to_bytes)
+#undef TWOFOUR_FUNCTION
+
+template <class T, int N>
+TWOFOUR_INLINE auto operator-(const Several<T, N>& v) {
+  return side_by_side<N>([&](int i) TWOFOUR_LAMBDA { return -v.v[i]; });
+}
+template <int N>
+TWOFOUR_INLINE auto at_least(const Several<F32x16, N>& v, float low) {
+  return side_by_side<N>([&](int i) TWOFOUR_LAMBDA { return at_least(v.v[i], low); });
+}
+template <int N>
+TWOFOUR_INLINE auto at_most(const Several<F32x16, N>& v, float high) {
+  return side_by_side<N>([&](int i) TWOFOUR_LAMBDA { return at_most(v.v[i], high); });
+}
+
+// One number or one vector for all of them.
+TWOFOUR_INLINE const F32x16& of_several(const F32x16& v, int) { return v; }
+TWOFOUR_INLINE F32x16 of_several(float v, int) { return splat(v); }
+template <int N>
+TWOFOUR_INLINE const F32x16& of_several(const Several<F32x16, N>& v, int i) {
+  return v.v[i];
+}
+template <int N, class B, class C>
+TWOFOUR_INLINE auto fma(const Several<F32x16, N>& a, const B& b, const C& c) {
+  return side_by_side<N>(
+      [&](int i) TWOFOUR_LAMBDA { return fma(a.v[i], of_several(b, i), of_several(c, i)); });
 }
 
 }  // namespace

@@ -20,8 +20,16 @@ TWOFOUR_INLINE void for_each_vector(int64_t width, Body body) {
 
 void quantize(const float* x, int64_t count, float scale, float offset, int8_t* out) {
   const Quantizer quantizer(scale, offset);
-  for_each_vector(count, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
-    store_lanes(out + i, lanes, quantizer(load_lanes(x + i, lanes)));
+  const int64_t whole = count / (kSeveral * kVector) * (kSeveral * kVector);
+  for (int64_t i = 0; i < whole; i += kSeveral * kVector) {
+    const auto q = quantizer(side_by_side<kSeveral>(
+        [=](int part) TWOFOUR_LAMBDA { return load(x + i + part * kVector); }));
+    for_each_index<kSeveral>([&](int part) TWOFOUR_LAMBDA {
+      store_lanes(out + i + part * kVector, kVector, q.v[part]);
+    });
+  }
+  for_each_vector(count - whole, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    store_lanes(out + whole + i, lanes, quantizer(load_lanes(x + whole + i, lanes)));
   });
 }
 
@@ -54,37 +62,63 @@ void add(const float* a, const float* b, int64_t count, float* out) {
   });
 }
 
-// Lanes past the end of a row hold 0 and must not count as deviations.
-TWOFOUR_INLINE float sum_of_squares(const float* x, int64_t width, float mean) {
-  F32x16 total{};
+// N rows side by side: the sums of one are a chain that leaves the processor idle.
+template <int N>
+TWOFOUR_INLINE void normalize_rows(const LayerNormRows& args, int64_t first) {
+  const int64_t width = args.width, begin = first * width;
+  float* out = args.out + begin;
+  const auto load_rows = [=](const float* p, int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    return side_by_side<N>([=](int row)
+                               TWOFOUR_LAMBDA { return load_lanes(p + row * width + i, lanes); });
+  };
+  Several<F32x16, N> total{};
   for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
-    F32x16 deviation = load_lanes(x + i, lanes) - mean;
-    if (lanes < kVector) deviation = load_some(reinterpret_cast<const float*>(&deviation), lanes);
-    total += deviation * deviation;
-  });
-  return sum_lanes(total);
-}
-
-void layer_norm(const float* a, const float* b, const float* gamma, const float* beta,
-                int64_t width, float epsilon, float* out, int8_t* quantized, float output_scale) {
-  F32x16 total{};
-  for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
-    F32x16 x = load_lanes(a + i, lanes);
-    if (b != nullptr) x += load_lanes(b + i, lanes);
-    total += x;
-    store_lanes(out + i, lanes, x);
+    auto x = load_rows(args.a + begin, i, lanes);
+    if (args.b != nullptr) x = x + load_rows(args.b + begin, i, lanes);
+    total = total + x;
+    for_each_index<N>([&](int row)
+                          TWOFOUR_LAMBDA { store_lanes(out + row * width + i, lanes, x.v[row]); });
   });
   const auto count = static_cast<float>(width);
-  const float mean = sum_lanes(total) / count;
-  const float deviation = __builtin_sqrtf(sum_of_squares(out, width, mean) / count + epsilon);
-  const float inverse = 1.0f / deviation;
-  const Quantizer quantizer(output_scale);
-  for_each_vector(width, [=](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
-    const F32x16 normal = (load_lanes(out + i, lanes) - mean) * inverse;
-    const F32x16 y = normal * load_lanes(gamma + i, lanes) + load_lanes(beta + i, lanes);
-    store_lanes(out + i, lanes, y);
-    if (quantized != nullptr) store_lanes(quantized + i, lanes, quantizer(y));
+  Several<float, N> mean, inverse;
+  for_each_index<N>([&](int row) TWOFOUR_LAMBDA { mean.v[row] = sum_lanes(total.v[row]) / count; });
+  const auto centre = [=](const Several<F32x16, N>& x) TWOFOUR_LAMBDA {
+    return side_by_side<N>([&](int row) TWOFOUR_LAMBDA { return x.v[row] - mean.v[row]; });
+  };
+  Several<F32x16, N> squares{};
+  for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    auto deviation = centre(load_rows(out, i, lanes));
+    if (lanes < kVector) {  // lanes past the end hold 0, which is no deviation
+      for_each_index<N>([&](int row) TWOFOUR_LAMBDA {
+        const F32x16 all = deviation.v[row];
+        deviation.v[row] = load_some(reinterpret_cast<const float*>(&all), lanes);
+      });
+    }
+    squares = squares + deviation * deviation;
   });
+  for_each_index<N>([&](int row) TWOFOUR_LAMBDA {
+    inverse.v[row] = 1.0f / __builtin_sqrtf(sum_lanes(squares.v[row]) / count + args.epsilon);
+  });
+  const Quantizer quantizer(args.output_scale);
+  for_each_vector(width, [&](int64_t i, int64_t lanes) TWOFOUR_LAMBDA {
+    const F32x16 gamma = load_lanes(args.gamma + i, lanes), beta = load_lanes(args.beta + i, lanes);
+    const auto centred = centre(load_rows(out, i, lanes));
+    const auto y = side_by_side<N>(
+        [&](int row) TWOFOUR_LAMBDA { return centred.v[row] * inverse.v[row] * gamma + beta; });
+    for_each_index<N>([&](int row)
+                          TWOFOUR_LAMBDA { store_lanes(out + row * width + i, lanes, y.v[row]); });
+    if (args.quantized == nullptr) return;
+    const auto q = quantizer(y);
+    for_each_index<N>([&](int row) TWOFOUR_LAMBDA {
+      store_lanes(args.quantized + begin + row * width + i, lanes, q.v[row]);
+    });
+  });
+}
+
+void layer_norm(const LayerNormRows& args) {
+  int64_t row = 0;
+  for (; row + kSeveral <= args.rows; row += kSeveral) normalize_rows<kSeveral>(args, row);
+  for (; row < args.rows; ++row) normalize_rows<1>(args, row);
 }
 
 constexpr VectorOps make_vector_ops(std::string_view name,

@@ -93,11 +93,15 @@ void expect_layer_norm(const NormCase& c, const std::vector<float>& x, const Nor
                        DType type, DeviceArray& y, const std::vector<int8_t>& quantized) {
   std::vector<float> want(x.size());
   std::vector<int8_t> want_quantized(x.size());
-  for (int64_t row = 0; row < c.rows; ++row) {
-    vector_ops().layer_norm(x.data() + row * c.width, nullptr, args.gamma, args.beta, c.width,
-                            args.epsilon, want.data() + row * c.width,
-                            want_quantized.data() + row * c.width, args.output_scale);
-  }
+  vector_ops().layer_norm({.rows = c.rows,
+                           .width = c.width,
+                           .a = x.data(),
+                           .gamma = args.gamma,
+                           .beta = args.beta,
+                           .epsilon = args.epsilon,
+                           .out = want.data(),
+                           .quantized = want_quantized.data(),
+                           .output_scale = args.output_scale});
   for (size_t i = 0; i < want.size(); ++i)
     ASSERT_NEAR(y[i], want[i], epsilon_of(type) * std::max(1.0f, std::fabs(want[i]))) << i;
   expect_same_but_for_rounding(
