@@ -1,21 +1,22 @@
 // CUTLASS's own functions, on the host, against what this project relies on: where the packer puts
-// values and metadata, and which sums a lane holds. Only in builds with CUTLASS.
+// values and metadata, what the threads of a block read, and which sums a lane holds. Only in
+// builds with CUTLASS.
 #include <gtest/gtest.h>
 
 #include <cutlass/cutlass.h>
-// The iterator over a lane's sums is plain arithmetic, which the host runs as well.
+// Its iterators are plain arithmetic, which the host runs as well.
 #undef CUTLASS_DEVICE
 #define CUTLASS_DEVICE CUTLASS_HOST_DEVICE
 #include <cutlass/gemm/warp/mma_tensor_op_tile_iterator.h>
+#include <cutlass/transform/threadblock/predicated_tile_access_iterator.h>
 #undef CUTLASS_DEVICE
 #define CUTLASS_DEVICE __forceinline__ __device__
-#include <cutlass/gemm/threadblock/default_sparse_mma.h>
 #include <cutlass/util/host_reorder.h>
 #include <cutlass/util/host_uncompress.h>
 
 #include "twofour/backend/cuda/random_weight.h"
+#include "twofour/backend/cuda/spmm24_cutlass_sm80.cuh"
 #include "twofour/backend/cuda/spmm24_cutlass_sm90_config.h"
-#include "twofour/backend/cuda/spmm24_cutlass_tile.h"
 #include "twofour/backend/cuda/spmm24_cutlass_weight.h"
 
 namespace twofour::cuda {
@@ -117,23 +118,84 @@ TEST(Spmm24CutlassLayouts, TheCollectivesLayoutsReadWhatIsPackedForWgmmaSp) {
   expect_cutlass_uncompresses_sm90<int8_t>({48, 160});
 }
 
-template <class Element, class Sum, int kRows, int kTokens, int kWarpRows, int kWarpTokens,
-          class Operator>
+// How often each byte of a buffer is read, by 16 and more at once.
+class Reads {
+ public:
+  explicit Reads(size_t bytes) : memory_(bytes), counts_(bytes) {}
+  std::byte* data() { return memory_.data(); }
+
+  // All that an iterator gives a thread for `steps` along k, as SparseMmaMultistage takes it.
+  template <class Iterator>
+  void add(Iterator iterator, int steps, const cutlass::MatrixCoord& step) {
+    constexpr size_t kBytes = sizeof(typename Iterator::AccessType);
+    for (int i = 0; i < steps; ++i) {
+      iterator.set_iteration_index(0);
+      for (int j = 0; j < Iterator::ThreadMap::Iterations::kCount; ++j) {
+        if (iterator.valid()) {
+          const auto at = reinterpret_cast<std::byte*>(iterator.get()) - memory_.data();
+          ASSERT_TRUE(at >= 0 && at + kBytes <= memory_.size()) << at;
+          for (size_t byte = 0; byte < kBytes; ++byte) ++counts_[at + byte];
+        }
+        ++iterator;
+      }
+      iterator.add_tile_offset(step);
+    }
+  }
+
+  // Rows of `width` bytes are read `count` times, what lies between never.
+  void expect(int count, size_t width, size_t stride) const {
+    for (size_t i = 0; i < counts_.size(); ++i)
+      ASSERT_EQ(counts_[i], i % stride < width ? count : 0) << i;
+  }
+
+ private:
+  std::vector<std::byte> memory_;
+  std::vector<int> counts_;
+};
+
+template <class Kernel>
+void expect_every_byte_is_read(int64_t m, int64_t n, int64_t k) {
+  using Mma = typename Kernel::Mma;
+  constexpr size_t kBytes = sizeof(typename Kernel::Element);
+  const int64_t rows = spmm24_cutlass_rows(CutlassForm::kSm80, n), x_stride = k + 64;
+  Reads values(n * k / 2 * kBytes), x(m * x_stride * kBytes), metadata(rows * k / 8);
+  Spmm24CutlassLaunch launch;
+  launch.args.values = values.data();
+  launch.args.x = x.data();
+  launch.args.metadata = metadata.data();
+  launch.args.m = m;
+  launch.args.n = n;
+  launch.args.k = k;
+  launch.args.x_stride = x_stride;
+  const auto params = Kernel::params(launch);
+  const auto steps = static_cast<int>(k / Kernel::kDepth);
+  for (int row = 0; row < n; row += Mma::Shape::kM) {
+    for (int thread = 0; thread < Kernel::Tile::kThreads; ++thread) {
+      values.add(Kernel::values(params, thread, row), steps, {0, 1});
+      if (thread / kLanes < Mma::Detail::kValidWarps)
+        metadata.add(Kernel::metadata(params, thread, row), steps, {0, 1});
+    }
+  }
+  for (int token = 0; token < m; token += Mma::Shape::kN) {
+    for (int thread = 0; thread < Kernel::Tile::kThreads; ++thread)
+      x.add(Kernel::x(params, thread, token), steps, {1, 0});
+  }
+  values.expect(1, 1, 1);
+  metadata.expect(1, 1, 1);
+  x.expect(1, k * kBytes, x_stride * kBytes);
+}
+
+template <class Kernel>
 void expect_sums_where_cutlass_has_them() {
-  using Tile = Spmm24CutlassTile<Sum, kRows, kTokens, kWarpRows, kWarpTokens>;
-  using cutlass::gemm::GemmShape;
-  constexpr int kBytes = sizeof(Element);
-  using Mma = typename cutlass::gemm::threadblock::DefaultSparseMma<
-      Element, cutlass::layout::RowMajor, 16 / kBytes, Element, cutlass::layout::ColumnMajor,
-      16 / kBytes, Sum, cutlass::layout::RowMajor, cutlass::arch::OpClassTensorOp,
-      cutlass::arch::Sm80, GemmShape<kRows, kTokens, 128 / kBytes>,
-      GemmShape<kWarpRows, kWarpTokens, 128 / kBytes>, GemmShape<16, 8, 64 / kBytes>, 3,
-      Operator>::ThreadblockMma;
-  using Iterator = typename Mma::Operator::IteratorC;
+  using Tile = typename Kernel::Tile;
+  using Mma = typename Kernel::Mma;
+  using Sum = typename Tile::Sum;
+  constexpr int kTokens = Mma::Shape::kN;
   for (int warp = 0; warp < Tile::kWarps; ++warp) {
     for (int lane = 0; lane < kLanes; ++lane) {
-      std::vector<Sum> block(kRows * kTokens, -1);
-      Iterator iterator({block.data(), cutlass::layout::RowMajor(kTokens)}, lane);
+      std::vector<Sum> block(Mma::Shape::kMN, -1);
+      typename Mma::Operator::IteratorC iterator({block.data(), cutlass::layout::RowMajor(kTokens)},
+                                                 lane);
       // As SparseMmaMultistage places its warps.
       iterator.add_tile_offset({warp % Mma::WarpCount::kM, warp / Mma::WarpCount::kM});
       typename Mma::FragmentC sums;
@@ -148,15 +210,22 @@ void expect_sums_where_cutlass_has_them() {
   }
 }
 
-TEST(Spmm24CutlassLayouts, LanesHoldTheSumsThatTheTileExpects) {
-  using Floats = cutlass::arch::OpMultiplyAdd;
-  using Bytes = cutlass::arch::OpMultiplyAddSaturate;
-  expect_sums_where_cutlass_has_them<cutlass::half_t, float, 64, 64, 32, 32, Floats>();
-  expect_sums_where_cutlass_has_them<cutlass::half_t, float, 128, 64, 64, 32, Floats>();
-  expect_sums_where_cutlass_has_them<cutlass::bfloat16_t, float, 128, 128, 64, 64, Floats>();
-  expect_sums_where_cutlass_has_them<int8_t, int32_t, 64, 64, 32, 32, Bytes>();
-  expect_sums_where_cutlass_has_them<int8_t, int32_t, 128, 64, 64, 32, Bytes>();
-  expect_sums_where_cutlass_has_them<int8_t, int32_t, 128, 128, 64, 64, Bytes>();
+template <class Kernel>
+class MmaSpKernels : public testing::Test {};
+using Kernels = testing::Types<
+    sm80::Kernel<SparseF16, 64, 64, 32, 32>, sm80::Kernel<SparseF16, 128, 64, 64, 32>,
+    sm80::Kernel<SparseBf16, 128, 128, 64, 64>, sm80::Kernel<SparseS8, 64, 64, 32, 32>,
+    sm80::Kernel<SparseS8, 128, 64, 64, 32>, sm80::Kernel<SparseS8, 128, 128, 64, 64>>;
+TYPED_TEST_SUITE(MmaSpKernels, Kernels);
+
+TYPED_TEST(MmaSpKernels, ReadEveryByteOnceAndNoOther) {
+  expect_every_byte_is_read<TypeParam>(1, 16, 128);
+  expect_every_byte_is_read<TypeParam>(70, 80, 256);
+  expect_every_byte_is_read<TypeParam>(200, 272, 640);
+}
+
+TYPED_TEST(MmaSpKernels, HaveTheSumsWhereTheTileExpectsThem) {
+  expect_sums_where_cutlass_has_them<TypeParam>();
 }
 
 }  // namespace
