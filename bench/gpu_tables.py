@@ -30,7 +30,9 @@ def number(value):
 
 
 def kernel(plan):
-    return plan["use"] if plan["use"] != "sparse" else f"cuSPARSELt {plan['algorithm']}"
+    if plan["use"] == "sparse":
+        return f"cuSPARSELt {plan['algorithm']}"
+    return f"CUTLASS {plan['variant']}" if plan["use"] == "cutlass" else plan["use"]
 
 
 def products(folder):

@@ -5,7 +5,9 @@
 #   CMAKE_CUDA_COMPILER        another nvcc
 #   CMAKE_CUDA_ARCHITECTURES   fewer architectures for a shorter build, e.g. 80
 #   TWOFOUR_CUSPARSELT_INCLUDE folder of cusparseLt.h
+#   TWOFOUR_CUTLASS_INCLUDE    folder of cutlass/cutlass.h; -DTWOFOUR_CUTLASS=OFF builds without
 file(GLOB wheels ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/nvidia)
+file(GLOB cutlass_wheel ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/cutlass_library/source/include)
 
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   find_program(TWOFOUR_NVCC nvcc PATHS /usr/local/cuda/bin ${wheels}/cu13/bin DOC "The CUDA compiler")
@@ -50,4 +52,17 @@ find_path(TWOFOUR_CUSPARSELT_INCLUDE cusparseLt.h
 if(NOT TWOFOUR_CUSPARSELT_INCLUDE)
   message(FATAL_ERROR "TWOFOUR_CUDA is ON, but cusparseLt.h was not found. Run scripts/setup --cuda, "
                       "or set TWOFOUR_CUSPARSELT_INCLUDE to its folder.")
+endif()
+
+if(TWOFOUR_CUTLASS)
+  find_path(TWOFOUR_CUTLASS_INCLUDE cutlass/cutlass.h PATHS ${cutlass_wheel} ${TWOFOUR_CUDA_INCLUDE}
+            DOC "Folder of cutlass/cutlass.h")
+  if(NOT TWOFOUR_CUTLASS_INCLUDE)
+    message(FATAL_ERROR "TWOFOUR_CUTLASS is ON, but cutlass/cutlass.h was not found. Run scripts/setup --cuda, "
+                        "set TWOFOUR_CUTLASS_INCLUDE to its folder, or build without (-DTWOFOUR_CUTLASS=OFF).")
+  endif()
+  # Its utilities lie beside; only a test needs them.
+  find_path(TWOFOUR_CUTLASS_UTIL_INCLUDE cutlass/util/host_reorder.h
+            PATHS ${TWOFOUR_CUTLASS_INCLUDE} ${TWOFOUR_CUTLASS_INCLUDE}/../tools/util/include NO_DEFAULT_PATH
+            DOC "Folder of cutlass/util/host_reorder.h")
 endif()

@@ -61,6 +61,10 @@ bool is_cuda(const std::string& header) {
   return header.rfind("cu", 0) == 0 && header.find('/') == std::string::npos;
 }
 
+bool is_cutlass(const std::string& header) {
+  return header.rfind("cutlass/", 0) == 0 || header.rfind("cute/", 0) == 0;
+}
+
 bool is_tensorrt(const std::string& header) {
   return header.rfind("NvInfer", 0) == 0 || header.rfind("NvOnnx", 0) == 0;
 }
@@ -70,6 +74,7 @@ bool is_out_of_place(const std::string& path, const std::string& header) {
   return (is_torch(header) && path.rfind("train/", 0) != 0) ||
          (is_protobuf(header) && path.rfind("export/", 0) != 0) ||
          (is_cuda(header) && path.rfind("backend/cuda/", 0) != 0) ||
+         (is_cutlass(header) && path.rfind("backend/cuda/spmm24_cutlass_", 0) != 0) ||
          (is_tensorrt(header) && path.rfind("tensorrt/plugin/", 0) != 0 &&
           path.rfind("tensorrt/builder/", 0) != 0);
 }
@@ -124,8 +129,9 @@ TEST(Layering, FindsAViolation) {
                                          "<cuda_fp16.h>\n#include <NvInfer.h>\n";
   fs::create_directories(root / "backend/cuda");
   std::ofstream(root / "backend/cuda/a.cu") << "#include <cuda_fp16.h>\n#include "
-                                               "\"twofour/runtime/engine.h\"\n";
-  EXPECT_EQ(violations(root).size(), 6u);
+                                               "\"twofour/runtime/engine.h\"\n"
+                                               "#include <cutlass/cutlass.h>\n";
+  EXPECT_EQ(violations(root).size(), 7u);
 }
 
 std::string text_of(const fs::path& path) {

@@ -28,7 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kExamples =
-    R"(Tries every algorithm of cuSPARSELt, the dense ones of cuBLASLt and twofour's own kernel for each product of the
+    R"(Tries every algorithm of cuSPARSELt, the dense ones of cuBLASLt and twofour's own kernels for each product of the
 model and each bucket of rows (tokens), in a process that may crash or hang without harm, and keeps the fastest.
 A search that was stopped goes on where it was: what stands in the file is kept. Needs an NVIDIA GPU and the preset cuda.
 

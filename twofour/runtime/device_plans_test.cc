@@ -21,10 +21,23 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
+cuda::PlanChoice by(cuda::PlanUse use) { return {use, {3, 1, {}, 0}}; }
+
+cuda::PlanChoice by_cutlass(std::string_view variant) {
+  cuda::PlanChoice choice = by(cuda::PlanUse::kCutlass);
+  choice.variant = cuda::find_spmm24_cutlass(variant).value();
+  return choice;
+}
+
+std::vector<cuda::PlanChoice> every_choice() {
+  return {by(cuda::PlanUse::kSparse), by(cuda::PlanUse::kDense), by(cuda::PlanUse::kOwn),
+          by_cutlass("sm80-64x64"), by_cutlass("sm90-128x64")};
+}
+
 class DevicePlans : public DeviceEngine {
  protected:
-  // A plan file made here that chooses `use` for every 2:4 product of 16, ..., `most` rows.
-  void write_plans(cuda::PlanUse use, DType input, const std::vector<DType>& outputs,
+  // A plan file made here that has `choice` for every 2:4 product of 16, ..., `most` rows.
+  void write_plans(const cuda::PlanChoice& choice, DType input, const std::vector<DType>& outputs,
                    int64_t most = 64, const std::string& gpu = "") {
     const cuda::DeviceLibraries libraries = stand_in_.libraries();
     const auto sparse = libraries.open_cusparselt();
@@ -35,10 +48,9 @@ class DevicePlans : public DeviceEngine {
     cuda::PlanContents contents;
     for (const auto& [n, k] : {std::pair{192, 64}, {64, 64}, {128, 64}, {64, 128}}) {
       for (const int64_t rows : {16, 32, 48, 64}) {
-        const cuda::PlanUse chosen = rows <= most ? use : cuda::PlanUse::kSparse;
         for (const DType output : outputs) {
           contents.table.set({n, k, input, output, std::nullopt, nullptr, false}, rows,
-                             {chosen, {3, 1, {}, 0}, 0});
+                             rows <= most ? choice : by(cuda::PlanUse::kSparse));
         }
       }
     }
@@ -59,9 +71,9 @@ TEST_F(DevicePlans, ChooseTheKernelOfEachProduct) {
   const auto cpu = Engine::load(model_);
   const PackedTokens tokens = random_tokens(cpu->network(), 3, 7, 15);
   const auto want = run(cpu, tokens.batch());
-  for (const cuda::PlanUse use :
-       {cuda::PlanUse::kSparse, cuda::PlanUse::kDense, cuda::PlanUse::kOwn}) {
-    write_plans(use, DType::kF16, {DType::kF16});
+  for (const cuda::PlanChoice& choice : every_choice()) {
+    const cuda::PlanUse use = choice.use;
+    write_plans(choice, DType::kF16, {DType::kF16});
     const auto engine = load(model_);
     EXPECT_THAT(engine->warnings(), IsEmpty());
     EXPECT_EQ(engine->options().plans, path_.string());
@@ -78,8 +90,8 @@ TEST_F(DevicePlans, ChooseTheKernelOfEachProduct) {
 // Of int8 products the one before GELU leaves sums, the others scale.
 class Int8DevicePlans : public DevicePlans {
  protected:
-  void write(cuda::PlanUse use, int64_t most = 64) {
-    write_plans(use, DType::kI8, {DType::kI32, DType::kF16}, most);
+  void write(const cuda::PlanChoice& choice, int64_t most = 64) {
+    write_plans(choice, DType::kI8, {DType::kI32, DType::kF16}, most);
   }
 
   const ModelDirectory int8_ = write_int8_model(
@@ -92,21 +104,24 @@ class Int8DevicePlans : public DevicePlans {
 TEST_F(Int8DevicePlans, ChooseTheKernelOfEachProduct) {
   const PackedTokens tokens = random_tokens(cpu_->network(), 3, 5, 15);
   const auto want = run(cpu_, tokens.batch());
-  std::map<cuda::PlanUse, size_t> products;
-  for (const cuda::PlanUse use :
-       {cuda::PlanUse::kSparse, cuda::PlanUse::kDense, cuda::PlanUse::kOwn}) {
-    write(use);
+  std::map<std::string, size_t> products;
+  for (const cuda::PlanChoice& choice : every_choice()) {
+    write(choice);
     const auto engine = load(int8_);
     expect_close(run(engine, tokens.batch()), want, allowed_apart("fp16").all.output);
-    products[use] = stand_in_.sparse->products.size();
+    products[choice.to_string()] = stand_in_.sparse->products.size();
   }
-  EXPECT_GT(products[cuda::PlanUse::kSparse], 0u);
-  EXPECT_EQ(products[cuda::PlanUse::kDense], 0u);
-  EXPECT_EQ(products[cuda::PlanUse::kOwn], 0u);
+  EXPECT_GT(products["sparse, algorithm 3"], 0u);
+  EXPECT_EQ(products["dense, rank 0"], 0u);
+  EXPECT_EQ(products["own"], 0u);
+  EXPECT_EQ(products["cutlass, sm90-128x64"], 0u);
+  // It takes no k of 64 in int8: cuSPARSELt goes on with those.
+  EXPECT_GT(products["cutlass, sm80-64x64"], 0u);
+  EXPECT_LT(products["cutlass, sm80-64x64"], products["sparse, algorithm 3"]);
 }
 
 TEST_F(Int8DevicePlans, HoldForProductsThatScaleToo) {
-  write(cuda::PlanUse::kSparse);
+  write(by(cuda::PlanUse::kSparse));
   const auto engine = load(int8_);
   run(engine, random_tokens(cpu_->network(), 3, 5, 15).batch());
   size_t scaling = 0;
@@ -119,7 +134,7 @@ TEST_F(Int8DevicePlans, HoldForProductsThatScaleToo) {
 
 // Where cuBLASLt is chosen for some rows, cuSPARSELt still scales for others; as graphs too.
 TEST_F(Int8DevicePlans, MayChooseAnotherKernelForMoreRows) {
-  write(cuda::PlanUse::kDense, 16);
+  write(by(cuda::PlanUse::kDense), 16);
   const auto engine = load(int8_);
   Session session(engine);
   for (int repeat = 0; repeat < 3; ++repeat) {
@@ -140,7 +155,7 @@ TEST_F(Int8DevicePlans, MayChooseAnotherKernelForMoreRows) {
 }
 
 TEST_F(DevicePlans, OfAnotherGpuAreNotUsed) {
-  write_plans(cuda::PlanUse::kDense, DType::kF16, {DType::kF16}, 64, "Another GPU");
+  write_plans(by(cuda::PlanUse::kDense), DType::kF16, {DType::kF16}, 64, "Another GPU");
   const auto engine = load(model_);
   EXPECT_THAT(engine->warnings(), ElementsAre(HasSubstr("Another GPU")));
   EXPECT_EQ(engine->options().plans, "");

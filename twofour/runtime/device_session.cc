@@ -403,8 +403,7 @@ bool DeviceSession::multiply_whole(const DeviceStep& step, const void* x) {
     args.output_scale = quantized ? value.scale : 1;
     args.activation = step.activation;
   }
-  const bool writes =
-      args.output == DType::kI8 || args.output == DType::kF16 || args.output == DType::kBF16;
+  const bool writes = step.linear->own_stores(args.output, shape_rows(step.output));
   if (writes) step.linear->run_own(args, shape_rows(step.output), current_.stream);
   return writes;
 }

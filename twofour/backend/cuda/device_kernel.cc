@@ -24,12 +24,14 @@ std::optional<std::string> rejects_desc(const DeviceLinearDesc& desc) {
   return std::nullopt;
 }
 
-std::string_view kernel_of(PlanUse use) {
-  switch (use) {
+std::string_view kernel_of(const PlanChoice& choice) {
+  switch (choice.use) {
     case PlanUse::kSparse:
       return spmm24_cusparselt_kernel().name();
     case PlanUse::kOwn:
       return spmm24_mma_kernel().name();
+    case PlanUse::kCutlass:
+      return spmm24_cutlass_kernel(kSpmm24CutlassVariants[choice.variant].form).name();
     default:
       return matmul_cublaslt_kernel().name();
   }
@@ -53,8 +55,12 @@ std::optional<std::string> DeviceKernel::supports(const DeviceContext& context,
 }
 
 std::span<const DeviceKernel* const> device_kernel_list() {
-  static const std::array<const DeviceKernel*, 4> list = {
-      &spmm24_cusparselt_kernel(), &spmm24_mma_kernel(), &matmul_cublaslt_kernel(),
+  static const std::array<const DeviceKernel*, 6> list = {
+      &spmm24_cusparselt_kernel(),
+      &spmm24_mma_kernel(),
+      &spmm24_cutlass_kernel(CutlassForm::kSm90),
+      &spmm24_cutlass_kernel(CutlassForm::kSm80),
+      &matmul_cublaslt_kernel(),
       &device_reference_kernel()};
   return list;
 }
@@ -72,7 +78,7 @@ const DeviceKernel& device_kernel(std::string_view name) {
 const DeviceKernel& select_device_kernel(const DeviceContext& context, const DeviceLinearDesc& desc,
                                          int64_t m, const PlanChoice* choice) {
   if (choice != nullptr) {
-    const DeviceKernel& chosen = device_kernel(kernel_of(choice->use));
+    const DeviceKernel& chosen = device_kernel(kernel_of(*choice));
     if (!chosen.supports(context, desc, m)) return chosen;
   }
   std::string reasons;

@@ -126,6 +126,7 @@ const DeviceKernel& select_device_kernel(const DeviceContext& context, const Dev
 // The files that the list consists of.
 const DeviceKernel& spmm24_cusparselt_kernel();
 const DeviceKernel& spmm24_mma_kernel();
+const DeviceKernel& spmm24_cutlass_kernel(CutlassForm form);
 const DeviceKernel& matmul_cublaslt_kernel();
 const DeviceKernel& device_reference_kernel();
 

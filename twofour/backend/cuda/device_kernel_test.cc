@@ -11,6 +11,7 @@
 #include <functional>
 
 #include "twofour/backend/cuda/host_kernels.h"
+#include "twofour/backend/cuda/host_spmm24_cutlass.h"
 #include "twofour/backend/cuda/open_device.h"
 #include "twofour/backend/cuda/random_weight.h"
 #include "twofour/backend/cuda/reference_product.h"
@@ -99,7 +100,8 @@ std::vector<LayerCase> layer_cases() {
           {100, 112, 32, 512, kS8, kF16, kGelu},    {1, 16, 48, 64, kF16, kF16, kGelu},
           {16, 16, 32, 160, kF16, kF16, {}, false}, {33, 48, 32, 64, kF16, kS8, kRelu},
           {64, 64, 128, 768, kF16, kF16, {}},       {65, 70, 32, 64, kBf16, kBf16, kGelu},
-          {5, 5, 64, 768, kBf16, kS8, {}},          {200, 208, 64, 64, kF16, kF16, kGelu}};
+          {5, 5, 64, 768, kBf16, kS8, {}},          {200, 208, 64, 64, kF16, kF16, kGelu},
+          {150, 150, 272, 384, kS8, kS8, kGelu},    {130, 144, 144, 256, kBf16, kBf16, kGeluTanh}};
 }
 
 class DeviceKernels : public testing::TestWithParam<const char*> {
@@ -134,6 +136,7 @@ class DeviceKernels : public testing::TestWithParam<const char*> {
 
   void compare(const DeviceKernel& kernel, const LayerCase& c) const;
   void compare_scaled(DType output) const;
+  void compare_variant(int variant, DType input, DType output) const;
 
   std::unique_ptr<Platform> platform_;
   mutable std::unique_ptr<Stream> stream_;
@@ -226,6 +229,88 @@ void DeviceKernels::compare_scaled(DType output) const {
   }
 }
 
+// With all that a launch may have, against the host's form of it, which is tested elsewhere.
+void DeviceKernels::compare_variant(int variant, DType input, DType output) const {
+  constexpr int64_t kM = 130, kN = 144, kK = 256, kXStride = kK + 32, kYStride = kN + 16;
+  const size_t out = dtype_bytes(output);
+  const auto packed = pack_spmm24_cutlass("w", kSpmm24CutlassVariants[variant].form, input, kN, kK,
+                                          random_matrix(input, kN, kK, true, 1).data());
+  const auto x = random_matrix(input, kM, kXStride, false, 2);
+  const auto residual = random_matrix(output, kM, kYStride, false, 3);
+  std::vector<float> scales(kN), bias(kN), token_scales(kM);
+  for (int64_t i = 0; i < kN; ++i) {
+    scales[i] = 0.001f * static_cast<float>(i % 5 + 1);
+    bias[i] = 0.25f * static_cast<float>(i % 9) - 1;
+  }
+  for (int64_t i = 0; i < kM; ++i) token_scales[i] = 0.5f + static_cast<float>(i % 3);
+  std::vector<std::byte> want(kM * kYStride * out, std::byte{0x5a}), found(want.size());
+  Spmm24CutlassArgs args;
+  args.m = kM;
+  args.n = kN;
+  args.k = kK;
+  args.x_stride = kXStride;
+  args.y_stride = args.residual_stride = kYStride;
+  args.input_scale = 0.05f;
+  args.output_scale = 0.5f;
+  Spmm24CutlassArgs host = args;
+  host.x = x.data();
+  host.values = packed.values.data();
+  host.metadata = packed.metadata.data();
+  host.y = want.data();
+  host.weight_scales = scales.data();
+  host.token_scales = token_scales.data();
+  host.bias = bias.data();
+  if (output != DType::kI8) host.residual = residual.data();
+  host_spmm24_cutlass(variant, input, output, ActivationKind::kGelu, host);
+
+  std::vector<DeviceBuffer> kept;
+  const auto upload = [&](const void* data, size_t bytes) -> const void* {
+    if (data == nullptr) return nullptr;
+    kept.push_back(to_device(data, bytes, bytes));
+    return kept.back().data();
+  };
+  args.x = upload(host.x, x.size());
+  args.values = upload(host.values, packed.values.size());
+  args.metadata = upload(host.metadata, packed.metadata.size());
+  args.weight_scales = static_cast<const float*>(upload(host.weight_scales, kN * 4));
+  args.token_scales = static_cast<const float*>(upload(host.token_scales, kM * 4));
+  args.bias = static_cast<const float*>(upload(host.bias, kN * 4));
+  args.residual = upload(host.residual, residual.size());
+  const DeviceBuffer y = to_device(nullptr, 0, want.size());
+  args.y = y.data();
+  context().kernels->spmm24_cutlass(variant, input, output, ActivationKind::kGelu, args, stream());
+  check(runtime(), runtime().copy(found.data(), y.data(), found.size(), stream()),
+        "cudaMemcpyAsync");
+  check(runtime(), runtime().synchronize(stream()), "cudaStreamSynchronize");
+  // The sums are exact, and the rest is done in the same order: no bit may differ.
+  for (int64_t i = 0; i < kM * kYStride; ++i) {
+    ASSERT_EQ(std::memcmp(&found[i * out], &want[i * out], out), 0)
+        << kSpmm24CutlassVariants[variant].name << ", " << dtype_name(input) << " to "
+        << dtype_name(output) << ", row " << i / kYStride << ", column " << i % kYStride;
+  }
+}
+
+TEST_P(DeviceKernels, EveryVariantOfCutlassIsTheHosts) {
+  std::string not_run;
+  for (int variant = 0; variant < kSpmm24CutlassVariantCount; ++variant) {
+    const CutlassForm form = kSpmm24CutlassVariants[variant].form;
+    std::string reason = context().kernels->spmm24_cutlass_missing(form);
+    for (const DType input : {DType::kI8, DType::kF16, DType::kBF16}) {
+      for (const DType output : {DType::kI8, DType::kF16, DType::kBF16}) {
+        const auto rejected =
+            spmm24_cutlass_rejects(form, context().properties, input, output, 144, 256);
+        if (input == output && rejected) reason = *rejected;
+        if (!reason.empty() || rejected) continue;
+        compare_variant(variant, input, output);
+        if (HasFatalFailure()) return;
+      }
+    }
+    if (!reason.empty())
+      not_run += fmt::format("{}: {}; ", kSpmm24CutlassVariants[variant].name, reason);
+  }
+  if (!not_run.empty()) GTEST_SKIP() << "not run: " << not_run;
+}
+
 TEST_P(DeviceKernels, EachIsThePlainProduct) {
   std::string not_run;
   for (const DeviceKernel* kernel : device_kernel_list()) {
@@ -286,6 +371,7 @@ TEST(DeviceKernelList, StandsInTheOrderOfTheDocumentation) {
   }
   EXPECT_EQ(documented, listed);
   EXPECT_EQ(&device_kernel("spmm24_mma"), &spmm24_mma_kernel());
+  EXPECT_EQ(&device_kernel("spmm24_cutlass_sm80"), &spmm24_cutlass_kernel(CutlassForm::kSm80));
   EXPECT_THROW(device_kernel("spmm24_magic"), Error);
 }
 
@@ -303,7 +389,12 @@ TEST(SelectDeviceKernel, TakesTheFirstThatCan) {
   context.sparse = nullptr;
   context.sparse_missing = "not found";
   EXPECT_EQ(chosen(64), "spmm24_mma");
+  EXPECT_EQ(chosen(65), "spmm24_cutlass_sm90");
+  context.properties.minor = 1;
   EXPECT_EQ(chosen(65), "matmul_cublaslt");
+  desc.k = 128;
+  EXPECT_EQ(chosen(65), "spmm24_cutlass_sm80");
+  desc.k = 64;
   context.dense = nullptr;
   EXPECT_EQ(chosen(65), "matmul_host_reference");
 }
@@ -313,10 +404,15 @@ TEST(SelectDeviceKernel, APlanOverridesTheOrderWhereItsKernelCan) {
   const DeviceContext& context = platform.context();
   const DeviceLinearDesc desc{32, 64, DType::kI8, DType::kI8, std::nullopt, true};
   const PlanChoice own{PlanUse::kOwn, {}}, dense{PlanUse::kDense, {}, 1}, sparse{};
+  PlanChoice cutlass{PlanUse::kCutlass, {}};
+  cutlass.variant = 4;
   EXPECT_EQ(select_device_kernel(context, desc, 16, &own).name(), "spmm24_mma");
   EXPECT_EQ(select_device_kernel(context, desc, 80, &own).name(), "spmm24_cusparselt");
   EXPECT_EQ(select_device_kernel(context, desc, 16, &dense).name(), "matmul_cublaslt");
   EXPECT_EQ(select_device_kernel(context, desc, 16, &sparse).name(), "spmm24_cusparselt");
+  EXPECT_EQ(select_device_kernel(context, desc, 16, &cutlass).name(), "spmm24_cutlass_sm90");
+  cutlass.variant = 0;  // which takes no k of 64
+  EXPECT_EQ(select_device_kernel(context, desc, 16, &cutlass).name(), "spmm24_cusparselt");
 }
 
 TEST(SelectDeviceKernel, ReasonsWhereAKernelCannot) {
@@ -333,11 +429,19 @@ TEST(SelectDeviceKernel, ReasonsWhereAKernelCannot) {
   EXPECT_EQ(reason(matmul_cublaslt_kernel(), desc, 1), "");
   desc.sparse = false;
   EXPECT_THAT(reason(spmm24_mma_kernel(), desc, 1), HasSubstr("not 2:4-sparse"));
+  desc.sparse = true;
+  desc.k = 64;
+  EXPECT_THAT(reason(spmm24_cutlass_kernel(CutlassForm::kSm80), desc, 1),
+              HasSubstr("k is 64, expected a multiple of 128"));
   desc.output = DType::kI32;
   EXPECT_THAT(reason(device_reference_kernel(), desc, 1), HasSubstr("I8 to I32 is no layer"));
   desc = {32, 64, DType::kI8, DType::kI8, std::nullopt, true};
   context.properties = {"T4", 7, 5, 0, 40};
   EXPECT_THAT(reason(spmm24_mma_kernel(), desc, 1), HasSubstr("T4 has compute capability 7.5"));
+  for (const CutlassForm form : {CutlassForm::kSm80, CutlassForm::kSm90}) {
+    EXPECT_THAT(reason(spmm24_cutlass_kernel(form), desc, 1),
+                HasSubstr("T4 has compute capability 7.5"));
+  }
   context.sparse = nullptr;
   context.sparse_missing = "[cuSPARSELt] not found";
   EXPECT_EQ(reason(spmm24_cusparselt_kernel(), desc, 1), "[cuSPARSELt] not found");

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "twofour/backend/cuda/spmm24_cutlass_weight.h"
 #include "twofour/backend/cuda/spmm24_mma_weight.h"
 #include "twofour/base/error.h"
 
@@ -99,7 +100,11 @@ void DeviceLinear::place_weights(const DeviceLinearSource& source, StreamHandle 
       if (plans.uses(product_, PlanUse::kDense) &&
           !dense_rejects(dense_part(product_), device_.properties()))
         place_dense(weight, stream);
-      if (plans.uses(product_, PlanUse::kOwn)) place_own(source, weight, stream);
+      if (plans.uses(product_, PlanUse::kOwn)) place_own(weight, stream);
+      for (const CutlassForm form : {CutlassForm::kSm80, CutlassForm::kSm90}) {
+        if (plans.uses(product_, form)) place_cutlass(form, weight, stream);
+      }
+      place_own_vectors(source, stream);
       return;
     }
   }
@@ -129,15 +134,35 @@ void DeviceLinear::place_dense(const void* weight, StreamHandle stream) {
   dense_ = copy_to_device(device_.runtime(), weight, bytes, stream, spec_.name);
 }
 
-void DeviceLinear::place_own(const DeviceLinearSource& source, const void* weight,
-                             StreamHandle stream) {
+void DeviceLinear::place_own(const void* weight, StreamHandle stream) {
   const Spmm24MmaWeight packed =
       pack_spmm24_mma(spec_.name, spec_.weights, spec_.n, spec_.k, weight);
   Runtime& runtime = device_.runtime();
-  own_values_ =
+  own_.values =
       copy_to_device(runtime, packed.values.data(), packed.values.size(), stream, spec_.name);
-  own_metadata_ = copy_to_device(runtime, packed.metadata.data(),
+  own_.metadata = copy_to_device(runtime, packed.metadata.data(),
                                  packed.metadata.size() * sizeof(uint32_t), stream, spec_.name);
+}
+
+// Nothing where this device, build or layer has not that form: a plan file may name any.
+void DeviceLinear::place_cutlass(CutlassForm form, const void* weight, StreamHandle stream) {
+  if (!device_.kernels().spmm24_cutlass_missing(form).empty() ||
+      spmm24_cutlass_rejects(form, device_.properties(), spec_.weights, spec_.weights, spec_.n,
+                             spec_.k)) {
+    return;
+  }
+  const Spmm24CutlassWeight packed =
+      pack_spmm24_cutlass(spec_.name, form, spec_.weights, spec_.n, spec_.k, weight);
+  Runtime& runtime = device_.runtime();
+  Packed& placed = cutlass_[static_cast<int>(form)];
+  placed.values =
+      copy_to_device(runtime, packed.values.data(), packed.values.size(), stream, spec_.name);
+  placed.metadata =
+      copy_to_device(runtime, packed.metadata.data(), packed.metadata.size(), stream, spec_.name);
+}
+
+void DeviceLinear::place_own_vectors(const DeviceLinearSource& source, StreamHandle stream) {
+  if (own_.bytes() + cutlass_[0].bytes() + cutlass_[1].bytes() == 0) return;
   own_scales_ = upload_as(device_, source.scales, DType::kF32, stream, spec_.name + " scales");
   own_bias_ = upload_as(device_, source.bias, DType::kF32, stream, spec_.name + " bias");
 }
@@ -149,31 +174,56 @@ std::string DeviceLinear::kernel() const {
 
 size_t DeviceLinear::bytes() const {
   return (sparse_ ? sparse_->bytes() : 0) + dense_.size() + alpha_.size() + scales_.size() +
-         bias_.size() + product_bias_.size() + own_values_.size() + own_metadata_.size() +
-         own_scales_.size() + own_bias_.size();
+         bias_.size() + product_bias_.size() + own_.bytes() + cutlass_[0].bytes() +
+         cutlass_[1].bytes() + own_scales_.size() + own_bias_.size();
 }
 
 const float* DeviceLinear::weight_scales() const { return as_floats(scales_); }
 
 const float* DeviceLinear::bias() const { return as_floats(bias_); }
 
-PlanUse DeviceLinear::planned(int64_t rows) const {
+PlanChoice DeviceLinear::planned(int64_t rows) const {
   const Buckets& buckets = device_.buckets();
-  if (!sparse_ || rows > buckets.limit()) return PlanUse::kSparse;
+  if (!sparse_ || rows > buckets.limit()) return {};
   const PlanChoice* choice = device_.plans().find(product_, buckets.rows(buckets.index_for(rows)));
-  const bool able = choice != nullptr && (choice->use != PlanUse::kDense || dense_.size() > 0);
-  return able ? choice->use : PlanUse::kSparse;
+  return choice != nullptr && placed(*choice) ? *choice : PlanChoice{};
+}
+
+bool DeviceLinear::placed(const PlanChoice& choice) const {
+  switch (choice.use) {
+    case PlanUse::kDense:
+      return dense_.size() > 0;
+    case PlanUse::kOwn:
+      return own_.bytes() > 0;
+    case PlanUse::kCutlass:
+      return cutlass_[static_cast<int>(kSpmm24CutlassVariants[choice.variant].form)].bytes() > 0;
+    case PlanUse::kSparse:
+      return true;
+  }
+  __builtin_unreachable();
 }
 
 bool DeviceLinear::runs_own(int64_t rows) const {
-  return rows <= kSpmm24MmaRows && planned(rows) == PlanUse::kOwn;
+  const PlanUse use = planned(rows).use;
+  return use == PlanUse::kCutlass || (use == PlanUse::kOwn && rows <= kSpmm24MmaRows);
+}
+
+bool DeviceLinear::own_stores(DType output, int64_t rows) const {
+  const PlanChoice choice = planned(rows);
+  if (choice.use == PlanUse::kCutlass) {
+    return !spmm24_cutlass_rejects(kSpmm24CutlassVariants[choice.variant].form,
+                                   device_.properties(), spec_.weights, output, spec_.n, spec_.k);
+  }
+  return output == DType::kI8 || output == DType::kF16 || output == DType::kBF16;
 }
 
 void DeviceLinear::run_own(const OwnArgs& args, int64_t rows, StreamHandle stream) const {
+  if (const PlanChoice choice = planned(rows); choice.use == PlanUse::kCutlass)
+    return run_cutlass(choice.variant, args, rows, stream);
   Spmm24MmaArgs launch;
   launch.x = args.x;
-  launch.values = own_values_.data();
-  launch.metadata = reinterpret_cast<const uint32_t*>(own_metadata_.data());
+  launch.values = own_.values.data();
+  launch.metadata = reinterpret_cast<const uint32_t*>(own_.metadata.data());
   launch.m = rows;
   launch.n = spec_.n;
   launch.k = launch.x_stride = spec_.k;
@@ -186,9 +236,29 @@ void DeviceLinear::run_own(const OwnArgs& args, int64_t rows, StreamHandle strea
   device_.kernels().spmm24_mma(spec_.weights, args.output, args.activation, launch, stream);
 }
 
+void DeviceLinear::run_cutlass(int variant, const OwnArgs& args, int64_t rows,
+                               StreamHandle stream) const {
+  const Packed& packed = cutlass_[static_cast<int>(kSpmm24CutlassVariants[variant].form)];
+  Spmm24CutlassArgs launch;
+  launch.x = args.x;
+  launch.values = packed.values.data();
+  launch.metadata = packed.metadata.data();
+  launch.m = rows;
+  launch.n = spec_.n;
+  launch.k = launch.x_stride = spec_.k;
+  launch.y = args.y;
+  launch.y_stride = args.y_stride;
+  launch.input_scale = spec_.weights == DType::kI8 ? spec_.input_scale : 1;
+  launch.weight_scales = as_floats(own_scales_);
+  launch.bias = args.with_bias ? as_floats(own_bias_) : nullptr;
+  launch.output_scale = args.output_scale;
+  device_.kernels().spmm24_cutlass(variant, spec_.weights, args.output, args.activation, launch,
+                                   stream);
+}
+
 PreparedLinear DeviceLinear::prepare(int64_t rows, int64_t room, LinearScratch& scratch) const {
   PreparedLinear prepared;
-  if (sparse_ && planned(rows) != PlanUse::kDense) {
+  if (sparse_ && planned(rows).use != PlanUse::kDense) {
     prepared.sparse =
         prepare_spmm24(device_.sparse(), product_, rows, room, device_.ordinal(), scratch.sparse);
   } else {
@@ -201,7 +271,7 @@ PreparedLinear DeviceLinear::prepare(int64_t rows, int64_t room, LinearScratch& 
 
 void DeviceLinear::multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
                             LinearScratch& scratch) const {
-  if (sparse_ && planned(rows) != PlanUse::kDense) {
+  if (sparse_ && planned(rows).use != PlanUse::kDense) {
     const float scale = product_scale();
     const float* alpha = product_.channel_scales ? as_floats(alpha_) : &scale;
     spmm24(device_.sparse(), product_, {rows, room, x, sparse_->data(), y, alpha},

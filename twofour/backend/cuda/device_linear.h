@@ -78,10 +78,13 @@ class DeviceLinear {
   void multiply(const void* x, void* y, int64_t rows, int64_t room, StreamHandle stream,
                 LinearScratch& scratch) const;
 
-  // Whether the plans choose our own 2:4 kernel for so many rows, which computes the whole layer.
+  // Whether the plans choose one of our own 2:4 kernels for so many rows, which compute the whole
+  // layer.
   bool runs_own(int64_t rows) const;
+  // Whether it stores results of that type.
+  bool own_stores(DType output, int64_t rows) const;
   // Enqueues y [rows, y_stride] of `output` (kI8 by output_scale, kF16, kBF16) = activation(x W^T
-  // and scales + bias), for rows that runs_own().
+  // and scales + bias), for rows that runs_own() and a type that own_stores().
   struct OwnArgs {
     const void* x = nullptr;
     void* y = nullptr;
@@ -104,7 +107,10 @@ class DeviceLinear {
   void place_weights(const DeviceLinearSource& source, StreamHandle stream);
   std::vector<std::byte> rounded(std::span<const float> weights);
   void place_dense(const void* weight, StreamHandle stream);
-  void place_own(const DeviceLinearSource& source, const void* weight, StreamHandle stream);
+  void place_own(const void* weight, StreamHandle stream);
+  void place_cutlass(CutlassForm form, const void* weight, StreamHandle stream);
+  void place_own_vectors(const DeviceLinearSource& source, StreamHandle stream);
+  void run_cutlass(int variant, const OwnArgs& args, int64_t rows, StreamHandle stream) const;
   void place_bias(std::span<const float> bias, StreamHandle stream);
   void multiply_dense(const void* x, void* y, int64_t rows, StreamHandle stream,
                       LinearScratch& scratch) const;
@@ -114,8 +120,9 @@ class DeviceLinear {
   }
   // Grows the memory for what multiply_dense() leaves to the epilogue kernel.
   void reserve_sums(int64_t rows, LinearScratch& scratch) const;
-  // The use that plans choose for 2:4 weights and so many rows, else cuSPARSELt's.
-  PlanUse planned(int64_t rows) const;
+  // What plans choose for 2:4 weights and so many rows, else cuSPARSELt's.
+  PlanChoice planned(int64_t rows) const;
+  bool placed(const PlanChoice& choice) const;
 
   Device& device_;
   DeviceLinearSpec spec_;
@@ -125,7 +132,12 @@ class DeviceLinear {
   DeviceBuffer dense_, scales_, bias_;  // scales and bias: left for later
   DeviceBuffer alpha_, product_bias_;   // in the product
   float weight_scale_ = 1;  // kF8E4M3: of the largest weight to the largest number of the type
-  DeviceBuffer own_values_, own_metadata_, own_scales_, own_bias_;
+  struct Packed {
+    DeviceBuffer values, metadata;
+    size_t bytes() const { return values.size() + metadata.size(); }
+  };
+  Packed own_, cutlass_[2];             // cutlass_: by form
+  DeviceBuffer own_scales_, own_bias_;  // for either
 };
 
 }  // namespace twofour::cuda

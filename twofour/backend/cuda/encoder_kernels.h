@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "twofour/backend/cuda/attention.h"
 #include "twofour/backend/cuda/epilogue.h"
 #include "twofour/backend/cuda/layer_norm.h"
 #include "twofour/backend/cuda/runtime.h"
 #include "twofour/backend/cuda/sequence_kernels.h"
+#include "twofour/backend/cuda/spmm24_cutlass.h"
 #include "twofour/backend/cuda/spmm24_mma.h"
 #include "twofour/base/dtype.h"
 #include "twofour/graph/network.h"
@@ -43,6 +45,12 @@ class EncoderKernels {
   // As spmm24_mma.h and check_spmm24_mma() say: `type` and `output` are kF16, kBF16 or kI8.
   virtual void spmm24_mma(DType type, DType output, std::optional<ActivationKind> activation,
                           const Spmm24MmaArgs& args, StreamHandle stream) = 0;
+  // Why this build has not this form of spmm24_cutlass(); empty where it has.
+  virtual std::string spmm24_cutlass_missing(CutlassForm form) const = 0;
+  // As spmm24_cutlass.h and check_spmm24_cutlass() say.
+  virtual void spmm24_cutlass(int variant, DType type, DType output,
+                              std::optional<ActivationKind> activation,
+                              const Spmm24CutlassArgs& args, StreamHandle stream) = 0;
   // As run_epilogue() of epilogue_launch.h.
   virtual void epilogue(DType input, DType output, std::optional<ActivationKind> activation,
                         const EpilogueArgs& args, StreamHandle stream) = 0;

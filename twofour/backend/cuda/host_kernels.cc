@@ -3,6 +3,7 @@
 
 #include "twofour/backend/cuda/host_block.h"
 #include "twofour/backend/cuda/host_mma_sp.h"
+#include "twofour/backend/cuda/host_spmm24_cutlass.h"
 #include "twofour/backend/cuda/kernel_launch.h"
 #include "twofour/backend/cuda/spmm24_mma_launch.h"
 
@@ -43,6 +44,15 @@ void HostKernels::spmm24_mma(DType type, DType output, std::optional<ActivationK
                              const Spmm24MmaArgs& args, StreamHandle stream) {
   check_spmm24_mma(type, output, args);
   run(stream, [=] { launch_spmm24_mma(HostLauncher{}, type, output, activation, args); });
+}
+
+std::string HostKernels::spmm24_cutlass_missing(CutlassForm) const { return ""; }
+
+void HostKernels::spmm24_cutlass(int variant, DType type, DType output,
+                                 std::optional<ActivationKind> activation,
+                                 const Spmm24CutlassArgs& args, StreamHandle stream) {
+  check_spmm24_cutlass(variant, type, output, args);
+  run(stream, [=] { host_spmm24_cutlass(variant, type, output, activation, args); });
 }
 
 void HostKernels::epilogue(DType input, DType output, std::optional<ActivationKind> activation,

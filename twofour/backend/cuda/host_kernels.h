@@ -26,6 +26,10 @@ class HostKernels final : public EncoderKernels {
   void head(DType type, int64_t rows, const HeadArgs& args, StreamHandle stream) override;
   void spmm24_mma(DType type, DType output, std::optional<ActivationKind> activation,
                   const Spmm24MmaArgs& args, StreamHandle stream) override;
+  std::string spmm24_cutlass_missing(CutlassForm form) const override;
+  void spmm24_cutlass(int variant, DType type, DType output,
+                      std::optional<ActivationKind> activation, const Spmm24CutlassArgs& args,
+                      StreamHandle stream) override;
   void epilogue(DType input, DType output, std::optional<ActivationKind> activation,
                 const EpilogueArgs& args, StreamHandle stream) override;
 

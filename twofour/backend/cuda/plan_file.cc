@@ -26,7 +26,7 @@ constexpr std::string_view kModeNames[] = {
     "default", "one-kernel", "two-kernels", "heuristic", "data-parallel", "split-k", "stream-k"};
 
 // By the values of PlanUse.
-constexpr std::string_view kUseNames[] = {"sparse", "dense", "own"};
+constexpr std::string_view kUseNames[] = {"sparse", "dense", "own", "cutlass"};
 
 nlohmann::ordered_json to_json(const PlanTable::Key& key, const PlanChoice& choice) {
   nlohmann::ordered_json entry = {{"n", key.n},
@@ -37,6 +37,8 @@ nlohmann::ordered_json to_json(const PlanTable::Key& key, const PlanChoice& choi
                                   {"sparse", key.sparse},
                                   {"use", kUseNames[static_cast<int>(choice.use)]}};
   if (choice.use == PlanUse::kDense) entry["rank"] = choice.dense_rank;
+  if (choice.use == PlanUse::kCutlass)
+    entry["variant"] = kSpmm24CutlassVariants[choice.variant].name;
   if (choice.use == PlanUse::kSparse) {
     entry["algorithm"] = choice.algorithm.id;
     entry["split_k"] = choice.algorithm.split_k;
@@ -113,11 +115,21 @@ std::vector<std::string_view> keys_of(PlanUse use) {
   std::vector<std::string_view> keys = {"n",      "k",   "input", "output",  "m",
                                         "sparse", "use", "us",    "dense_us"};
   if (use == PlanUse::kDense) keys.push_back("rank");
+  if (use == PlanUse::kCutlass) keys.push_back("variant");
   if (use == PlanUse::kSparse) {
     for (const char* key : {"algorithm", "split_k", "split_k_mode", "split_k_buffers"})
       keys.push_back(key);
   }
   return keys;
+}
+
+int read_variant(const JsonObject& entry) {
+  const std::string name = entry.string("variant");
+  if (const auto variant = find_spmm24_cutlass(name)) return *variant;
+  std::vector<std::string_view> names;
+  for (const Spmm24CutlassVariant& variant : kSpmm24CutlassVariants) names.push_back(variant.name);
+  throw Error(entry.where(), fmt::format("\"variant\" is \"{}\", expected one of {}", name,
+                                         fmt::join(names, ", ")));
 }
 
 PlanChoice read_choice(const JsonObject& entry, bool failed) {
@@ -129,6 +141,7 @@ PlanChoice read_choice(const JsonObject& entry, bool failed) {
   if (choice.use == PlanUse::kDense)
     choice.dense_rank = static_cast<int>(entry.integer("rank", 0, kMaximumAttribute));
   if (choice.use == PlanUse::kSparse) choice.algorithm = read_algorithm(entry);
+  if (choice.use == PlanUse::kCutlass) choice.variant = read_variant(entry);
   choice.us = time_or_zero(entry, "us");
   choice.dense_us = time_or_zero(entry, "dense_us");
   return choice;
@@ -231,11 +244,14 @@ PlanEnvironment plan_environment(Runtime& runtime, const CusparseLt* sparse, con
 bool PlanChoice::same_kernel(const PlanChoice& other) const {
   if (use != other.use) return false;
   if (use == PlanUse::kDense) return dense_rank == other.dense_rank;
+  if (use == PlanUse::kCutlass) return variant == other.variant;
   return use == PlanUse::kOwn || algorithm == other.algorithm;
 }
 
 std::string PlanChoice::to_string() const {
   if (use == PlanUse::kOwn) return "own";
+  if (use == PlanUse::kCutlass)
+    return fmt::format("cutlass, {}", kSpmm24CutlassVariants[variant].name);
   if (use == PlanUse::kDense) return fmt::format("dense, rank {}", dense_rank);
   std::string text = fmt::format("sparse, algorithm {}", algorithm.id);
   if (algorithm.split_k != 1) text += fmt::format(", split-k {}", algorithm.split_k);
@@ -263,6 +279,17 @@ bool PlanTable::uses(const ProductDesc& p, PlanUse use, bool sparse) const {
     Key other = entry.first;
     other.bucket = 0;
     return other == first && entry.second.use == use;
+  });
+}
+
+bool PlanTable::uses(const ProductDesc& p, CutlassForm form) const {
+  const Key first = key(p, 0);
+  return std::ranges::any_of(choices_, [&](const auto& entry) {
+    Key other = entry.first;
+    other.bucket = 0;
+    const PlanChoice& choice = entry.second;
+    return other == first && choice.use == PlanUse::kCutlass &&
+           kSpmm24CutlassVariants[choice.variant].form == form;
   });
 }
 

@@ -12,7 +12,9 @@
 //       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 128, "sparse": true,
 //        "use": "dense", "rank": 2},
 //       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 16, "sparse": true,
-//        "use": "own"}
+//        "use": "own"},
+//       {"n": 768, "k": 768, "input": "I8", "output": "F16", "m": 256, "sparse": true,
+//        "use": "cutlass", "variant": "sm90-128x64"}
 //     ],
 //     "buckets": [16, 64, 128, 1024],
 //     "failed": [
@@ -37,6 +39,7 @@
 #include "twofour/backend/cuda/cusparselt.h"
 #include "twofour/backend/cuda/product.h"
 #include "twofour/backend/cuda/runtime.h"
+#include "twofour/backend/cuda/spmm24_cutlass.h"
 
 namespace twofour::cuda {
 
@@ -58,8 +61,9 @@ PlanEnvironment plan_environment(Runtime& runtime, const CusparseLt* sparse, con
 
 std::string cuda_version_text(int version);  // "13.0" for 13000
 
-// By whose kernel a product runs: cuSPARSELt's, cuBLASLt's or the 2:4 one of this project.
-enum class PlanUse { kSparse, kDense, kOwn };
+// By whose kernel a product runs: cuSPARSELt's, cuBLASLt's, the 2:4 one of this project for few
+// rows or one of those on CUTLASS.
+enum class PlanUse { kSparse, kDense, kOwn, kCutlass };
 
 struct PlanChoice {
   PlanUse use = PlanUse::kSparse;
@@ -67,6 +71,7 @@ struct PlanChoice {
   int dense_rank = 0;   // kDense: in the list of algorithms that cuBLASLt proposes
   double us = 0;        // microseconds, with the epilogue; 0: not known
   double dense_us = 0;  // of the best dense product; 0: not known
+  int variant = 0;      // kCutlass: in kSpmm24CutlassVariants
 
   std::string to_string() const;  // "sparse, algorithm 3, split-k 2 two-kernels"
   bool same_kernel(const PlanChoice& other) const;
@@ -92,6 +97,8 @@ class PlanTable {
   const std::map<Key, PlanChoice>& all() const { return choices_; }
   // Whether it chooses `use` for the product in some bucket.
   bool uses(const ProductDesc& product, PlanUse use, bool sparse = true) const;
+  // The same of a form of CUTLASS's kernels.
+  bool uses(const ProductDesc& product, CutlassForm form) const;
   bool operator==(const PlanTable&) const = default;
 
  private:

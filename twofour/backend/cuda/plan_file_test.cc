@@ -19,6 +19,12 @@ ProductDesc product(int64_t n, int64_t k, DType input, DType output) {
   return {n, k, input, output, std::nullopt, nullptr, false};
 }
 
+PlanChoice cutlass(int variant, double us = 0) {
+  PlanChoice choice{PlanUse::kCutlass, {}, 0, us};
+  choice.variant = variant;
+  return choice;
+}
+
 std::filesystem::path temporary(const std::string& name) {
   return std::filesystem::path(testing::TempDir()) / name;
 }
@@ -30,6 +36,7 @@ PlanContents example() {
             {PlanUse::kSparse, {3, 2, SplitKMode::kTwoKernels, 1}, 0, 7.25, 9.5});
   table.set(product(3072, 768, DType::kI8, DType::kI32), 128, {PlanUse::kDense, {}, 2, 3, 3});
   table.set(product(3072, 768, DType::kI8, DType::kF16), 16, {PlanUse::kOwn, {}, 0});
+  table.set(product(3072, 768, DType::kI8, DType::kF16), 256, cutlass(3, 5));
   table.set(product(3072, 768, DType::kI8, DType::kF16), 32, {PlanUse::kDense, {}, 2});
   table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {});
   table.set(product(768, 3072, DType::kBF16, DType::kBF16), 64, {PlanUse::kDense, {}, 1}, false);
@@ -156,6 +163,34 @@ TEST(PlanFile, BucketsAndFailuresAreChecked) {
       R"({"n": 64, "k": 32, "input": "I8", "output": "I32", "m": 16, "sparse": true, "use": "own")";
   EXPECT_EQ(with("\"failed\": [" + own + ", \"reason\": \"hung\"}]"), "no error");
   EXPECT_THAT(with("\"failed\": [" + own + "}]"), HasSubstr("key \"reason\" is missing"));
+}
+
+TEST(PlanFile, NamesAVariantOfCutlass) {
+  const auto with = [](const std::string& variant) {
+    return error_of(replaced(good(),
+                             R"("sparse",
+            "algorithm": 1, "split_k": 1, "split_k_mode": "one-kernel", "split_k_buffers": 0)",
+                             R"("cutlass")" + variant));
+  };
+  EXPECT_EQ(with(R"(, "variant": "sm80-128x64")"), "no error");
+  EXPECT_THAT(with(""), HasSubstr("variant"));
+  EXPECT_THAT(with(R"(, "variant": "sm75-8x8")"),
+              HasSubstr("\"variant\" is \"sm75-8x8\", expected one of sm80-64x64, sm80-128x64, "
+                        "sm80-128x128, sm90-128x64, sm90-128x128"));
+  EXPECT_THAT(with(R"(, "variant": "sm80-128x64", "rank": 1)"), HasSubstr("unknown key \"rank\""));
+}
+
+TEST(PlanTable, KnowsWhichFormsItUses) {
+  PlanTable table;
+  const ProductDesc p = product(64, 128, DType::kI8, DType::kF16);
+  table.set(p, 128, cutlass(4));
+  EXPECT_TRUE(table.uses(p, PlanUse::kCutlass));
+  EXPECT_TRUE(table.uses(p, CutlassForm::kSm90));
+  EXPECT_FALSE(table.uses(p, CutlassForm::kSm80));
+  EXPECT_FALSE(table.uses(product(64, 64, DType::kI8, DType::kF16), CutlassForm::kSm90));
+  EXPECT_TRUE(cutlass(4, 1).same_kernel(cutlass(4, 2)));
+  EXPECT_FALSE(cutlass(4).same_kernel(cutlass(3)));
+  EXPECT_EQ(cutlass(4).to_string(), "cutlass, sm90-128x128");
 }
 
 TEST(PlanFile, AMissingFileIsAnError) {

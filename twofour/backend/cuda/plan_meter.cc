@@ -10,6 +10,7 @@
 #include "twofour/backend/cuda/plan_cache.h"
 #include "twofour/backend/cuda/random_weight.h"
 #include "twofour/backend/cuda/reference_product.h"
+#include "twofour/backend/cuda/spmm24_cutlass_weight.h"
 #include "twofour/backend/cuda/spmm24_mma_weight.h"
 
 namespace twofour::cuda {
@@ -24,6 +25,10 @@ constexpr double kMostTimes = 50;  // that a round grows by
 // Whether cuSPARSELt scales int8 sums and adds the bias itself, as the engine then lets it.
 bool scales(const ProductDesc& product) { return dense_part(product) != product; }
 
+CutlassForm form_of(const PlanChoice& choice) {
+  return kSpmm24CutlassVariants[choice.variant].form;
+}
+
 // The layer that a product is measured as; int8 sums alone are none.
 DeviceLinearDesc layer_of(const PlanTask& task, bool epilogue) {
   const ProductDesc& p = task.product;
@@ -33,7 +38,7 @@ DeviceLinearDesc layer_of(const PlanTask& task, bool epilogue) {
 
 }  // namespace
 
-// A product's weight in the forms of the three kernels, each made when first asked for, in as many
+// A product's weight in the forms of the kernels, each made when first asked for, in as many
 // copies that take turns as keep it from staying in the cache.
 class DeviceMeter::Weights {
  public:
@@ -61,10 +66,27 @@ class DeviceMeter::Weights {
   }
   const std::vector<DeviceBuffer>& own_metadata() const { return own_metadata_; }
 
-  size_t copies_of(PlanUse use) const {
-    return use == PlanUse::kSparse  ? sparse_.size()
-           : use == PlanUse::kDense ? dense_.size()
-                                    : own_values_.size();
+  struct Cutlass {
+    std::vector<DeviceBuffer> values, metadata;
+  };
+  const Cutlass& cutlass(CutlassForm form) {
+    Cutlass& packed = cutlass_[static_cast<int>(form)];
+    if (packed.values.empty()) pack_cutlass(form, packed);
+    return packed;
+  }
+
+  size_t copies_of(const PlanChoice& choice) {
+    switch (choice.use) {
+      case PlanUse::kSparse:
+        return sparse_.size();
+      case PlanUse::kDense:
+        return dense_.size();
+      case PlanUse::kOwn:
+        return own_values_.size();
+      case PlanUse::kCutlass:
+        return cutlass(form_of(choice)).values.size();
+    }
+    __builtin_unreachable();
   }
 
  private:
@@ -97,6 +119,16 @@ class DeviceMeter::Weights {
     own_values_ = std::move(values);
   }
 
+  void pack_cutlass(CutlassForm form, Cutlass& out) {
+    const ProductDesc& p = task_.product;
+    const Spmm24CutlassWeight packed =
+        pack_spmm24_cutlass("plan", form, p.input, p.n, p.k, host_.data());
+    auto values = copies(meter_.upload(packed.values.data(), packed.values.size(), "values"));
+    out.metadata = copies(meter_.upload(packed.metadata.data(), packed.metadata.size(), "metadata"),
+                          values.size());
+    out.values = std::move(values);
+  }
+
   DeviceBuffer compressed() const {
     CusparseLt& library = *meter_.sparse_;
     const Handle& handle = meter_.sparse_handle_->get();
@@ -121,6 +153,7 @@ class DeviceMeter::Weights {
   PlanTask task_;
   std::vector<std::byte> host_;
   std::vector<DeviceBuffer> sparse_, dense_, own_values_, own_metadata_;
+  Cutlass cutlass_[2];  // by form
 };
 
 // One product of one number of rows.
@@ -205,6 +238,26 @@ class DeviceMeter::Case {
       args.bias = bias();
       args.output_scale = kOutputScale;
       meter_.kernels_.spmm24_mma(layer_.input, layer_.output, std::nullopt, args, stream());
+    };
+  }
+
+  std::function<void(size_t copy)> cutlass(int variant) {
+    const Weights::Cutlass& weight = weights_.cutlass(kSpmm24CutlassVariants[variant].form);
+    return [this, variant, &weight](size_t copy) {
+      const size_t i = copy % weight.values.size();
+      Spmm24CutlassArgs args;
+      args.x = x_.data();
+      args.values = weight.values[i].data();
+      args.metadata = weight.metadata[i].data();
+      args.m = task_.rows;
+      args.n = args.y_stride = task_.product.n;
+      args.k = args.x_stride = task_.product.k;
+      args.y = y_.data();
+      args.input_scale = input_scale();
+      args.bias = bias();
+      args.output_scale = kOutputScale;
+      meter_.kernels_.spmm24_cutlass(variant, layer_.input, layer_.output, std::nullopt, args,
+                                     stream());
     };
   }
 
@@ -386,10 +439,21 @@ TaskFacts DeviceMeter::facts(const PlanTask& task) {
   }
   DeviceContext context;
   context.properties = properties_;
-  if (!spmm24_mma_kernel().supports(context, layer_of(task, options_.epilogue), task.rows)) {
+  context.kernels = &kernels_;
+  const DeviceLinearDesc layer = layer_of(task, options_.epilogue);
+  if (!spmm24_mma_kernel().supports(context, layer, task.rows)) {
     unless_it_fails([&] {
       weights_->own_values();
       facts.own = true;
+    });
+  }
+  for (const CutlassForm form : {CutlassForm::kSm80, CutlassForm::kSm90}) {
+    if (spmm24_cutlass_kernel(form).supports(context, layer, task.rows)) continue;
+    unless_it_fails([&] {
+      weights_->cutlass(form);
+      for (int i = 0; i < kSpmm24CutlassVariantCount; ++i) {
+        if (kSpmm24CutlassVariants[i].form == form) facts.cutlass.push_back(i);
+      }
     });
   }
   return facts;
@@ -399,13 +463,14 @@ PlanTime DeviceMeter::measure(const PlanTask& task, const PlanChoice& candidate)
   try {
     Case& c = case_of(task);
     const std::function<void(size_t)> run =
-        candidate.use == PlanUse::kSparse  ? c.sparse(candidate.algorithm)
-        : candidate.use == PlanUse::kDense ? c.dense(candidate.dense_rank)
-                                           : c.own();
+        candidate.use == PlanUse::kSparse    ? c.sparse(candidate.algorithm)
+        : candidate.use == PlanUse::kDense   ? c.dense(candidate.dense_rank)
+        : candidate.use == PlanUse::kCutlass ? c.cutlass(candidate.variant)
+                                             : c.own();
     c.clear();
     run(0);
     c.check_results();
-    PlanTime time = timed(run, weights_->copies_of(candidate.use));
+    PlanTime time = timed(run, weights_->copies_of(candidate));
     if (candidate.use == PlanUse::kSparse) time.split_k = c.split_k();
     return time;
   } catch (const Error& error) {

@@ -13,10 +13,19 @@
 namespace twofour::cuda {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
+// k is as much as every kernel takes.
 PlanTask task(DType input, DType output, int64_t rows = 32, bool sparse = true) {
-  return {{32, 64, input, output, std::nullopt, nullptr, false}, rows, 1, sparse};
+  return {{32, 128, input, output, std::nullopt, nullptr, false}, rows, 1, sparse};
+}
+
+PlanChoice cutlass(int variant) {
+  PlanChoice choice{PlanUse::kCutlass, {}};
+  choice.variant = variant;
+  return choice;
 }
 
 class MeterTest : public testing::Test {
@@ -54,10 +63,17 @@ TEST_F(MeterTest, FactsOfATask) {
   EXPECT_EQ(facts.sparse_algorithms, sparse_.known_algorithms);
   EXPECT_EQ(facts.dense_algorithms, dense_.known_algorithms);
   EXPECT_TRUE(facts.own);
+  EXPECT_THAT(facts.cutlass, ElementsAre(0, 1, 2, 3, 4));
   EXPECT_FALSE(meter.facts(task(DType::kI8, DType::kI32, 80)).own);
+  PlanTask short_rows = task(DType::kI8, DType::kI32);
+  short_rows.product.k = 64;
+  EXPECT_THAT(meter.facts(short_rows).cutlass, ElementsAre(3, 4));
   const TaskFacts plain = meter.facts(task(DType::kF16, DType::kF16, 32, false));
   EXPECT_EQ(plain.sparse_algorithms, 0);
   EXPECT_FALSE(plain.own);
+  EXPECT_THAT(plain.cutlass, IsEmpty());
+  runtime_.devices[0].major = 8;
+  EXPECT_THAT(make().facts(task(DType::kF16, DType::kF16)).cutlass, ElementsAre(0, 1, 2));
 }
 
 TEST_F(MeterTest, EveryKindOfCandidateIsTimedOnEveryType) {
@@ -69,7 +85,8 @@ TEST_F(MeterTest, EveryKindOfCandidateIsTimedOnEveryType) {
                                       {DType::kBF16, DType::kBF16}}) {
     for (const PlanChoice& choice :
          {PlanChoice{PlanUse::kSparse, {3, 2, SplitKMode::kTwoKernels, 0}},
-          PlanChoice{PlanUse::kDense, {}, 2}, PlanChoice{PlanUse::kOwn, {}}}) {
+          PlanChoice{PlanUse::kDense, {}, 2}, PlanChoice{PlanUse::kOwn, {}}, cutlass(1),
+          cutlass(4)}) {
       // The stand-in's events are 1.5 ms apart, whatever lies between.
       const PlanTime time = meter.measure(task(input, output), choice);
       EXPECT_EQ(time.no_graph, "");
@@ -81,7 +98,7 @@ TEST_F(MeterTest, EveryKindOfCandidateIsTimedOnEveryType) {
   // One run is checked, then a warm-up, two that tell how long they take, and two that become a
   // graph.
   EXPECT_EQ(dense_.runs.size(), 5u * (1 + 1 + 2 + 2));
-  EXPECT_EQ(runtime_.launches, 15u * (1 + 3));
+  EXPECT_EQ(runtime_.launches, 25u * (1 + 3));
 }
 
 TEST_F(MeterTest, ProductsThatScaleAreAskedForAsTheEngineAsks) {
@@ -93,8 +110,8 @@ TEST_F(MeterTest, ProductsThatScaleAreAskedForAsTheEngineAsks) {
     EXPECT_EQ(facts.missing, "");
     EXPECT_EQ(facts.dense_algorithms, dense_.known_algorithms);
     EXPECT_TRUE(facts.own);
-    for (const PlanChoice& choice :
-         {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 1}, PlanChoice{PlanUse::kOwn, {}}}) {
+    for (const PlanChoice& choice : {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 1},
+                                     PlanChoice{PlanUse::kOwn, {}}, cutlass(2)}) {
       EXPECT_EQ(error_of(meter, t, choice), "no error") << choice.to_string();
     }
     EXPECT_TRUE(sparse_.plans_made.back().channel_scales);
@@ -124,8 +141,8 @@ TEST_F(MeterTest, ProductsInE4m3) {
 }
 
 TEST_F(MeterTest, CopiesOfTheWeightAreFourTimesTheCache) {
-  const PlanTask t = task(DType::kI8, DType::kI32);  // 2048 bytes of dense weight
-  for (const auto& [l2, copies] : {std::pair{0, 2u}, {5000, 10u}, {100000, 196u}}) {
+  const PlanTask t = task(DType::kI8, DType::kI32);  // 4096 bytes of dense weight
+  for (const auto& [l2, copies] : {std::pair{0, 2u}, {5000, 5u}, {100000, 98u}}) {
     runtime_.devices[0].l2_bytes = l2;
     dense_.runs.clear();
     DeviceMeter meter = make();
@@ -155,8 +172,8 @@ TEST_F(MeterTest, FactsPrepareWhatCandidatesNeed) {
   DeviceMeter meter = make();
   meter.facts(task(DType::kI8, DType::kI32));
   const size_t allocated = runtime_.allocated;
-  for (const PlanChoice& choice :
-       {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 2}, PlanChoice{PlanUse::kOwn, {}}}) {
+  for (const PlanChoice& choice : {PlanChoice{}, PlanChoice{PlanUse::kDense, {}, 2},
+                                   PlanChoice{PlanUse::kOwn, {}}, cutlass(0), cutlass(3)}) {
     meter.measure(task(DType::kI8, DType::kI32), choice);
   }
   EXPECT_EQ(runtime_.allocated, allocated);

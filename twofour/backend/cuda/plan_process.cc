@@ -43,9 +43,13 @@ PlanTask task_of(const Json& json) {
 }
 
 Json to_json(const PlanChoice& c) {
-  return {{"use", static_cast<int>(c.use)}, {"id", c.algorithm.id},
-          {"split_k", c.algorithm.split_k}, {"mode", static_cast<int>(c.algorithm.mode)},
-          {"buffers", c.algorithm.buffers}, {"rank", c.dense_rank}};
+  return {{"use", static_cast<int>(c.use)},
+          {"id", c.algorithm.id},
+          {"split_k", c.algorithm.split_k},
+          {"mode", static_cast<int>(c.algorithm.mode)},
+          {"buffers", c.algorithm.buffers},
+          {"rank", c.dense_rank},
+          {"variant", c.variant}};
 }
 
 PlanChoice choice_of(const Json& json) {
@@ -54,6 +58,7 @@ PlanChoice choice_of(const Json& json) {
   c.algorithm = {json["id"], json["split_k"], static_cast<SplitKMode>(json["mode"].get<int>()),
                  json["buffers"]};
   c.dense_rank = json["rank"];
+  c.variant = json["variant"];
   return c;
 }
 
@@ -89,11 +94,9 @@ Json answer_to(PlanMeter& meter, const Json& question) {
   const PlanTask task = task_of(question["task"]);
   if (what == "facts") {
     const TaskFacts f = meter.facts(task);
-    return {{"capability", f.capability},
-            {"sparse", f.sparse_algorithms},
-            {"dense", f.dense_algorithms},
-            {"own", f.own},
-            {"missing", f.missing}};
+    return {{"capability", f.capability},  {"sparse", f.sparse_algorithms},
+            {"dense", f.dense_algorithms}, {"own", f.own},
+            {"cutlass", f.cutlass},        {"missing", f.missing}};
   }
   const PlanTime time = meter.measure(task, choice_of(question["candidate"]));
   return {{"us", time.us}, {"no_graph", time.no_graph}, {"split_k", time.split_k}};
@@ -211,7 +214,8 @@ PlanEnvironment PlanProcess::environment() {
 TaskFacts PlanProcess::facts(const PlanTask& task) {
   const Json question = {{"what", "facts"}, {"task", to_json(task)}};
   const Json json = Json::parse(answer_or_throw(question.dump()));
-  return {json["capability"], json["sparse"], json["dense"], json["own"], json["missing"]};
+  return {json["capability"], json["sparse"],  json["dense"],
+          json["own"],        json["missing"], json["cutlass"].get<std::vector<int>>()};
 }
 
 PlanTrial PlanProcess::measure(const PlanTask& task, const PlanChoice& candidate, double limit_s) {

@@ -25,8 +25,12 @@ class ScriptedMeter final : public PlanMeter {
   PlanEnvironment environment() override { return {"GPU", "1", "2", "3", "4"}; }
   TaskFacts facts(const PlanTask& task) override {
     if (task.rows == 16) abort();
-    return {static_cast<int>(task.product.n), static_cast<int>(task.product.k),
-            static_cast<int>(task.rows), task.sparse, "no cuBLASLt"};
+    return {static_cast<int>(task.product.n),
+            static_cast<int>(task.product.k),
+            static_cast<int>(task.rows),
+            task.sparse,
+            "no cuBLASLt",
+            {1, 3}};
   }
   PlanTime measure(const PlanTask&, const PlanChoice& candidate) override {
     switch (candidate.algorithm.id) {
@@ -62,6 +66,7 @@ TEST(PlanProcess, AnswersEveryQuestion) {
   EXPECT_EQ(facts.dense_algorithms, 48);
   EXPECT_TRUE(facts.own);
   EXPECT_EQ(facts.missing, "no cuBLASLt");
+  EXPECT_EQ(facts.cutlass, (std::vector<int>{1, 3}));
   for (const double us : {1.5, 2.5}) {
     const PlanTrial trial = process.measure(kTask, algorithm(9), 5);
     EXPECT_EQ(trial.us, us);

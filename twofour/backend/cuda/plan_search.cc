@@ -35,6 +35,10 @@ std::vector<PlanChoice> plain_candidates(const PlanTask& task, const TaskFacts& 
     for (int id = 0; id < facts.sparse_algorithms; ++id)
       out.push_back({PlanUse::kSparse, {id, 1, SplitKMode::kDefault, 0}});
     if (facts.own) out.push_back({PlanUse::kOwn, {}});
+    for (const int variant : facts.cutlass) {
+      out.push_back({PlanUse::kCutlass, {}});
+      out.back().variant = variant;
+    }
   }
   for (int rank = 0; rank < facts.dense_algorithms; ++rank)
     out.push_back({PlanUse::kDense, {}, rank});

@@ -27,11 +27,12 @@ struct PlanTask {
 
 // What a device can try for a task.
 struct TaskFacts {
-  int capability = 0;         // of the device
-  int sparse_algorithms = 0;  // of cuSPARSELt; 0: it cannot compute the product
-  int dense_algorithms = 0;   // of cuBLASLt; 0: likewise
-  bool own = false;           // our own kernel can
-  std::string missing = {};   // why a library that should compute it cannot; empty
+  int capability = 0;             // of the device
+  int sparse_algorithms = 0;      // of cuSPARSELt; 0: it cannot compute the product
+  int dense_algorithms = 0;       // of cuBLASLt; 0: likewise
+  bool own = false;               // our own kernel for few rows can
+  std::string missing = {};       // why a library that should compute it cannot; empty
+  std::vector<int> cutlass = {};  // those of kSpmm24CutlassVariants that can
 };
 
 // What came of a candidate.
@@ -45,7 +46,7 @@ struct PlanTrial {
 };
 
 // The candidates to try next after `tried`; empty when the search is done. First every algorithm of
-// both libraries and our own kernel; then ways to split k for the two fastest sparse ones. What
+// both libraries and our own kernels; then ways to split k for the two fastest sparse ones. What
 // `failed` names is left out.
 std::vector<PlanChoice> next_candidates(const PlanTask& task, const TaskFacts& facts,
                                         const std::vector<PlanTrial>& tried,

@@ -33,6 +33,8 @@ TEST(NextCandidates, EveryAlgorithmFirst) {
   EXPECT_THAT(texts(next_candidates(task(64, 64, 16), {80, 2, 2, true}, {}, {})),
               ElementsAre("sparse, algorithm 0", "sparse, algorithm 1", "own", "dense, rank 0",
                           "dense, rank 1"));
+  EXPECT_THAT(texts(next_candidates(task(64, 64, 16), {80, 0, 1, false, "", {0, 2}}, {}, {})),
+              ElementsAre("cutlass, sm80-64x64", "cutlass, sm80-128x128", "dense, rank 0"));
   PlanTask plain = task(64, 64, 16);
   plain.sparse = false;
   EXPECT_THAT(texts(next_candidates(plain, {80, 2, 1, true}, {}, {})),
