@@ -3,6 +3,10 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
+# Builds of another clone take from ccache what is the same in it: paths inside the tree become relative ones, but in messages.
+# What has debug information stays apart, since that names the build's folder.
+export CCACHE_BASEDIR=$root CCACHE_ABSSTDERR=1
+
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 

@@ -134,15 +134,15 @@ class Parity : public testing::TestWithParam<bool> {
     return taps;
   }
 
-  Taps engine_taps(const PackedTokens& batch, Session& session) {
+  Taps engine_taps(const PackedTokens& tokens, Session& session) {
     Taps taps(network_.quant_points.size());
     session.set_tap([&](std::string_view name, std::span<const int8_t> values) {
       for (size_t i = 0; i < taps.size(); ++i) {
         if (network_.quant_points[i].name == name) taps[i].assign(values.begin(), values.end());
       }
     });
-    std::vector<float> output((batch.offsets.size() - 1) * engine_->output_width());
-    session.run({batch.ids, batch.type_ids, batch.offsets}, output);
+    std::vector<float> output((tokens.offsets.size() - 1) * engine_->output_width());
+    session.run(tokens.batch(), output);
     return taps;
   }
 

@@ -292,6 +292,11 @@ TEST(Head, RegressionIsTheOutput) {
   EXPECT_EQ(score.predicted, -1);
 }
 
+TEST(Head, ScoreOfEmbeddingsIsSummedInDouble) {
+  const std::vector<float> a = {1e8f, 1, -1e8f}, b = {1, 0.5f, 1};
+  EXPECT_EQ(score_from_embeddings(a, b), 0.5f);
+}
+
 TEST(Head, RefusesOtherRows) {
   EXPECT_THAT(error_of([] {
                 score_from_output(std::vector<float>{1}, small_config(HeadKind::kClassification));

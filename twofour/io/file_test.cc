@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "twofour/base/testing.h"
+#include "twofour/base/testing_permissions.h"
 #include "twofour/io/posix_file.h"
 
 namespace twofour {
@@ -82,6 +83,24 @@ TEST_F(FileTest, WritesThroughAStreamInPiecesOfAllSizes) {
 TEST_F(FileTest, MakesMissingParentFolders) {
   write_file_atomically(folder_ / "a" / "b" / "x", "1");
   EXPECT_EQ(read_file(folder_ / "a" / "b" / "x"), "1");
+}
+
+// Which cannot be opened, hence not be synced either.
+TEST_F(FileTest, WritesIntoAFolderThatMayNotBeRead) {
+  put("x", "old");
+  const auto write = [&](fs::perms permissions) {
+    std::string error;
+    fs::permissions(folder_, permissions);
+    bound_by_permissions(
+        [&] { error = error_of([&] { write_file_atomically(folder_ / "x", "new"); }); });
+    fs::permissions(folder_, fs::perms::owner_all);
+    return error;
+  };
+  EXPECT_THAT(write(fs::perms::owner_read | fs::perms::owner_exec),
+              HasSubstr("x] cannot be made: Permission denied"));
+  EXPECT_EQ(read_file(folder_ / "x"), "old");
+  EXPECT_EQ(write(fs::perms::owner_write | fs::perms::owner_exec), "no error");
+  EXPECT_EQ(read_file(folder_ / "x"), "new");
 }
 
 TEST_F(FileTest, CompressesZst) {

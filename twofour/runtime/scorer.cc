@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "twofour/base/error.h"
+#include "twofour/runtime/packed_tokens.h"
 
 namespace twofour {
 
@@ -36,18 +37,11 @@ struct Scorer::State {
   // Runs the sequences order[begin, end) and puts their rows where they belong.
   void run_batch(const std::vector<Encoding>& encodings, std::span<const size_t> order,
                  std::vector<float>& out) {
-    ids.clear();
-    type_ids.clear();
-    offsets.assign(1, 0);
-    for (size_t i : order) {
-      const Encoding& e = encodings[i];
-      ids.insert(ids.end(), e.ids.begin(), e.ids.end());
-      type_ids.insert(type_ids.end(), e.type_ids.begin(), e.type_ids.end());
-      offsets.push_back(static_cast<int32_t>(ids.size()));
-    }
+    tokens.clear();
+    for (size_t i : order) tokens.append(encodings[i].ids, encodings[i].type_ids);
     const auto width = static_cast<size_t>(engine->output_width());
     rows.resize(order.size() * width);
-    session.run({ids, type_ids, offsets}, rows);
+    session.run(tokens.batch(), rows);
     for (size_t i = 0; i < order.size(); ++i) {
       std::copy_n(rows.begin() + i * width, width, out.begin() + order[i] * width);
     }
@@ -56,7 +50,7 @@ struct Scorer::State {
   std::shared_ptr<const Engine> engine;
   ScorerOptions options;
   Session session;
-  std::vector<int32_t> ids, type_ids, offsets;
+  PackedTokens tokens;
   std::vector<float> rows;
 };
 

@@ -9,7 +9,7 @@
 #include "twofour/graph/network.h"
 #include "twofour/io/model_directory.h"
 #include "twofour/quant/quantize.h"
-#include "twofour/runtime/engine.h"
+#include "twofour/runtime/packed_tokens.h"
 #include "twofour/sparse/mask.h"
 
 namespace twofour {
@@ -23,16 +23,6 @@ inline ModelDirectory golden_model(const std::string& layout) {
 }
 
 // Sequences of a golden file, unpadded.
-struct PackedTokens {
-  std::vector<int32_t> ids, type_ids, offsets{0};
-  TokenBatch batch() const { return {ids, type_ids, offsets}; }
-  void append(std::span<const int32_t> more_ids, std::span<const int32_t> more_type_ids) {
-    ids.insert(ids.end(), more_ids.begin(), more_ids.end());
-    type_ids.insert(type_ids.end(), more_type_ids.begin(), more_type_ids.end());
-    offsets.push_back(static_cast<int32_t>(ids.size()));
-  }
-};
-
 inline PackedTokens golden_tokens(const Safetensors& golden) {
   const TensorView ids = golden.get("ids");
   const auto lengths = golden.get("lengths").as<int32_t>();

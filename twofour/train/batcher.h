@@ -10,15 +10,10 @@
 #include "twofour/base/thread_pool.h"
 #include "twofour/io/dataset.h"
 #include "twofour/io/tokenizer.h"
+#include "twofour/runtime/packed_tokens.h"
 #include "twofour/train/torch_interpreter.h"
 
 namespace twofour {
-
-// Sequences one after the other, as the run half reads them: TokenBatch in runtime/engine.h.
-struct PackedTokens {
-  std::vector<int32_t> ids, type_ids;
-  std::vector<int32_t> offsets = {0};
-};
 
 // Token ids of many sequences, back to back.
 class TokenStore {
@@ -37,7 +32,7 @@ class TokenStore {
 
   // Pads the sequences to the longest of them.
   TokenTensors collate(std::span<const int32_t> sequences) const;
-  // The same without padding.
+  // The same for the run half.
   PackedTokens pack(std::span<const int32_t> sequences) const;
 
  private:

@@ -99,6 +99,17 @@ TEST_F(BatcherTest, PadsWithZerosAndMarksTokens) {
   EXPECT_EQ(tokens.valid[1].sum().item<int64_t>(), 14);
 }
 
+TEST_F(BatcherTest, PacksWithoutPadding) {
+  const PackedTokens tokens = pairs.pack(std::vector<int32_t>{1, 0});
+  EXPECT_THAT(tokens.offsets, ElementsAre(0, 14, 21));
+  EXPECT_EQ(std::string(tokens.ids.begin(), tokens.ids.end()), "query0bbbbbbbbquery0a");
+  std::vector<int32_t> types(21, 1);
+  std::fill_n(types.begin(), 6, 0);
+  std::fill_n(types.begin() + 14, 6, 0);
+  EXPECT_EQ(tokens.type_ids, types);
+  EXPECT_THAT(texts.pack(std::vector<int32_t>{50}).type_ids, ElementsAre(0));
+}
+
 TEST_F(BatcherTest, EveryPairOnceInAnEpoch) {
   const Batcher batcher(data, pairs, {.batch_pairs = 16});
   EXPECT_EQ(batcher.batches_per_epoch(), 32);

@@ -72,7 +72,7 @@ std::vector<float> RankingEvaluator::outputs(std::shared_ptr<const Engine> engin
   for (const std::vector<int32_t>& batch : batches_) {
     const PackedTokens tokens = tokens_.pack(batch);
     rows.resize(batch.size() * width);
-    session.run({tokens.ids, tokens.type_ids, tokens.offsets}, rows);
+    session.run(tokens.batch(), rows);
     for (size_t i = 0; i < batch.size(); ++i) {
       std::copy_n(rows.begin() + i * width, width, outputs.begin() + batch[i] * width);
     }

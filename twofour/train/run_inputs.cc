@@ -9,6 +9,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "twofour/backend/backends.h"
 #include "twofour/base/error.h"
 #include "twofour/io/tokenizer.h"
 #include "twofour/train/evaluator.h"
@@ -380,8 +381,9 @@ void tokenize(RunInputs& inputs, int threads, const Callbacks& callbacks) {
   if (inputs.dev) inputs.masker->check(*inputs.dev, inputs.dev_tokens);
 }
 
-void check_selection(const RunInputs& inputs) {
+void check_evaluation(const RunInputs& inputs) {
   if (!inputs.dev || inputs.recipe.head == HeadKind::kTokenClassification) return;
+  forced_kernel({});  // a variable that the engine would refuse at the first evaluation
   selected_metric(defined_metrics(*inputs.dev, inputs.model.config()), inputs.recipe.select_metric,
                   inputs.dev->origin);
 }
@@ -451,7 +453,7 @@ RunInputs load_inputs(const TrainRequest& request, const TrainingDevice& device,
   }
   check_relation_heads(recipe, inputs.model.config(), inputs.model);
   inputs.teacher = load_teacher(request, inputs, callbacks);
-  check_selection(inputs);
+  check_evaluation(inputs);
   tokenize(inputs, threads, callbacks);
   plan_steps(request, inputs);
   tell_of_repeated_pairs(inputs, callbacks);

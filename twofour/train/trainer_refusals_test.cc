@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -117,6 +118,15 @@ TEST(TrainerRefuses, ToSelectByWhatDevDoesNotDefine) {
   const std::string message = refusal(request);
   EXPECT_THAT(message, HasSubstr("without-order.tsv] leaves pnr undefined for this model"));
   EXPECT_THAT(message, HasSubstr("Set select_metric to one of these: accuracy, f1@345, ndcg@10"));
+}
+
+// Which evaluations would ask for.
+TEST(TrainerRefuses, AKernelThatIsNotThere) {
+  const TrainRequest request = small_run("dense", "cross-encoder", "refused");
+  ASSERT_EQ(setenv("TWOFOUR_FORCE_KERNEL", "matmul_s8_cublaslt", 1), 0);
+  EXPECT_THAT(refusal(request),
+              HasSubstr("[TWOFOUR_FORCE_KERNEL] no kernel is named 'matmul_s8_cublaslt'"));
+  ASSERT_EQ(unsetenv("TWOFOUR_FORCE_KERNEL"), 0);
 }
 
 TEST(TrainerRefuses, ToSelectARegressionHeadByAccuracy) {

@@ -111,11 +111,7 @@ inline void activate(ActivationKind kind, float* x, int64_t count) {
 class Quantizer {
  public:
   TWOFOUR_INLINE explicit Quantizer(float scale, float offset = 0)
-      : scale_(scale),
-        offset_(offset),
-        by_reciprocal_(scale >= 0x1p-100f && scale <= 0x1p+119f),
-        reciprocal_(by_reciprocal_ ? 1.0f / scale : 0.0f),
-        largest_(127.0f * scale) {}
+      : scale_(scale), offset_(offset) {}
 
   // I8x16 of a vector, several of several.
   template <class V>
@@ -142,8 +138,11 @@ class Quantizer {
   }
 
   float scale_, offset_;
-  bool by_reciprocal_;
-  float reciprocal_, largest_;
+#if defined(__AVX512F__)
+  bool by_reciprocal_ = scale_ >= 0x1p-100f && scale_ <= 0x1p+119f;
+  float reciprocal_ = by_reciprocal_ ? 1.0f / scale_ : 0.0f;
+  float largest_ = 127.0f * scale_;
+#endif
 };
 
 }  // namespace
