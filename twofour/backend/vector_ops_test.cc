@@ -159,8 +159,8 @@ TEST_P(EveryTable, LayerNormMatchesDoubles) {
                                .epsilon = 1e-12f,
                                .out = out.data()};
       ops().layer_norm(args);
-      EXPECT_EQ(out.back(), kPoison);
-      if (width == 1) continue;  // no variance: rounding decides
+      EXPECT_TRUE(std::isnan(out.back()));  // kPoison
+      if (width == 1) continue;             // no variance: rounding decides
       for (int64_t row = 0; row < rows; ++row) {
         const auto want = plain_layer_norm(args, row);
         for (int64_t i = 0; i < width; ++i)
