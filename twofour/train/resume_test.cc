@@ -306,6 +306,13 @@ TEST(Resume, DamagedCheckpointsSayWhatToDo) {
   damaged.tensors["parameters"].begin()->second = at::zeros({1});
   expect_refused(damaged, "parameters: ");
   damaged = whole;
+  const std::string mask = damaged.tensors["sparsity"].begin()->first;
+  ASSERT_TRUE(mask.starts_with("mask.")) << mask;
+  const std::string weight = mask.substr(5);
+  at::Tensor& dense = damaged.tensors["parameters"].at(weight);
+  dense = at::ones_like(dense);
+  expect_refused(damaged, weight + ": the weight at [");
+  damaged = whole;
   damaged.tensors["teacher_logits"]["logits"] = at::zeros({1, 3});
   expect_refused(damaged, "teacher_logits: ");
   save_checkpoint(path, whole);

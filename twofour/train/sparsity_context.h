@@ -16,9 +16,9 @@ namespace twofour {
 
 // An object, not a process-wide singleton: a process may hold several.
 //
-// One optimizer step: backward, mask_gradients, Optimizer::step (clips), apply, check. At the start
-// of each stage: advance, then Optimizer::zero_moments with its result. All five do nothing while
-// no weight is masked.
+// One optimizer step: backward, mask_gradients, Optimizer::step (clips), apply. At the start of
+// each stage: advance, then Optimizer::zero_moments with its result. After load_state: check. All
+// five do nothing while no weight is masked.
 //
 // Regrowth. While a stage with `regrowth` is still to come, gradients stay dense and what the
 // optimizer does to a pruned weight is collected beside it (its value when it was pruned plus all

@@ -96,7 +96,6 @@ class Step {
     sparsity_.mask_gradients(parameters_);
     optimizer_.step(1e-5);
     sparsity_.apply(parameters_);
-    sparsity_.check(parameters_);
     optimizer_.zero_gradients();
   }
 

@@ -342,7 +342,6 @@ class Trainer {
         learning_rate_at(stage().learning_rate, state_.stage_step, stage().steps);
     report.gradient_norm = optimizer_.step(report.learning_rate);
     sparsity_.apply(parameters_);
-    sparsity_.check(parameters_);
     optimizer_.zero_gradients();
     ++state_.step;
     ++state_.stage_step;
@@ -557,6 +556,7 @@ class Trainer {
     assign(parameters, parameters_);
     optimizer_.load_state(group("optimizer"));
     sparsity_.load_state(group("sparsity"));
+    sparsity_.check(parameters_);
     best_ = group("best");
     if (!best_.empty()) check_group("best", best_, parameters_);
     if (const auto teacher = group("teacher"); !teacher.empty()) {

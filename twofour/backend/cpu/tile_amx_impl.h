@@ -69,7 +69,7 @@ struct PendingSums {
   const PackedWeights::Panel* panel = nullptr;
   int64_t first = 0;
   int tokens = 0, done = 0;
-  typename Type::Finish finish[B];
+  typename Type::Finish finish[B] = {};
 };
 
 template <class Type, int B, class Activation>
