@@ -1,8 +1,9 @@
 // Everything that a run needs to go on as if it had never stopped.
 //
 //   checkpoint/state.json            position, best so far, scales, fingerprint
-//   checkpoint/tensors.safetensors   "<group>/<name>": parameters, optimizer, sparsity, best,
-//   teacher, teacher_logits
+//   checkpoint/tensors.safetensors   "<group>/<name>"
+//
+// Groups of tensors: parameters, optimizer, sparsity, best, teacher, teacher_logits.
 //
 // Random numbers need no state: each micro-batch seeds the generator from (seed, step,
 // micro-batch).

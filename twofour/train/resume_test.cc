@@ -313,6 +313,13 @@ TEST(Resume, DamagedCheckpointsSayWhatToDo) {
   dense = at::ones_like(dense);
   expect_refused(damaged, weight + ": the weight at [");
   damaged = whole;
+  damaged.tensors["best"] = damaged.tensors["parameters"];
+  damaged.tensors["best"].at(weight) = at::ones_like(whole.tensors.at("parameters").at(weight));
+  expect_refused(damaged, weight + ": the weight at [");
+  damaged = whole;
+  damaged.state.stage = 99;
+  expect_refused(damaged, "state.json: stage is 99, expected 0 to ");
+  damaged = whole;
   damaged.tensors["teacher_logits"]["logits"] = at::zeros({1, 3});
   expect_refused(damaged, "teacher_logits: ");
   save_checkpoint(path, whole);
@@ -557,6 +564,15 @@ TEST(Resume, KnowsWhatAutocastStoodFor) {
 TEST(Resume, RefusesAnotherNumberOfThreads) {
   EXPECT_THAT(refusal_after("threads", [](TrainRequest& request) { request.threads = 2; }),
               HasSubstr("another number of threads (--threads): 1 then, 2 now"));
+}
+
+TEST(Resume, RefusesAnotherKernelForEvaluations) {
+  const std::string message = refusal_after("kernel", [](TrainRequest&) {
+    ASSERT_EQ(setenv("TWOFOUR_FORCE_KERNEL", "matmul_f32_reference", 1), 0);
+  });
+  ASSERT_EQ(unsetenv("TWOFOUR_FORCE_KERNEL"), 0);
+  EXPECT_THAT(message, HasSubstr("another TWOFOUR_FORCE_KERNEL: none then, "
+                                 "matmul_f32_reference now"));
 }
 
 }  // namespace

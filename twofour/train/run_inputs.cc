@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <set>
 #include <string_view>
 #include <unordered_set>
@@ -413,6 +414,11 @@ Fingerprint fingerprint_of(const TrainRequest& request, const RunInputs& inputs,
     fingerprint["processor"] = at::get_cpu_capability();
     fingerprint["LibTorch"] = TORCH_VERSION;
     if (!device.gpu.empty()) fingerprint["GPU"] = device.gpu;
+    // By which evaluations choose their kernels, whose floats may differ in their last bits.
+    for (const char* name : {"TWOFOUR_FORCE_KERNEL", "TWOFOUR_MAX_ISA"}) {
+      const char* value = inputs.dev ? std::getenv(name) : nullptr;
+      if (value != nullptr && *value != '\0') fingerprint[name] = value;
+    }
   }
   return fingerprint;
 }

@@ -17,8 +17,8 @@ namespace twofour {
 // An object, not a process-wide singleton: a process may hold several.
 //
 // One optimizer step: backward, mask_gradients, Optimizer::step (clips), apply. At the start of
-// each stage: advance, then Optimizer::zero_moments with its result. After load_state: check. All
-// five do nothing while no weight is masked.
+// each stage: advance, then Optimizer::zero_moments with its result. After load_state: check. While
+// no weight is masked, mask_gradients, apply and check do nothing.
 //
 // Regrowth. While a stage with `regrowth` is still to come, gradients stay dense and what the
 // optimizer does to a pruned weight is collected beside it (its value when it was pruned plus all

@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <utility>
 
 #include "twofour/base/checksum.h"
 #include "twofour/base/cpu_features.h"
@@ -133,8 +134,9 @@ class Trainer {
   }
 
   // False: stopped on request.
-  bool run(const std::optional<Checkpoint>& checkpoint) {
+  bool run(std::optional<Checkpoint> checkpoint) {
     checkpoint ? restore(*checkpoint) : begin();
+    checkpoint.reset();  // as large as the model and its moments
     group_.is_first() ? log_.emplace(folder_.log(), state_.log_bytes) : log_.emplace();
     if (log_->bytes() < state_.log_bytes) {
       callbacks_.warn(folder_.log().string() +
@@ -482,7 +484,10 @@ class Trainer {
     if (better) {
       state_.best = metrics;
       state_.best_step = state_.step;
-      if (selects()) best_ = copy_of(parameters_);
+      if (selects()) {
+        best_.clear();  // before its successor needs the memory
+        best_ = copy_of(parameters_);
+      }
     }
     log_->write({{"kind", "evaluation"},
                  {"step", state_.step},
@@ -551,6 +556,10 @@ class Trainer {
       return found == checkpoint.tensors.end() ? ParameterMap() : found->second;
     };
     state_ = checkpoint.state;
+    if (state_.stage < 0 || state_.stage > std::ssize(recipe_.stages)) {
+      throw Error("state.json", fmt::format("stage is {}, expected 0 to {}", state_.stage,
+                                            recipe_.stages.size()));
+    }
     const ParameterMap parameters = group("parameters");
     check_group("parameters", parameters, parameters_);
     assign(parameters, parameters_);
@@ -558,7 +567,10 @@ class Trainer {
     sparsity_.load_state(group("sparsity"));
     sparsity_.check(parameters_);
     best_ = group("best");
-    if (!best_.empty()) check_group("best", best_, parameters_);
+    if (!best_.empty()) {
+      check_group("best", best_, parameters_);
+      sparsity_.check(to_device(best_, device_));
+    }
     if (const auto teacher = group("teacher"); !teacher.empty()) {
       check_group("teacher", teacher, parameters_);
       set_teacher(inputs_.network, teacher);
@@ -646,7 +658,7 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
   }
   check_same_inputs(inputs, threads, group);
   std::optional<TrainSummary> finished = folder.finished(inputs.fingerprint, inputs.sources);
-  const std::optional<Checkpoint> checkpoint =
+  std::optional<Checkpoint> checkpoint =
       finished ? std::nullopt : folder.checkpoint_of(inputs.fingerprint, inputs.sources);
   const int64_t step = checkpoint ? checkpoint->state.step : -1;
   group.check_equal(finished ? -2 : step, "what they find in --out",
@@ -669,7 +681,7 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
   }
   Trainer trainer(request, callbacks, inputs, device.torch, group);
   if (lock) lock->make();
-  const bool done = trainer.run(checkpoint);
+  const bool done = trainer.run(std::move(checkpoint));
   if (done && group.is_first()) trainer.write_model();
   TrainSummary summary = trainer.summary(done);
   if (done && group.is_first()) folder.finish(summary, inputs.fingerprint);
