@@ -2,18 +2,22 @@
 
 #include <fmt/format.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
+#include <ctime>
 #include <limits>
 #include <system_error>
 #include <utility>
 
 #define USE_C10D_GLOO  // its header is empty without
 #include <torch/csrc/utils/tensor_flatten.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
@@ -108,8 +112,31 @@ std::string reason_of(const std::exception& error) {
 
 constexpr const char* kFailed = "failed";  // key of the store: why the first one ended
 
+// While it lives, this thread and those that it starts get an error where they write to a process
+// that has ended, and not the signal that ends a program: Python, for which c10d is written,
+// ignores that signal.
+class BrokenPipesAreErrors {
+ public:
+  BrokenPipesAreErrors() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~BrokenPipesAreErrors() {
+    if (sigismember(&before_, SIGPIPE) == 1) return;
+    const timespec at_once{};
+    sigtimedwait(&pipe_, nullptr, &at_once);  // one that waits is not for the caller
+    pthread_sigmask(SIG_UNBLOCK, &pipe_, nullptr);
+  }
+  BrokenPipesAreErrors(const BrokenPipesAreErrors&) = delete;
+  BrokenPipesAreErrors& operator=(const BrokenPipesAreErrors&) = delete;
+
+ private:
+  sigset_t pipe_, before_;
+};
+
 // Gloo sums in host memory, to which gradients of GPUs are copied. NCCL, which sums between GPUs,
-// would be made here: everything else is c10d's interface.
+// would be made here: everything else is c10d's interface. Opened and closed by one thread.
 class GlooGroup : public ProcessGroup {
  public:
   explicit GlooGroup(const ProcessOptions& options) : rank_(options.rank), size_(options.size) {
@@ -122,7 +149,9 @@ class GlooGroup : public ProcessGroup {
     store.useLibUV = false;  // not in every build of LibTorch, and for a thousand processes
     if (store.isServer) store.masterListenFd = bound_socket(addresses.get(), options);
     try {
-      store_ = c10::make_intrusive<c10d::TCPStore>(options.address, store);
+      // The launcher's store keeps what the processes of an earlier attempt have left there.
+      store_ = c10::make_intrusive<c10d::PrefixStore>(
+          "twofour" + options.attempt, c10::make_intrusive<c10d::TCPStore>(options.address, store));
       auto gloo = c10d::ProcessGroupGloo::Options::create(options.join_timeout);
       gloo->devices.push_back(
           c10d::ProcessGroupGloo::createDeviceForHostname(own_address(addresses.get(), options)));
@@ -193,6 +222,7 @@ class GlooGroup : public ProcessGroup {
 
   int rank_, size_;
   bool lost_ = false;
+  BrokenPipesAreErrors broken_pipes_;  // ends last
   c10::intrusive_ptr<c10d::Store> store_;
   c10::intrusive_ptr<c10d::Backend> backend_;  // ends before the store
 };
@@ -224,6 +254,7 @@ ProcessOptions process_options(const Environment& environment) {
     options.local_size = whole_number("LOCAL_WORLD_SIZE", local, 1, options.size);
   }
   options.store_is_there = text("TORCHELASTIC_USE_AGENT_STORE") == "True";
+  options.attempt = text("TORCHELASTIC_RESTART_COUNT");
   return options;
 }
 

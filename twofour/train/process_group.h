@@ -21,15 +21,16 @@ struct ProcessOptions {
   std::string address;  // where rank 0 listens, by name or number
   uint16_t port = 0;
   bool store_is_there = false;  // the launcher listens in rank 0's place
+  std::string attempt;          // of the launcher, which may start all processes again
   std::chrono::seconds join_timeout{300};
 };
 
 using Environment = std::function<const char*(const char* name)>;
 
 // As torchrun sets them: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, and where they are set
-// LOCAL_WORLD_SIZE and TORCHELASTIC_USE_AGENT_STORE. LOCAL_RANK chooses a GPU
-// (training_device.h). With neither RANK nor WORLD_SIZE there is one process. Throws Error naming
-// the variable that is missing or wrong.
+// LOCAL_WORLD_SIZE, TORCHELASTIC_USE_AGENT_STORE and TORCHELASTIC_RESTART_COUNT. LOCAL_RANK chooses
+// a GPU (training_device.h). With neither RANK nor WORLD_SIZE there is one process. Throws Error
+// naming the variable that is missing or wrong.
 ProcessOptions process_options(const Environment& environment = std::getenv);
 
 // All processes call the same functions in the same order, from one thread. An object of this class

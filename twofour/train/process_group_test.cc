@@ -36,13 +36,15 @@ TEST(ProcessOptions, AreThoseOfTheEnvironment) {
                                        {"LOCAL_WORLD_SIZE", "2"},
                                        {"MASTER_ADDR", "node0"},
                                        {"MASTER_PORT", "29500"},
-                                       {"TORCHELASTIC_USE_AGENT_STORE", "True"}});
+                                       {"TORCHELASTIC_USE_AGENT_STORE", "True"},
+                                       {"TORCHELASTIC_RESTART_COUNT", "1"}});
   EXPECT_EQ(options.rank, 2);
   EXPECT_EQ(options.size, 4);
   EXPECT_EQ(options.local_size, 2);
   EXPECT_EQ(options.address, "node0");
   EXPECT_EQ(options.port, 29500);
   EXPECT_TRUE(options.store_is_there);
+  EXPECT_EQ(options.attempt, "1");
 }
 
 TEST(ProcessOptions, NameWhatIsMissingOrWrong) {

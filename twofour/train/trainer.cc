@@ -335,8 +335,16 @@ class Trainer {
     const double weight =
         std::transform_reduce(batches.begin(), batches.end(), 0.0, std::plus{},
                               [](const MicroBatch& batch) { return batch.weight; });
-    for (size_t i = group_.rank(); i < batches.size(); i += group_.size()) {
-      accumulate_gradients(needs, batches[i], batches[i].weight / weight, report);
+    // Only across epochs does a pair come twice in a step: it has the logits of its first batch.
+    const bool repeats = group_.size() > 1 && needs.teacher_logits_only &&
+                         state_.position.epoch != stream_->position().epoch;
+    for (int i = 0; i < std::ssize(batches); ++i) {
+      const MicroBatch& micro = batches[i];
+      if (i % group_.size() == group_.rank()) {
+        accumulate_gradients(needs, micro, micro.weight / weight, report);
+      } else if (repeats) {
+        teacher_->forward(micro.batch, to_device(micro.tokens, device_), needs, bf16_);
+      }
     }
     if (group_.size() > 1) sum_over_processes(needs, batches, report);
     sparsity_.mask_gradients(parameters_);
