@@ -2,8 +2,8 @@
 // host memory.
 //
 // An operator is a pass over memory where the loops make one of several, but all of them round as
-// the loops do: the results have the same bits. Dropout alone draws other numbers than its loop,
-// and on a GPU others than on a CPU.
+// the loops do: the results have the same bits, but for the sign of zeros outside a mask. Dropout
+// alone draws other numbers than its loop, and on a GPU others than on a CPU.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -639,8 +639,9 @@ void check_shares(const Recipe& recipe, const ProcessGroup& group) {
 }
 
 // Optimizer steps and their arithmetic must be the same everywhere.
-void check_same_inputs(const RunInputs& inputs, int threads, ProcessGroup& group) {
-  std::string all = fmt::format("{} {}", threads, at::get_cpu_capability());
+void check_same_inputs(const RunInputs& inputs, const TrainingDevice& device, int threads,
+                       ProcessGroup& group) {
+  std::string all = fmt::format("{} {} {}", threads, at::get_cpu_capability(), device.gpu);
   for (const auto& [name, value] : inputs.fingerprint) all += fmt::format("\n{} {}", name, value);
   group.check_equal(checksum64(all), "recipe, model, data, --threads or kind of CPU or GPU",
                     "Start all of them with the same command on machines of one kind.");
@@ -664,7 +665,7 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
   if (request.deterministic && group.size() > 1) {
     inputs.fingerprint["WORLD_SIZE"] = std::to_string(group.size());
   }
-  check_same_inputs(inputs, threads, group);
+  check_same_inputs(inputs, device, threads, group);
   std::optional<TrainSummary> finished = folder.finished(inputs.fingerprint, inputs.sources);
   std::optional<Checkpoint> checkpoint =
       finished ? std::nullopt : folder.checkpoint_of(inputs.fingerprint, inputs.sources);
