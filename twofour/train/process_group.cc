@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -22,6 +21,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "twofour/base/error.h"
+#include "twofour/train/torch_errors.h"
 
 namespace twofour {
 namespace {
@@ -98,17 +98,6 @@ std::string own_address(const addrinfo* addresses, const ProcessOptions& options
 }
 
 // --- Gloo --------------------------------------------------------------------------------------
-
-// Without the place in LibTorch's sources that such texts begin with, and without stacks.
-std::string reason_of(const std::exception& error) {
-  const auto* ours = dynamic_cast<const c10::Error*>(&error);
-  std::string text = ours != nullptr ? ours->what_without_backtrace() : error.what();
-  const size_t place = text.find("] ");
-  if (text.starts_with('[') && place != std::string::npos) text.erase(0, place + 2);
-  text.resize(std::min(text.find('\n'), text.size()));
-  if (text.ends_with('.')) text.pop_back();
-  return text;
-}
 
 constexpr const char* kFailed = "failed";  // key of the store: why the first one ended
 

@@ -5,6 +5,7 @@
 #include "twofour/base/export.h"
 #include "twofour/train/api.h"
 #include "twofour/train/calibration.h"
+#include "twofour/train/torch_errors.h"
 #include "twofour/train/trainer.h"
 #include "twofour/train/training_device.h"
 
@@ -21,7 +22,11 @@ class Library : public TrainApi {
   }
 
   void calibrate(const CalibrateRequest& request, const Callbacks& callbacks) override {
-    run_calibration(request, callbacks);
+    try {
+      run_calibration(request, callbacks);
+    } catch (const c10::Error& error) {
+      throw from_torch(error);
+    }
   }
 };
 

@@ -26,6 +26,7 @@
 #include "twofour/train/run_log.h"
 #include "twofour/train/sparsity_context.h"
 #include "twofour/train/teacher.h"
+#include "twofour/train/torch_errors.h"
 #include "twofour/train/torch_session.h"
 #include "twofour/train/torch_tensors.h"
 #include "twofour/train/training_device.h"
@@ -709,6 +710,10 @@ TrainSummary run_training(const TrainRequest& request, const Callbacks& callback
   const Callbacks quiet = {.log = {}, .progress = {}, .stop_requested = callbacks.stop_requested};
   try {
     return train(request, group->is_first() ? callbacks : quiet, device, threads, *group);
+  } catch (const c10::Error& error) {
+    const Error told = from_torch(error);
+    group->fail(told.what());
+    throw told;
   } catch (const std::exception& error) {
     group->fail(error.what());
     throw;
