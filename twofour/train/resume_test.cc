@@ -320,6 +320,9 @@ TEST(Resume, DamagedCheckpointsSayWhatToDo) {
   damaged.state.stage = 99;
   expect_refused(damaged, "state.json: stage is 99, expected 0 to ");
   damaged = whole;
+  damaged.state.scales = {1.0f};
+  expect_refused(damaged, "state.json: the number of scales is 1, expected ");
+  damaged = whole;
   damaged.tensors["teacher_logits"]["logits"] = at::zeros({1, 3});
   expect_refused(damaged, "teacher_logits: ");
   save_checkpoint(path, whole);

@@ -569,6 +569,11 @@ class Trainer {
       throw Error("state.json", fmt::format("stage is {}, expected 0 to {}", state_.stage,
                                             recipe_.stages.size()));
     }
+    const size_t points = inputs_.network.quant_points.size();
+    if (!state_.scales.empty() && state_.scales.size() != points) {
+      throw Error("state.json", fmt::format("the number of scales is {}, expected {}",
+                                            state_.scales.size(), points));
+    }
     const ParameterMap parameters = group("parameters");
     check_group("parameters", parameters, parameters_);
     assign(parameters, parameters_);
