@@ -20,12 +20,6 @@ TrainRequest run_on(const std::string& device, const std::string& recipe, const 
   return request;
 }
 
-std::vector<double> losses(const std::filesystem::path& out) {
-  std::vector<double> values;
-  for (const auto& row : log_rows(out, "step")) values.push_back(row.at("loss").get<double>());
-  return values;
-}
-
 class ByOperators : public testing::TestWithParam<std::string> {};
 
 TEST_P(ByOperators, RunsMakeTheSameBytes) {
@@ -35,7 +29,7 @@ TEST_P(ByOperators, RunsMakeTheSameBytes) {
   run_afresh(loops);
   const aten_forms::Everywhere guard;
   run_afresh(operators);
-  EXPECT_EQ(losses(operators.out), losses(loops.out));
+  EXPECT_EQ(step_losses(operators.out), step_losses(loops.out));
   EXPECT_TRUE(contents_of(operators.out / "model") == contents_of(loops.out / "model"));
 }
 
@@ -86,7 +80,7 @@ TEST(Trainer, OnCudaHasTheFirstMasksOfTheCpuAndNearlyItsLosses) {
     }
   }
   EXPECT_TRUE(of_cpu.state.stage_started);
-  const std::vector<double> expected = losses(cpu.out), found = losses(cuda.out);
+  const std::vector<double> expected = step_losses(cpu.out), found = step_losses(cuda.out);
   ASSERT_EQ(found.size(), expected.size());
   // Sums in another order, and values near a rounding of int8 that go the other way.
   for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 0.02) << i;

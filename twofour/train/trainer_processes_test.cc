@@ -30,12 +30,6 @@ TrainRequest from_logits(const std::string& name) {
   return request;
 }
 
-std::vector<double> losses(const fs::path& out) {
-  std::vector<double> values;
-  for (const auto& row : log_rows(out, "step")) values.push_back(row.at("loss").get<double>());
-  return values;
-}
-
 // The sum of two gradients has the same bits in any order.
 void expect_two_train_as_one(const TrainRequest& two, const TrainRequest& one) {
   if (become_rank()) {
@@ -46,7 +40,7 @@ void expect_two_train_as_one(const TrainRequest& two, const TrainRequest& one) {
   }
   ASSERT_THAT(run_ranks(2), Each(0));
   run_afresh(one);
-  EXPECT_EQ(losses(two.out), losses(one.out));
+  EXPECT_EQ(step_losses(two.out), step_losses(one.out));
   EXPECT_TRUE(contents_of(two.out / "model") == contents_of(one.out / "model"));
   EXPECT_FALSE(fs::exists(two.out / "checkpoint"));
 }
@@ -69,7 +63,7 @@ TEST(Processes, TwoWithTwoMicroBatchesEachAreNearToOne) {
   ASSERT_THAT(run_ranks(2), Each(0));
   const TrainRequest alone = accumulated("progressive-kd", "one-of-four", 4);
   run_afresh(alone);
-  const std::vector<double> expected = losses(alone.out), found = losses(request.out);
+  const std::vector<double> expected = step_losses(alone.out), found = step_losses(request.out);
   ASSERT_EQ(found.size(), expected.size());
   for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 1e-4) << i;
 }
@@ -116,7 +110,7 @@ TEST(Processes, StopTogetherAndResumeToTheSameBytes) {
   ASSERT_THAT(run_ranks(2, "resume"), Each(0));
   const TrainRequest alone = four_stages("not-stopped");
   EXPECT_TRUE(contents_of(request.out / "model") == contents_of(run_afresh(alone).model));
-  EXPECT_EQ(losses(request.out), losses(alone.out));
+  EXPECT_EQ(step_losses(request.out), step_losses(alone.out));
 }
 
 TEST(Processes, RefuseWhatTheyCannotShare) {

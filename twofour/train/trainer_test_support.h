@@ -65,6 +65,12 @@ inline std::vector<nlohmann::json> log_rows(const std::filesystem::path& out,
   return rows;
 }
 
+inline std::vector<double> step_losses(const std::filesystem::path& out) {
+  std::vector<double> losses;
+  for (const auto& row : log_rows(out, "step")) losses.push_back(row.at("loss").get<double>());
+  return losses;
+}
+
 // Every file of a folder with its bytes.
 inline std::map<std::string, std::string> contents_of(const std::filesystem::path& folder) {
   std::map<std::string, std::string> contents;
