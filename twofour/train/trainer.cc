@@ -635,13 +635,16 @@ void check_shares(const Recipe& recipe, const ProcessGroup& group) {
   if (recipe.accumulate % group.size() == 0) return;
   const int64_t accumulate = std::lcm(recipe.accumulate, int64_t{group.size()});
   const int64_t times = accumulate / recipe.accumulate;
+  const int64_t batch_pairs = (recipe.batch_pairs + times - 1) / times;
+  const int64_t before = recipe.accumulate * recipe.batch_pairs, now = accumulate * batch_pairs;
   throw Error(
       fmt::format("recipe '{}'", recipe.name),
       fmt::format("accumulate is {}: {} processes cannot share the micro-batches of a step evenly",
                   recipe.accumulate, group.size()),
-      fmt::format("With --set accumulate={} --set batch_pairs={} they can, and steps keep their "
-                  "size.",
-                  accumulate, (recipe.batch_pairs + times - 1) / times));
+      fmt::format("With --set accumulate={} --set batch_pairs={} they can, and steps {}.",
+                  accumulate, batch_pairs,
+                  now == before ? "keep their size"
+                                : fmt::format("have {} pairs instead of {}", now, before)));
 }
 
 // Optimizer steps and their arithmetic must be the same everywhere.
