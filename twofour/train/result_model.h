@@ -1,4 +1,4 @@
-// Writes what a run made of a model: a directory that the run half opens.
+// What a run made of a model: a directory that the run half opens, or its engine without one.
 #pragma once
 
 #include <filesystem>
@@ -29,8 +29,8 @@ struct ResultModel {
 void write_result_model(const std::filesystem::path& path, const ResultModel& model);
 
 // What the run half makes of it, without a file between them: on the CPU, int8 as the scales say,
-// the rest in f32, whatever the environment asks of other engines, but for TWOFOUR_FORCE_KERNEL.
-// Throws Error as Engine::load does.
+// the rest in f32, whatever the environment asks of other engines, but for TWOFOUR_FORCE_KERNEL and
+// TWOFOUR_MAX_ISA. Throws Error as Engine::load does.
 std::shared_ptr<const Engine> load_result_model(const ResultModel& model);
 
 // What twofour.json tells about a model.
