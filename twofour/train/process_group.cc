@@ -124,8 +124,8 @@ class BrokenPipesAreErrors {
   sigset_t pipe_, before_;
 };
 
-// Gloo sums in host memory, to which gradients of GPUs are copied. NCCL, which sums between GPUs,
-// would be made here: everything else is c10d's interface. Opened and closed by one thread.
+// Gloo sums in host memory, to which the trainer copies gradients of GPUs. NCCL, which sums between
+// GPUs, would be made here. Opened and closed by one thread.
 class GlooGroup : public ProcessGroup {
  public:
   explicit GlooGroup(const ProcessOptions& options) : rank_(options.rank), size_(options.size) {
