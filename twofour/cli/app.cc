@@ -99,15 +99,19 @@ Verbosity verbosity(const CommandLine& line) {
   return line.verbose ? Verbosity::kVerbose : Verbosity::kNormal;
 }
 
+int finish(int code, Console& console) {
+  if (console.out().flush()) return code;
+  console.error("[stdout] cannot be written");
+  return kFailure;
+}
+
 int run_command(const CommandLine& line, Console& console) {
   const auto chosen = std::find_if(line.commands.begin(), line.commands.end(),
                                    [](const Command& command) { return command.app->parsed(); });
   try {
     const int code = chosen->run();
     console.end_progress();
-    console.out().flush();
-    if (!console.out()) throw Error("stdout", "cannot be written");
-    return code;
+    return finish(code, console);
   } catch (const std::bad_alloc&) {
     console.error("out of memory");
   } catch (const std::exception& error) {
@@ -127,7 +131,7 @@ int run(const std::vector<std::string>& arguments, const Streams& streams) {
     line.root.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     const int code = line.root.exit(error, streams.out, streams.err);
-    return code == 0 ? kOk : kUsage;
+    return code == 0 ? finish(kOk, console) : kUsage;
   }
   console.set_verbosity(verbosity(line));
   return run_command(line, console);

@@ -37,6 +37,14 @@ TEST(CommandLine, HelpListsTheSubcommands) {
                                 Contains("completion")));
 }
 
+TEST(CommandLine, HelpThatCannotBeWrittenIsAnError) {
+  std::istringstream in;
+  std::ofstream full("/dev/full");
+  std::ostringstream err;
+  EXPECT_EQ(run({"train", "--help"}, {in, full, err}), 1);
+  EXPECT_EQ(err.str(), "twofour: [stdout] cannot be written\n");
+}
+
 TEST(CommandLine, HelpOfEachSubcommandHasExamples) {
   const Outcome root = run_command({"--help"});
   EXPECT_EQ(root.code, 0);
@@ -238,7 +246,7 @@ std::string complete(const std::string& words) {
 TEST(Completion, BashOffersCommandsOptionsAndValues) {
   EXPECT_EQ(complete("twofour ins"), "inspect\n");
   EXPECT_EQ(complete("twofour prune --pair"), "--pairing\n");
-  EXPECT_EQ(complete("twofour prune --pairing ''"), "adjacent least-energy nearby\n");
+  EXPECT_EQ(complete("twofour prune --pairing ''"), "adjacent least_energy nearby\n");
   EXPECT_EQ(complete("twofour completion z"), "zsh\n");
   for (const std::string verb : {"calibrate", "prune", "report"})
     EXPECT_EQ(complete("twofour " + verb + " --js"), "--json\n");

@@ -29,7 +29,7 @@ a pattern: their saliency is summed then.
 
 Examples:
   twofour prune model --out model-24
-  twofour prune model --out model-24 --share-rows 2 --pairing least-energy
+  twofour prune model --out model-24 --share-rows 2 --pairing adjacent
   twofour prune model --out model-24 --layers 'encoder.layer.*.output.dense' --keep-dense 'encoder.layer.0.*'
   twofour prune model --out model-25 --sparsity 0.25
   twofour prune model --out model-24 --json | jq '.layers[] | select(.energy_lost > 0.1).name')";
@@ -201,7 +201,8 @@ Command add_prune(CLI::App& root, Console& console) {
       ->check(CLI::IsMember({1, 2, 4, 8, 16, 32}));
   app->add_option("--pairing", options->pruning.pairing, "Which rows share")
       ->capture_default_str()
-      ->check(CLI::IsMember({"adjacent", "least-energy", "nearby"}));
+      ->transform(dashes_as_underscores())
+      ->check(CLI::IsMember({"adjacent", "least_energy", "nearby"}));
   app->add_option("--saliency", options->pruning.saliency,
                   "What makes a weight worth keeping: its square or its absolute value")
       ->capture_default_str()

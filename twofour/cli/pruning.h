@@ -11,7 +11,7 @@ namespace twofour::cli {
 struct PruneOptions {
   double sparsity = 0.5;
   int share_rows = 1;
-  std::string pairing = "adjacent";
+  std::string pairing = "least_energy";  // as recipes name it
   std::string saliency = "energy";
 };
 

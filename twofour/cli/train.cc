@@ -16,10 +16,11 @@ namespace twofour::cli {
 namespace {
 
 constexpr const char* kExamples =
-    R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. --max-steps leaves each stage
-at least one step, so that a recipe of five stages takes five steps or more. A stage's steps given with --set take the
-place of its epochs, and epochs that of steps. Ctrl-C, SIGTERM or a lost terminal (without nohup) saves the run, a
-second Ctrl-C or SIGTERM ends it at once. Several processes train one model if each is started with the same command
+    R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too. Where a recipe wants no
+labels (sparse-pretraining), --train may hold texts: a BEIR corpus, TSV with a column text, or one a line. --max-steps
+leaves each stage at least one step, so that a recipe of five stages takes five steps or more. A stage's steps given
+with --set take the place of its epochs, and epochs that of steps. Ctrl-C, SIGTERM or a lost terminal (without nohup)
+saves the run, a second Ctrl-C or SIGTERM ends it at once. Several processes train one model if each is started with the same command
 and RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT are set, as torchrun does (docs/recipes.md). Training on a GPU has not
 been tried on one yet; `twofour doctor` says whether it finds one.
 
@@ -138,7 +139,10 @@ Command add_train(CLI::App& root, Console& console) {
          "Float model directory, dense or 2:4, as Hugging Face or sentence-transformers have it")
       ->required()
       ->type_name("DIR");
-  app->add_option("--train", request.train_data, "Training pairs")->required()->type_name("DATA");
+  app->add_option("--train", request.train_data,
+                  "Training pairs, or texts where a recipe wants no labels")
+      ->required()
+      ->type_name("DATA");
   app->add_option("--eval", request.dev_data,
                   "Development pairs: selection and early stop use them")
       ->type_name("DATA");

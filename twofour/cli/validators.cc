@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -51,6 +52,15 @@ CLI::Validator positive_number() {
 
 CLI::Validator non_negative_number() {
   return number("a number from 0", "NONNEGATIVE", [](double value) { return value >= 0; });
+}
+
+CLI::Validator dashes_as_underscores() {
+  return CLI::Validator(
+      [](std::string& text) {
+        std::ranges::replace(text, '-', '_');
+        return std::string();
+      },
+      "");
 }
 
 CLI::Validator number_between(double low, double high) {

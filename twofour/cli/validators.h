@@ -14,6 +14,7 @@ CLI::Validator finite_number();                          // as a float
 CLI::Validator whole_number();  // from 0: CLI11 reads -1 as the largest of an unsigned type
 CLI::Validator path_name();     // not empty, which an option that was not given is
 CLI::Validator some_text();     // the same of a text
+CLI::Validator dashes_as_underscores();  // takes least-energy for a recipe's least_energy
 
 // What `check` throws as Error, without its place, for which CLI11 names the option; empty if it
 // throws none.

@@ -38,7 +38,8 @@ size_t find_column(const std::vector<std::string_view>& names, std::string_view 
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) return kAbsent;
   if (std::find(found + 1, names.end(), name) != names.end()) {
-    throw Error(where, fmt::format("column \"{}\" stands twice in the header", name));
+    throw Error(where, fmt::format("column \"{}\" stands twice in the header", name),
+                "Give each column a name of its own");
   }
   return static_cast<size_t>(found - names.begin());
 }

@@ -193,9 +193,11 @@ TEST(DatasetTest, DamagedJsonl) {
   const auto error = [&](const char* line) {
     return error_of([&] { parse_dataset(good + line, "x.jsonl"); });
   };
-  EXPECT_THAT(error("{\"query\":"), AllOf(HasSubstr("x.jsonl:2]"), HasSubstr("damaged JSON")));
+  EXPECT_THAT(error("{\"query\":"),
+              HasSubstr("x.jsonl:2] damaged JSON: parse error at column 10: "));
   EXPECT_THAT(error("[]"), HasSubstr("expected a JSON object"));
-  EXPECT_THAT(error(R"({"query":"q","label":1})"), HasSubstr("\"document\" is missing"));
+  EXPECT_THAT(error(R"({"query":"q","label":1})"),
+              HasSubstr("\"document\" is missing. Correct it"));
   EXPECT_THAT(error(R"({"query":"q","document":"d"})"), HasSubstr("\"label\" is missing"));
   EXPECT_THAT(error(R"({"query":"q","document":"d","label":"1"})"), HasSubstr("expected a number"));
   EXPECT_THAT(error(R"({"query":"q","document":"d","label":1e300})"), HasSubstr("too large"));

@@ -132,15 +132,16 @@ TEST_F(FileTest, RefusesDamagedZst) {
   EXPECT_THAT(error_of([&] { read_file(folder_ / "x.zst"); }), HasSubstr("truncated"));
   put("y.zst", "no zstd at all");
   EXPECT_THAT(error_of([&] { read_file(folder_ / "y.zst"); }),
-              AllOf(HasSubstr("y.zst"), HasSubstr("damaged zstd data")));
+              AllOf(HasSubstr("y.zst"), HasSubstr("damaged zstd data"),
+                    HasSubstr(". Fetch or write the file again")));
   put("z.zst", "");
   EXPECT_THAT(error_of([&] { read_file(folder_ / "z.zst"); }), HasSubstr("truncated"));
 }
 
 TEST_F(FileTest, ReadingNamesFileAndCause) {
   EXPECT_THAT(error_of([&] { read_file(folder_ / "absent"); }),
-              AllOf(HasSubstr("absent"), HasSubstr("No such file or directory")));
-  EXPECT_THAT(error_of([&] { read_file(folder_); }), HasSubstr("Is a directory"));
+              AllOf(HasSubstr("absent"), HasSubstr("No such file or directory. Check its name")));
+  EXPECT_THAT(error_of([&] { read_file(folder_); }), HasSubstr("Is a directory. Name a file"));
 }
 
 TEST_F(FileTest, FullDiskLeavesTheOldFile) {

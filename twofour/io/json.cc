@@ -60,7 +60,14 @@ json parse_json(std::string_view text, std::string_view where, const JsonFault& 
   try {
     return json::parse(text, Watch(where, fault.remedy));
   } catch (const json::exception& error) {
-    throw Error(where, fmt::format("{}: {}", fault.what, json_reason(error)), fault.remedy);
+    std::string reason = json_reason(error);
+    // The only line of its text, which may be any line of a file that `where` names.
+    constexpr std::string_view kLine = "at line 1, ";
+    const size_t line = reason.find(kLine);
+    if (line != std::string::npos && text.find('\n') == std::string_view::npos) {
+      reason.replace(line, kLine.size(), "at ");
+    }
+    throw Error(where, fmt::format("{}: {}", fault.what, reason), fault.remedy);
   }
 }
 
@@ -79,16 +86,17 @@ int64_t checked_integer(const json& value, std::string_view where, std::string_v
               remedy);
 }
 
-JsonObject::JsonObject(json value, std::string where)
-    : value_(std::move(value)), where_(std::move(where)) {
+JsonObject::JsonObject(json value, std::string where, std::string_view remedy)
+    : value_(std::move(value)), where_(std::move(where)), remedy_(remedy) {
   if (!value_.is_object()) {
-    throw Error(where_, fmt::format("expected a JSON object, found {}", value_.type_name()));
+    throw Error(where_, fmt::format("expected a JSON object, found {}", value_.type_name()),
+                remedy_);
   }
 }
 
 JsonObject JsonObject::parse(std::string_view text, std::string where, const JsonFault& fault) {
   json value = parse_json(text, where, fault);
-  return JsonObject(std::move(value), std::move(where));
+  return JsonObject(std::move(value), std::move(where), fault.remedy);
 }
 
 const json* JsonObject::find(std::string_view key) const {
@@ -98,17 +106,19 @@ const json* JsonObject::find(std::string_view key) const {
 
 const json& JsonObject::require(std::string_view key) const {
   const json* value = find(key);
-  if (value == nullptr) throw Error(where_, fmt::format("key \"{}\" is missing", key));
+  if (value == nullptr) throw Error(where_, fmt::format("key \"{}\" is missing", key), remedy_);
   return *value;
 }
 
 void JsonObject::fail(std::string_view key, std::string_view expected) const {
   throw Error(where_,
-              fmt::format("\"{}\": expected {}, found {}", key, expected, describe(require(key))));
+              fmt::format("\"{}\": expected {}, found {}", key, expected, describe(require(key))),
+              remedy_);
 }
 
 int64_t JsonObject::integer(std::string_view key, int64_t minimum, int64_t maximum) const {
-  return checked_integer(require(key), where_, fmt::format("\"{}\"", key), minimum, maximum);
+  return checked_integer(require(key), where_, fmt::format("\"{}\"", key), minimum, maximum,
+                         remedy_);
 }
 
 int64_t JsonObject::integer_or(std::string_view key, int64_t fallback, int64_t minimum,
@@ -156,7 +166,7 @@ std::vector<std::string> JsonObject::strings_or_empty(std::string_view key) cons
 std::optional<JsonObject> JsonObject::object(std::string_view key) const {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;
-  return JsonObject(*value, fmt::format("{}, {}", where_, key));
+  return JsonObject(*value, fmt::format("{}, {}", where_, key), remedy_);
 }
 
 std::vector<JsonObject> JsonObject::objects_or_empty(std::string_view key) const {
@@ -165,7 +175,7 @@ std::vector<JsonObject> JsonObject::objects_or_empty(std::string_view key) const
   if (!value->is_array()) fail(key, "a list of objects");
   std::vector<JsonObject> objects;
   for (size_t i = 0; i < value->size(); ++i) {
-    objects.emplace_back((*value)[i], fmt::format("{}, {}[{}]", where_, key, i));
+    objects.emplace_back((*value)[i], fmt::format("{}, {}[{}]", where_, key, i), remedy_);
   }
   return objects;
 }

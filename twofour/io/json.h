@@ -36,8 +36,8 @@ std::string json_text(const Json& value, int indent = -1) {
 // An object whose members are asked for by type. A member that is null counts as absent.
 class JsonObject {
  public:
-  // Throws Error unless `value` is an object.
-  JsonObject(nlohmann::json value, std::string where);
+  // Throws Error unless `value` is an object. Errors of members have `remedy`.
+  JsonObject(nlohmann::json value, std::string where, std::string_view remedy = JsonFault{}.remedy);
   static JsonObject parse(std::string_view text, std::string where, const JsonFault& fault = {});
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
@@ -63,7 +63,7 @@ class JsonObject {
   [[noreturn]] void fail(std::string_view key, std::string_view expected) const;
 
   nlohmann::json value_;
-  std::string where_;
+  std::string where_, remedy_;
 };
 
 // Throws Error(where) unless `value` is a whole number in [minimum, maximum].

@@ -99,7 +99,8 @@ ModelFolder::ModelFolder(const fs::path& path) : path_(path), origin_(path.strin
   while (origin_.size() > 1 && origin_.ends_with('/')) origin_.pop_back();
   if (!is_there(path)) fail_as_absent(origin_);
   if (!fs::is_directory(path)) {
-    throw Error(origin_, "is not a folder", "Name the folder that holds config.json");
+    throw Error(origin_, "is a file, expected a model directory",
+                "Name the folder that holds config.json");
   }
   if (is_run(path)) {
     throw Error(origin_, "is the folder of a run", fmt::format("Did you mean {}/model?", origin_));

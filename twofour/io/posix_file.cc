@@ -23,6 +23,28 @@ constexpr size_t kWriteChunk = size_t{1} << 30;
 
 bool cannot_exchange(int error) { return error == EINVAL || error == ENOSYS || error == ENOTSUP; }
 
+const char* remedy_of(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return "Free space and run it again";
+    case EACCES:
+    case EPERM:
+      return "Change its permissions, or name another";
+    case EROFS:
+      return "Name a place that can be written";
+    case EISDIR:
+      return "Name a file";
+    case ENOENT:
+    case ENOTDIR:
+    case ENAMETOOLONG:
+      return "Check its name";
+    default:
+      return "";
+  }
+}
+
 void rename_or_throw(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw_system_error(to, "replaced", errno);
 }
@@ -36,10 +58,9 @@ void remove_quietly(const fs::path& path) {
 }  // namespace
 
 void throw_system_error(const fs::path& path, std::string_view done, int error) {
-  const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
   throw Error(path.string(),
               fmt::format("cannot be {}: {}", done, std::generic_category().message(error)),
-              full ? "Free space and run it again" : "");
+              remedy_of(error));
 }
 
 PosixFile::PosixFile(const fs::path& path, int flags, std::string_view purpose) : path_(path) {

@@ -147,6 +147,23 @@ TEST(Tokenizer, TokenizerJsonAloneDoesAsWellAsVocabTxt) {
   EXPECT_EQ(a->encode(text, 64).ids, b->encode(text, 64).ids);
 }
 
+TEST(Tokenizer, TwoVocabulariesMustAgree) {
+  const std::string folder = kGolden + "minilm/model/";
+  const std::string vocabulary = read_file(folder + "vocab.txt");
+  Files files = {{"vocab.txt", vocabulary},
+                 {"tokenizer.json", read_file(folder + "tokenizer.json")}};
+  EXPECT_EQ(message_of(files), "no error");
+  files["vocab.txt"] = vocabulary + "[one more]\n";  // which an extended vocabulary has
+  EXPECT_EQ(message_of(files), "no error");
+  files["vocab.txt"].replace(vocabulary.find("\n!\n"), 5, "\n\"\n!\n");
+  EXPECT_THAT(
+      message_of(files),
+      AllOf(HasSubstr("[model/vocab.txt] has \"\"\" as token "),
+            HasSubstr(", but tokenizer.json has \"!\". Remove the one that is not this model's")));
+  files["vocab.txt"] = vocabulary.substr(0, vocabulary.size() / 2);
+  EXPECT_THAT(message_of(files), HasSubstr("[model/vocab.txt] has nothing as token "));
+}
+
 TEST(Tokenizer, TokenizerConfigGoesBeforeTokenizerJson) {
   json own = json::parse(read_file(kGolden + "minilm/model/tokenizer.json"));
   own["normalizer"]["lowercase"] = false;

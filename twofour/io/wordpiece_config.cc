@@ -87,6 +87,7 @@ class Reader {
     }
     if (const auto text = files_.read(kVocab)) {
       read_vocab_txt(*text);
+      if (model) check_same_vocabulary(*model);
     } else if (model) {
       read_vocab_json(*model);
     } else {
@@ -134,16 +135,37 @@ class Reader {
     }
   }
 
-  void read_vocab_json(const JsonObject& model) {
+  static const nlohmann::json& vocabulary_of(const JsonObject& model) {
     const auto* vocab = model.find("vocab");
     if (vocab == nullptr || !vocab->is_object()) {
       throw Error(model.where(), "\"model\" has no object \"vocab\"");
     }
-    for (const auto& [token, value] : vocab->items()) {
-      place(
-          token,
-          checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0, kHighestId),
-          model.where());
+    return *vocab;
+  }
+
+  static int64_t id_of(const std::string& token, const nlohmann::json& value,
+                       const JsonObject& model) {
+    return checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0, kHighestId);
+  }
+
+  void read_vocab_json(const JsonObject& model) {
+    for (const auto& [token, value] : vocabulary_of(model).items()) {
+      place(token, id_of(token, value, model), model.where());
+    }
+  }
+
+  // Which of the two files counts differs between users of a model (transformers' fast tokenizers
+  // read tokenizer.json, others vocab.txt), so that both must say the same.
+  void check_same_vocabulary(const JsonObject& model) const {
+    for (const auto& [token, value] : vocabulary_of(model).items()) {
+      const int64_t id = id_of(token, value, model);
+      const bool has = id < std::ssize(out_.tokens);
+      if (has && out_.tokens[id] == token) continue;
+      throw Error(files_.where(kVocab),
+                  fmt::format("has {} as token {}, but {} has \"{}\"",
+                              has ? fmt::format("\"{}\"", out_.tokens[id]) : "nothing", id,
+                              kTokenizer, token),
+                  "Remove the one that is not this model's");
     }
   }
 

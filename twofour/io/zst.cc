@@ -14,6 +14,8 @@ namespace {
 // The files are small and read far more often than written.
 constexpr int kLevel = 15;
 
+constexpr const char* kRemedy = "Fetch or write the file again";
+
 struct Free {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
   void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
@@ -50,12 +52,12 @@ std::string decompress_zst(std::string_view bytes, std::string_view where) {
     ZSTD_outBuffer output{chunk.data(), chunk.size(), 0};
     wanted = ZSTD_decompressStream(context.get(), &output, &input);
     if (ZSTD_isError(wanted)) {
-      throw Error(where, fmt::format("damaged zstd data: {}", ZSTD_getErrorName(wanted)));
+      throw Error(where, fmt::format("damaged zstd data: {}", ZSTD_getErrorName(wanted)), kRemedy);
     }
     out.append(chunk.data(), output.pos);
     drained = output.pos < output.size;
   }
-  if (wanted != 0) throw Error(where, "zstd data ends early: the file is truncated");
+  if (wanted != 0) throw Error(where, "zstd data ends early: the file is truncated", kRemedy);
   return out;
 }
 

@@ -11,21 +11,13 @@
 #include "twofour/backend/cuda/epilogue_launch.h"
 #include "twofour/backend/cuda/testing.h"
 #include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour::cuda {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(DeviceBuffer, FreesOnce) {
   FakeRuntime runtime;

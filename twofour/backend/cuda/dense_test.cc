@@ -3,13 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <random>
 #include <thread>
 
 #include "twofour/backend/cuda/testing.h"
 #include "twofour/backend/cuda/testing_dense.h"
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour::cuda {
 namespace {
@@ -20,15 +19,6 @@ constexpr int64_t kN = 12, kK = 20;
 
 ProductDesc product(DType input, DType output) {
   return {kN, kK, input, output, std::nullopt, nullptr, false};
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 std::string reason(const ProductDesc& p) { return dense_rejects(p).value_or(""); }

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "twofour/backend/cuda/testing.h"
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour::cuda {
 namespace {
@@ -18,15 +18,6 @@ using testing::HasSubstr;
 
 ProductDesc int8_product(int64_t n = 64, int64_t k = 128) {
   return {n, k, DType::kI8, DType::kI32, std::nullopt, nullptr, false};
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 class PlanCacheTest : public testing::Test {

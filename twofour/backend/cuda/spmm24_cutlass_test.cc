@@ -13,7 +13,7 @@
 #include "twofour/backend/cuda/random_weight.h"
 #include "twofour/backend/cuda/reference_product.h"
 #include "twofour/base/aligned_buffer.h"
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour::cuda {
 namespace {
@@ -22,15 +22,6 @@ using testing::HasSubstr;
 
 constexpr DType kTypes[] = {DType::kI8, DType::kF16, DType::kBF16};
 constexpr CutlassForm kForms[] = {CutlassForm::kSm80, CutlassForm::kSm90};
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // Every nibble of the metadata is that of one group, or of none; such are valid too.
 TEST(Spmm24Cutlass, MetadataHasAPlaceForEveryGroup) {

@@ -15,7 +15,7 @@
 #include "twofour/backend/cuda/spmm24_mma_launch.h"
 #include "twofour/backend/cuda/spmm24_mma_weight.h"
 #include "twofour/base/aligned_buffer.h"
-#include "twofour/base/error.h"
+#include "twofour/base/testing.h"
 
 namespace twofour::cuda {
 namespace {
@@ -23,15 +23,6 @@ namespace {
 using testing::HasSubstr;
 
 constexpr DType kTypes[] = {DType::kI8, DType::kF16, DType::kBF16};
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 // One value and its nibble, placed by hand: which element of D they reach.
 template <class Type>
