@@ -221,7 +221,7 @@ TEST_P(Completion, ScriptNamesEveryCommandAndPassesItsShell) {
   const Outcome outcome = run_command({"completion", shell});
   ASSERT_EQ(outcome.code, 0);
   for (const std::string& name : commands()) EXPECT_THAT(outcome.out, HasSubstr(name));
-  EXPECT_THAT(outcome.out, HasSubstr("least-energy"));
+  EXPECT_THAT(outcome.out, HasSubstr("least_energy"));
   if (std::system(("command -v " + shell + " >/dev/null").c_str()) != 0)
     GTEST_SKIP() << shell << " is not installed";
   const auto path = scratch("completion-" + shell) / "script";

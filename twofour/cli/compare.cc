@@ -104,8 +104,8 @@ const Interval& interval_of(const Gate& gate, const Comparison& comparison) {
   }
   std::vector<std::string> names;
   for (const auto& [name, interval] : comparison.intervals) names.push_back(name);
-  throw Error("--non-inferior", fmt::format("no metric is called {}: known here are {}",
-                                            gate.metric, fmt::join(names, ", ")));
+  throw Error("--non-inferior", fmt::format("no metric is called {}", gate.metric),
+              fmt::format("Known here are {}", fmt::join(names, ", ")));
 }
 
 bool holds(const Gate& gate, const Interval& interval) {

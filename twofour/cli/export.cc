@@ -109,7 +109,8 @@ void check_files(const Options& options) {
   check_output_file(options.request.out, inputs);
   check_output_file(options.report, inputs);
   if (options.report.lexically_normal() == options.request.out.lexically_normal()) {
-    throw Error(options.report.string(), "is the name of the exported file too");
+    throw Error(options.report.string(), "is the name of the exported file too",
+                "Name another for the report");
   }
 }
 

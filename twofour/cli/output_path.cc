@@ -57,8 +57,10 @@ void check_folder_of(const fs::path& path) {
                 fmt::format("cannot be written: there is no folder {}", folder.string()),
                 "Make it first, or name another");
   }
-  throw Error(path.string(), fmt::format("cannot be written: {}: {}", folder.string(),
-                                         error ? error.message() : "is no folder"));
+  throw Error(path.string(),
+              fmt::format("cannot be written: {}: {}", folder.string(),
+                          error ? error.message() : "is no folder"),
+              "Name another");
 }
 
 }  // namespace
@@ -68,7 +70,7 @@ void check_output_file(const fs::path& path, const std::vector<fs::path>& inputs
   check_folder_of(path);
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
-    throw Error(path.string(), "cannot be written: it is a folder");
+    throw Error(path.string(), "cannot be written: it is a folder", "Name a file in it");
   }
   for (const fs::path& input : inputs) {
     if (are_one(path, input) || (lies_in(path, input) && !is_result(path))) fail_as_input(path);
@@ -88,7 +90,7 @@ void check_output_files(const std::vector<fs::path>& paths, const std::vector<fs
 void check_output_page(const fs::path& path, const std::vector<fs::path>& inputs) {
   check_output_file(path, inputs);
   if (path.extension() == ".html" || is_stream(path)) return;
-  throw Error(path.string(), "the name of a page must end in .html");
+  throw Error(path.string(), "the name of a page must end in .html", "Name it so");
 }
 
 void check_output_model(const fs::path& path, const fs::path& model, bool replace) {

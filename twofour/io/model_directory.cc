@@ -149,7 +149,8 @@ void ModelDirectory::take_tensors(Safetensors tensors) {
     const auto [other, is_new] = file_names_.emplace(canonical, name);
     if (!is_new) {
       throw Error(tensors_.where(name),
-                  fmt::format("{} is the same tensor under another name", other->second));
+                  fmt::format("{} is the same tensor under another name", other->second),
+                  "Remove one of the two from the file");
     }
   }
   names_.clear();

@@ -36,7 +36,8 @@ std::string module_folder(const std::string& folder, const std::string& where) {
   bool inside = path.is_relative() && folder.find('\0') == std::string::npos;
   for (const fs::path& part : path) inside = inside && part != "..";
   if (!inside) {
-    throw Error(where, fmt::format("module path \"{}\" leads out of the model's folder", folder));
+    throw Error(where, fmt::format("module path \"{}\" leads out of the model's folder", folder),
+                "Copy the module into it");
   }
   return folder.empty() || folder.ends_with('/') ? folder : folder + "/";
 }
@@ -132,7 +133,7 @@ Modules read_modules(const ModelFiles& files) {
   modules.present = true;
   const std::string where = files.where(kModules);
   const nlohmann::json list = parse_json(files.text(kModules), where);
-  if (!list.is_array()) throw Error(where, "expected a list of modules");
+  if (!list.is_array()) throw Error(where, "expected a list of modules", JsonFault{}.remedy);
   std::string kinds;
   for (const auto& item : list) {
     const JsonObject module(item, where);

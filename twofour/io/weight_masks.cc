@@ -49,8 +49,10 @@ bool is_zero(const TensorView& view, int64_t index) {
 
 void check_mask(const TensorView& mask, const TensorView& weight, const std::string& where) {
   if (mask.shape != weight.shape) {
-    throw Error(where, fmt::format("the mask is {}, its weight {}", mask.shape.to_string(),
-                                   weight.shape.to_string()));
+    throw Error(where,
+                fmt::format("the mask is {}, its weight {}", mask.shape.to_string(),
+                            weight.shape.to_string()),
+                kRemedy);
   }
   int64_t kept = 0;
   for (int64_t i = 0; i < weight.shape.numel(); ++i) {
@@ -79,7 +81,8 @@ void check_weight_masks(const Safetensors& tensors, const std::string& origin) {
     if (layer.empty()) continue;
     const std::string weight = layer + ".weight";
     if (tensors.contains(layer + ".weight_orig")) continue;  // told at that one
-    if (!tensors.contains(weight)) throw Error(where, "is the mask of a weight that is missing");
+    if (!tensors.contains(weight))
+      throw Error(where, "is the mask of a weight that is missing", kRemedy);
     check_mask(tensors.get(name), tensors.get(weight), where);
   }
 }

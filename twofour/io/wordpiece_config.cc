@@ -20,6 +20,7 @@ constexpr const char* kConfig = "tokenizer_config.json";
 constexpr const char* kSpecialTokens = "special_tokens_map.json";
 constexpr const char* kAddedTokens = "added_tokens.json";
 constexpr const char* kOther = "Only the WordPiece tokenizer of the BERT family is supported";
+constexpr const char* kFetch = "Correct it there, or fetch the tokenizer's files again";
 
 // Classes of transformers that tokenize as BertTokenizerFast does.
 constexpr std::array kClasses = {"BertTokenizer",       "DistilBertTokenizer", "ElectraTokenizer",
@@ -78,7 +79,7 @@ class Reader {
     std::optional<JsonObject> model;
     if (tokenizer_) {
       model = tokenizer_->object("model");
-      if (!model) throw Error(tokenizer_->where(), "\"model\" is missing");
+      if (!model) throw Error(tokenizer_->where(), "\"model\" is missing", kFetch);
       // Files of early versions name no type.
       require_type(*model, "model", "WordPiece", "WordPiece");
       require_type_of("normalizer", "BertNormalizer");
@@ -127,7 +128,7 @@ class Reader {
       std::string_view line = text.substr(begin, end - begin);
       if (line.ends_with('\r')) line.remove_suffix(1);
       if (!is_utf8(line)) {
-        throw Error(where, fmt::format("line {} is not UTF-8", out_.tokens.size() + 1));
+        throw Error(where, fmt::format("line {} is not UTF-8", out_.tokens.size() + 1), kFetch);
       }
       check_id(static_cast<int64_t>(out_.tokens.size()), where);
       out_.tokens.emplace_back(line);
@@ -138,7 +139,7 @@ class Reader {
   static const nlohmann::json& vocabulary_of(const JsonObject& model) {
     const auto* vocab = model.find("vocab");
     if (vocab == nullptr || !vocab->is_object()) {
-      throw Error(model.where(), "\"model\" has no object \"vocab\"");
+      throw Error(model.where(), "\"model\" has no object \"vocab\"", kFetch);
     }
     return *vocab;
   }
@@ -233,7 +234,8 @@ class Reader {
 
   void read_added_tokens() {
     if (const auto* list = tokenizer_ ? tokenizer_->find("added_tokens") : nullptr) {
-      if (!list->is_array()) throw Error(tokenizer_->where(), "\"added_tokens\" is no list");
+      if (!list->is_array())
+        throw Error(tokenizer_->where(), "\"added_tokens\" is no list", kFetch);
       for (const auto& item : *list) {
         const JsonObject json(item, tokenizer_->where());
         add(token_from(json, false), json.integer("id", 0, kHighestId), json.where());
@@ -245,7 +247,7 @@ class Reader {
     if (const auto text = files_.read(kAddedTokens)) {
       const std::string where = files_.where(kAddedTokens);
       const nlohmann::json map = parse_json(*text, where);
-      if (!map.is_object()) throw Error(where, "expected an object of tokens and ids");
+      if (!map.is_object()) throw Error(where, "expected an object of tokens and ids", kFetch);
       for (const auto& [content, value] : map.items()) {
         AddedToken token{.content = content, .normalized = true};
         add(token, checked_integer(value, where, content, 0, kHighestId), where);
@@ -260,7 +262,7 @@ class Reader {
                           key.find_first_not_of("0123456789") == std::string::npos;
       if (!number) {
         throw Error(decoder.where(),
-                    fmt::format("added_tokens_decoder: key \"{}\" is no token id", key));
+                    fmt::format("added_tokens_decoder: key \"{}\" is no token id", key), kFetch);
       }
       add(token_from(JsonObject(value, decoder.where()), false), std::stoll(key), decoder.where());
     }
@@ -303,7 +305,7 @@ class Reader {
       const auto* list = *source ? (*source)->find("additional_special_tokens") : nullptr;
       if (list == nullptr) continue;
       const std::string& where = (*source)->where();
-      if (!list->is_array()) throw Error(where, "\"additional_special_tokens\" is no list");
+      if (!list->is_array()) throw Error(where, "\"additional_special_tokens\" is no list", kFetch);
       for (const auto& item : *list) {
         const AddedToken token =
             item.is_string() ? AddedToken{.content = item.get<std::string>(), .special = true}

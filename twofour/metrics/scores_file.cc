@@ -179,7 +179,9 @@ QueryScores read_scores_file(const std::filesystem::path& path) {
     const std::string& id = out.queries.back().query_id;
     if (!seen.insert(id).second) fail(line, fmt::format("query '{}' stands twice", id));
   }
-  if (out.queries.empty()) throw Error(path.string(), "the file holds no queries");
+  if (out.queries.empty())
+    throw Error(path.string(), "the file holds no queries",
+                "Write it again with twofour eval --scores");
   return out;
 }
 

@@ -22,7 +22,8 @@ constexpr std::string_view kSpace = " \t\r\n\v\f";
 
 void check_field(const std::string& origin, const char* what, const std::string& field) {
   if (field.empty() || field.find_first_of(kSpace) != std::string::npos) {
-    throw Error(origin, fmt::format("{} '{}' is empty or holds white space", what, field));
+    throw Error(origin, fmt::format("{} '{}' is empty or holds white space", what, field),
+                "Rename it: a TREC run separates its fields by spaces");
   }
 }
 
@@ -30,8 +31,10 @@ void check_row(const std::string& origin, const TrecRow& row) {
   check_field(origin, "query id", row.query);
   check_field(origin, "document id", row.document);
   if (!std::isfinite(row.score)) {
-    throw Error(origin, fmt::format("the score of document '{}' for query '{}' is {}", row.document,
-                                    row.query, row.score));
+    throw Error(origin,
+                fmt::format("the score of document '{}' for query '{}' is {}", row.document,
+                            row.query, row.score),
+                "Scores are finite numbers");
   }
 }
 
@@ -41,7 +44,8 @@ class PairsSeen {
   void insert(const std::string& where, const std::string& query, const std::string& document) {
     if (!seen_.emplace(query, document).second) {
       throw Error(where,
-                  fmt::format("document '{}' stands twice under query '{}'", document, query));
+                  fmt::format("document '{}' stands twice under query '{}'", document, query),
+                  "Keep one of the two");
     }
   }
 

@@ -457,7 +457,7 @@ TEST(Resume, AFinishedRunWithoutItsModelIsNone) {
                 "back, or remove summary.json and resume to train it again."));
   write_file_atomically(request.out / "summary.json", "{\"steps\": 20");
   EXPECT_THAT(message_of([&] { run_training(request, {}); }),
-              AllOf(HasSubstr("summary.json] is damaged: parse error at line "),
+              AllOf(HasSubstr("summary.json] is damaged: parse error at column "),
                     HasSubstr("Put it back, or remove it and resume to train again.")));
   fs::remove(request.out / "summary.json");
   EXPECT_TRUE(contents_of(run_training(request, {}).model) == uninterrupted());

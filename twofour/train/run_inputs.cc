@@ -166,7 +166,8 @@ void drop_stages_for_untrained_heads(Recipe& recipe, const std::string& origin,
   }
   std::erase_if(recipe.stages, [](const Stage& stage) { return stage.only_untrained_head; });
   if (recipe.stages.empty()) {
-    throw Error(origin, "has no stage for a model whose head is trained already");
+    throw Error(origin, "has no stage for a model whose head is trained already",
+                "Use another recipe, or start from an encoder without classifier.");
   }
   bool calibrated = false;
   for (const Stage& stage : recipe.stages) {
@@ -265,10 +266,11 @@ void check_teacher(const Recipe& recipe, const ModelDirectory& student,
   check_relation_heads(recipe, s, teacher.model);
   const bool shapes = s.hidden_size == t.hidden_size && s.num_hidden_layers == t.num_hidden_layers;
   if (uses_loss(recipe, LossKind::kHiddenStates) && !shapes) {
-    throw Error(
-        where, fmt::format("has num_hidden_layers {} and hidden_size {}, the model {} and {}: "
-                           "'hidden_states' compares them one by one",
-                           t.num_hidden_layers, t.hidden_size, s.num_hidden_layers, s.hidden_size));
+    throw Error(where,
+                fmt::format("has num_hidden_layers {} and hidden_size {}, the model {} and {}: "
+                            "'hidden_states' compares them one by one",
+                            t.num_hidden_layers, t.hidden_size, s.num_hidden_layers, s.hidden_size),
+                "Leave that loss out, or name a teacher of the model's shape.");
   }
   if (uses_loss(recipe, LossKind::kMiniLmV1) && s.num_attention_heads != t.num_attention_heads) {
     throw Error(where,

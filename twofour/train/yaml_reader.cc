@@ -44,7 +44,7 @@ YAML::Node load(const std::string& yaml, const std::string& where, bool has_line
   } catch (const YAML::Exception& error) {
     const bool line = has_lines && !error.mark.is_null();
     throw Error(line ? fmt::format("{}:{}", where, error.mark.line + 1) : where,
-                "no YAML: " + error.msg);
+                "no YAML: " + error.msg, "Correct it there; docs/recipes.md has examples.");
   }
 }
 
@@ -142,7 +142,8 @@ void YamlReader::finish() const {
                   meant ? fmt::format("Did you mean '{}'?", *meant)
                         : fmt::format("Known are: {}.", fmt::join(known_, ", ")));
     }
-    if (!seen.insert(key).second) throw Error(where, fmt::format("'{}' stands twice", path));
+    if (!seen.insert(key).second)
+      throw Error(where, fmt::format("'{}' stands twice", path), "Keep one.");
   }
 }
 
