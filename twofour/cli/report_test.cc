@@ -392,6 +392,8 @@ TEST_F(Report, ALinkedModelIsThatOfTheRunWithTheLink) {
   std::filesystem::create_directory_symlink(a / "model", b / "model");
   EXPECT_EQ(run_of(b / "model"), std::filesystem::canonical(b));
   EXPECT_EQ(run_of(b), std::filesystem::canonical(b));
+  const auto named_so = run("model", 1);  // a run, no model
+  EXPECT_EQ(run_of(named_so), std::filesystem::canonical(named_so));
 }
 
 class InFolder {
