@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <ranges>
 #include <unordered_map>
 
 #include "twofour/base/error.h"
@@ -120,10 +119,9 @@ Json collect_queries(const std::vector<fs::path>& runs, const std::vector<std::s
   for (const auto& [id, ndcg] : a.ndcg) order.emplace_back(b.ndcg.at(id) - ndcg, id);
   if (order.empty()) throw Error(data.string(), "no query has a label above 0");
   std::ranges::sort(order);
-  // Sorted by what b wins: lost ones come first, won ones last, and equal ones between are of
-  // neither kind.
-  const auto lost = std::ranges::count_if(order, [](const auto& of) { return of.first < 0; });
-  const auto won = std::ranges::count_if(order, [](const auto& of) { return of.first > 0; });
+  // What lost most comes first, what won most last; those between that did neither are of no kind.
+  const size_t lost = std::ranges::count_if(order, [](const auto& of) { return of.first < 0; });
+  const size_t won = std::ranges::count_if(order, [](const auto& of) { return of.first > 0; });
   Json json = {{"runs", {names[first], names[last]}},
                {"data", data.string()},
                {"queries", order.size()},
@@ -131,13 +129,12 @@ Json collect_queries(const std::vector<fs::path>& runs, const std::vector<std::s
                {"won", won},
                {"worst", Json::array()},
                {"best", Json::array()}};
-  const auto add = [&](const char* kind, const std::string& id) {
-    if (json[kind].size() < options.queries)
-      json[kind].push_back(query_json(id, a, b, judgments, options));
+  const auto query = [&](size_t i) {
+    return query_json(order[i].second, a, b, judgments, options);
   };
-  for (const auto& [change, id] : order | std::views::take(lost)) add("worst", id);
-  for (const auto& [change, id] : order | std::views::reverse | std::views::take(won))
-    add("best", id);
+  for (size_t i = 0; i < std::min(lost, options.queries); ++i) json["worst"].push_back(query(i));
+  for (size_t i = 0; i < std::min(won, options.queries); ++i)
+    json["best"].push_back(query(order.size() - 1 - i));
   return json;
 }
 
