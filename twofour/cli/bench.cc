@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/error.h"
@@ -145,22 +146,47 @@ void print_model(const Options& options, const Engine& engine, std::ostream& out
   out << fmt::format("runs     {} each after {} to warm up\n", options.repeat, kWarmUps);
 }
 
+std::string as_if_name(const Options& options) {
+  return options.share_rows > 1
+             ? fmt::format("{}, {} rows share a pattern", options.as_if, options.share_rows)
+             : options.as_if;
+}
+
+std::string about_layers(const Measured& measured) {
+  const BenchCase& shape = measured.results.front().shape;
+  return fmt::format(
+      "Products of one layer alone at {} x {} tokens; share of the dense model's time there",
+      shape.batch, shape.tokens);
+}
+
+// What the page of --plot shows without its script.
+std::string tables_html(const Options& options, const Measured& measured) {
+  std::ostringstream out;
+  const auto card = [&](const char* title, const std::string& note, const Table& table) {
+    out << "<h2>" << title << "</h2>\n<p class=\"note\">" << html_text(note)
+        << "</p>\n<div class=\"card scroll\">";
+    table.print_html(out);
+    out << "</div>\n";
+  };
+  card("Whole model",
+       fmt::format("{} as if {}, against the model as it is. Quality: {}.", options.model.string(),
+                   as_if_name(options), kNoQuality),
+       results_table(measured.results, /*compared=*/true));
+  card("Layers", about_layers(measured) + ".", layers_table(measured.layers));
+  return out.str();
+}
+
 void print_tables(const Options& options, const Measured& measured, std::ostream& out) {
   print_model(options, *measured.model, out);
   if (!options.as_if.empty()) {
-    out << fmt::format(
-        "as if    {}{}, against the model as it is\nquality  {}\n", options.as_if,
-        options.share_rows > 1 ? fmt::format(", {} rows share a pattern", options.share_rows) : "",
-        kNoQuality);
+    out << fmt::format("as if    {}, against the model as it is\nquality  {}\n",
+                       as_if_name(options), kNoQuality);
   }
   out << '\n';
   print_results(measured.results, measured.other != nullptr, out);
   if (options.as_if.empty()) return;
-  const BenchCase& shape = measured.results.front().shape;
-  out << fmt::format(
-      "\nProducts of one layer alone at {} x {} tokens; share of the dense model's time there\n",
-      shape.batch, shape.tokens);
-  print_layers(measured.layers, out);
+  out << '\n' << about_layers(measured) << '\n';
+  layers_table(measured.layers).print(out);
 }
 
 std::vector<int64_t> tokens_or(const Options& options, const std::vector<int64_t>& otherwise) {
@@ -283,7 +309,7 @@ int run_models(const Options& options, Console& console) {
     Json data = json;
     data["version"] = TWOFOUR_VERSION;
     write_file_atomically(options.plot, [&](std::ostream& out) {
-      write_page("twofour bench --as-if", data, bench_js(), out);
+      write_page("twofour bench --as-if", data, bench_js(), out, tables_html(options, measured));
     });
   }
   return finish(options, json, console, [&] { print_tables(options, measured, console.out()); });

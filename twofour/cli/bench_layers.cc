@@ -7,7 +7,6 @@
 
 #include "twofour/backend/backends.h"
 #include "twofour/cli/random_product.h"
-#include "twofour/cli/table.h"
 
 namespace twofour::cli {
 namespace {
@@ -83,7 +82,7 @@ Json to_json(const std::vector<LayerResult>& layers) {
   return rows;
 }
 
-void print_layers(const std::vector<LayerResult>& layers, std::ostream& out) {
+Table layers_table(const std::vector<LayerResult>& layers) {
   Table table({"n", "k", "layers", "dense ms", "as-if ms", "ratio", "<quartiles", "share %"});
   for (const LayerResult& l : layers) {
     table.add_row({std::to_string(l.n), std::to_string(l.k), std::to_string(l.count),
@@ -91,7 +90,7 @@ void print_layers(const std::vector<LayerResult>& layers, std::ostream& out) {
                    fmt::format("{:.4f}", l.as_if.median_ms), fmt::format("{:.2f}", l.ratio.median),
                    format_quartiles(l.ratio), fmt::format("{:.1f}", l.share * 100)});
   }
-  table.print(out);
+  return table;
 }
 
 }  // namespace twofour::cli

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <ostream>
 #include <string>
 #include <vector>
 
@@ -27,6 +26,6 @@ std::vector<LayerResult> measure_layers(const Engine& as_if, int share_rows, int
                                         const ModelResult& whole);
 
 nlohmann::ordered_json to_json(const std::vector<LayerResult>& layers);
-void print_layers(const std::vector<LayerResult>& layers, std::ostream& out);
+Table layers_table(const std::vector<LayerResult>& layers);
 
 }  // namespace twofour::cli

@@ -7,7 +7,6 @@
 
 #include "twofour/cli/format.h"
 #include "twofour/cli/model_runner.h"
-#include "twofour/cli/table.h"
 
 namespace twofour::cli {
 namespace {
@@ -69,7 +68,7 @@ Json to_json(const std::vector<ModelResult>& results, bool compared) {
   return rows;
 }
 
-void print_results(const std::vector<ModelResult>& results, bool compared, std::ostream& out) {
+Table results_table(const std::vector<ModelResult>& results, bool compared) {
   std::vector<std::string> headers{"batch",  "tokens",   "threads",    "median ms",
                                    "p95 ms", "spread %", "sequences/s"};
   if (compared) headers.insert(headers.end(), {"other ms", "ratio", "<quartiles"});
@@ -87,7 +86,11 @@ void print_results(const std::vector<ModelResult>& results, bool compared, std::
     }
     table.add_row(std::move(row));
   }
-  table.print(out);
+  return table;
+}
+
+void print_results(const std::vector<ModelResult>& results, bool compared, std::ostream& out) {
+  results_table(results, compared).print(out);
   for (const ModelResult& r : results) {
     if (r.graphs.failure.empty()) continue;
     out << fmt::format("{} x {} tokens ran {} without a graph: {}\n", r.shape.batch, r.shape.tokens,

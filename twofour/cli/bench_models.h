@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "twofour/cli/model_runner.h"
+#include "twofour/cli/table.h"
 #include "twofour/cli/timing.h"
 
 namespace twofour::cli {
@@ -25,6 +26,7 @@ ModelResult measure_models(const BenchCase& shape, int repeat,
 
 // `compared`: whether there was another model.
 nlohmann::ordered_json to_json(const std::vector<ModelResult>& results, bool compared);
+Table results_table(const std::vector<ModelResult>& results, bool compared);
 void print_results(const std::vector<ModelResult>& results, bool compared, std::ostream& out);
 
 }  // namespace twofour::cli

@@ -264,6 +264,13 @@ TEST(Bench, AsIfDrawsAPage) {
   for (const char* part : {"<title>twofour bench --as-if</title>", "\"as_if\":{", "drawCharts()",
                            "quality is meaningless", "Chart.js"})
     EXPECT_THAT(html, HasSubstr(part));
+  // For readers without a script: the same tables.
+  const size_t begin = html.find("<main>");
+  const std::string shown = html.substr(begin, html.find("</main>") - begin);
+  for (const char* part : {"as if sparse-int8, against the model as it is", "<h2>Whole model</h2>",
+                           "<th>other ms</th>", "<h2>Layers</h2>", "<th>as-if ms</th>",
+                           "Products of one layer alone at 1 x 8 tokens"})
+    EXPECT_THAT(shown, HasSubstr(part));
   EXPECT_EQ(run_command({"bench", model("minilm"), "--plot", page}).code, 2);
   EXPECT_THAT(run_command({"bench", model("minilm"), "--as-if", "int8", "--plot", "x.tsv"}).err,
               HasSubstr("[x.tsv] the name of a page must end in .html"));

@@ -157,12 +157,12 @@ void print_table(const Options& options, const Comparison& comparison, std::ostr
   const std::string range = fmt::format("{:g} % interval", options.confidence * 100);
   Table table({"<metric", "A", "B", "B - A", "<" + range, "relative", "<" + range});
   for (const auto& [name, i] : comparison.intervals) {
-    table.add_row(
-        {name, fmt::format("{:.4f}", comparison.a.at(name)),
-         fmt::format("{:.4f}", comparison.b.at(name)), fmt::format("{:+.4f}", i.difference),
-         fmt::format("{:+.4f} .. {:+.4f}", i.low, i.high), format_signed_percent(i.relative),
-         fmt::format("{} .. {}", format_signed_percent(i.relative_low),
-                     format_signed_percent(i.relative_high))});
+    table.add_row({name, fmt::format("{:.4f}", comparison.a.at(name)),
+                   fmt::format("{:.4f}", comparison.b.at(name)), format_difference(i.difference, 4),
+                   fmt::format("{} .. {}", format_signed(i.low, 4), format_signed(i.high, 4)),
+                   format_percent_difference(i.relative),
+                   fmt::format("{} .. {}", format_signed_percent(i.relative_low),
+                               format_signed_percent(i.relative_high))});
   }
   table.print(out);
   const auto alone = [&](const Metrics& metrics, const char* system) {
@@ -186,7 +186,7 @@ int print_gates(const std::vector<Gate>& gates, const Comparison& comparison, st
       continue;
     }
     const auto show = [&](double value) {
-      return gate.relative ? fmt::format("{:+.2f} %", value * 100) : fmt::format("{:+.4f}", value);
+      return gate.relative ? format_signed(value * 100, 2) + " %" : format_signed(value, 4);
     };
     out << fmt::format("{}  {}: lower end {} {} margin {}\n", met ? "PASS" : "FAIL", gate.metric,
                        show(gate.relative ? interval.relative_low : interval.low),

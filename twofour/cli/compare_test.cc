@@ -12,7 +12,9 @@ namespace twofour::cli {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // 40 queries of 10 pairs; `wrong` of each ten pairs are predicted wrongly.
 QueryScores scores(int64_t wrong) {
@@ -53,6 +55,31 @@ TEST_F(Compare, PrintsDifferencesWithIntervals) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("95 % interval"));
   EXPECT_THAT(outcome.out, HasSubstr("-0.1000"));  // accuracy: one more of ten is wrong
+}
+
+TEST_F(Compare, NoDifferenceHasNoSign) {
+  write_scores_file(folder_ / "b.jsonl", scores(1));
+  const std::string same = compare({"--non-inferior", "pnr=-0%"}).out;
+  EXPECT_THAT(same, HasSubstr("  0.0000  0.0000 .. 0.0000     0.0 %  0.0 % .. 0.0 %\n"));
+  EXPECT_THAT(same, HasSubstr("FAIL  pnr: lower end 0.00 % <= margin 0.00 %"));
+  EXPECT_THAT(same, Not(HasSubstr("+0.0")));
+  EXPECT_THAT(same, Not(HasSubstr("-0.0")));
+}
+
+// Nothing is discordant for either, then for B alone.
+TEST_F(Compare, AnInfinitePnrIsInf) {
+  QueryScores a = scores(1), b = scores(2);
+  const auto agree = [](QueryScores& scores) {
+    for (QueryStats& query : scores.queries) query.concordant += std::exchange(query.discordant, 0);
+  };
+  agree(b);
+  write_scores_file(folder_ / "b.jsonl", b);
+  EXPECT_THAT(compare({}).out,
+              ContainsRegex("pnr +3\\.8000 +inf +\\+inf +\\+inf \\.\\. \\+inf +- +- \\.\\. -"));
+  agree(a);
+  write_scores_file(folder_ / "a.jsonl.zst", a);
+  EXPECT_THAT(compare({}).out,
+              ContainsRegex("pnr +inf +inf +0\\.0000 +0\\.0000 \\.\\. 0\\.0000 +0\\.0 %"));
 }
 
 TEST_F(Compare, SaysWhatOnlyOneHas) {

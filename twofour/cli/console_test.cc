@@ -46,6 +46,25 @@ TEST(Format, ReadsWell) {
   EXPECT_EQ(counted(0, "row"), "0 rows");
   EXPECT_EQ(counted(2, "query"), "2 queries");
   EXPECT_EQ(format_signed_percent(INFINITY), "-");
+  EXPECT_EQ(format_signed_percent(0.0123), "+1.2 %");
+  EXPECT_EQ(format_signed(NAN, 2), "-");
+  EXPECT_EQ(format_signed(-INFINITY, 2), "-inf");
+  EXPECT_EQ(format_difference(INFINITY, 2), "+inf");
+  EXPECT_EQ(format_percent_difference(-INFINITY), "-");
+}
+
+TEST(Format, ZeroHasNoSign) {
+  for (const double zero : {0.0, -0.0}) {
+    EXPECT_EQ(format_signed(zero, 2), "0.00");
+    EXPECT_EQ(format_signed_percent(zero), "0.0 %");
+    EXPECT_EQ(format_difference(zero, 4), "0.0000");
+  }
+  // The end of an interval lies on one side of 0, a difference that reads as 0 on none.
+  EXPECT_EQ(format_signed_percent(-0.0003), "-0.0 %");
+  EXPECT_EQ(format_signed(0.0003, 2), "+0.00");
+  EXPECT_EQ(format_percent_difference(-0.0003), "0.0 %");
+  EXPECT_EQ(format_difference(0.0003, 2), "0.00");
+  EXPECT_EQ(format_difference(0.0103, 2), "+0.01");
 }
 
 TEST(ProgressLine, PlainLinesComeNowAndThen) {

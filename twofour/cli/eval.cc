@@ -31,9 +31,11 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     R"(DATA is TSV (header: query, document, label), JSONL, or a BEIR qrels file; *.zst too.
-pnr: concordant / discordant pairs of one query with different labels, pooled; ties count for neither.
-ndcg: gain 2^label - 1. f1, recall: labels from --relevant on, among the first --recall-k of each query (345, as in
-NVIDIA's article on structured sparsity in search engines); twofour train evaluates with their defaults.
+pnr: concordant / discordant pairs of one query with different labels, pooled; ties count for neither; inf (null in
+JSON) where none is discordant. ndcg: gain 2^label - 1. f1, recall: labels from --relevant on, among the first
+--recall-k of each query by score (345, as in NVIDIA's article on structured sparsity in search engines) those that the
+model calls relevant, a classifier by the label that it predicts, others by --score-threshold; so a classifier's recall
+may be below 1 in lists shorter than that. twofour train evaluates with the defaults.
 Ids: where DATA has no query_id and document_id, texts are numbered by place: q1, d1. Files of --scores, and those of --run
 with such numbers, keep a checksum of their data, and other data is refused, DATA with its rows in another order too. A run
 of another program keeps none: numbers in it that DATA has as well are taken for DATA's, so give DATA ids.

@@ -33,8 +33,24 @@ std::string counted(int64_t count, std::string_view noun) {
   return fmt::format("{} {}s", count, noun);
 }
 
+std::string format_signed(double value, int decimals) {
+  if (std::isnan(value)) return "-";
+  return value == 0 ? fmt::format("{:.{}f}", 0.0, decimals)
+                    : fmt::format("{:+.{}f}", value, decimals);
+}
+
+std::string format_difference(double value, int decimals) {
+  const std::string text = format_signed(value, decimals);
+  const bool zero = text.size() > 1 && text.find_first_not_of("+-0.") == std::string::npos;
+  return format_signed(zero ? 0 : value, decimals);
+}
+
 std::string format_signed_percent(double share) {
-  return std::isfinite(share) ? fmt::format("{:+.1f} %", share * 100) : "-";
+  return std::isfinite(share) ? format_signed(share * 100, 1) + " %" : "-";
+}
+
+std::string format_percent_difference(double share) {
+  return std::isfinite(share) ? format_difference(share * 100, 1) + " %" : "-";
 }
 
 }  // namespace twofour::cli

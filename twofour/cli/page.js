@@ -31,6 +31,15 @@ function chartAxis(text) {
   };
 }
 
+// Bounds of an axis whose values are all one: from 0 to about twice the value, or to `top` where that holds it. Chart.js
+// would take one unit to either side, which hides a rate of 0.0001 and shows a share below 0. Others are left to it.
+function flatRange(values, top) {
+  const low = Math.min(...values), high = Math.max(...values);
+  if (!values.length || low < high) return {};
+  if (high < 0) return { suggestedMin: 2 * high, max: 0 };
+  return { min: 0, ...(top >= high ? { max: top } : { suggestedMax: 2 * high || 1 }) };
+}
+
 function chartLegend(display) {
   return { display, position: "bottom", labels: { color: css("--text"), boxWidth: 10, boxHeight: 10, padding: 14 } };
 }

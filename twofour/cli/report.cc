@@ -9,6 +9,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/command.h"
+#include "twofour/cli/metric_notes.h"
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/page.h"
 #include "twofour/cli/page_assets.h"
@@ -26,7 +27,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     R"(RUN is a folder of twofour train, the model in it, or another model directory. eval.json, bench.json and
-scores.jsonl.zst in the folder are used where they exist; with scores, differences get the 95 % interval of a paired
+scores.jsonl.zst in the folder or in its model/ are used where they exist (of two, those in the folder); with scores, differences get the 95 % interval of a paired
 bootstrap over queries. Files eval-NAME.json and scores-NAME.jsonl.zst are a further table: the same runs on other data.
 With --queries the page sets the rankings of the first run and of the last one side by side, for the queries where they
 differ most: test.run.zst in their folders, from twofour eval --run on that data. Rankings of other data are refused;
@@ -87,13 +88,23 @@ void warn_of_other_data(const Json& report, Console& console) {
   }
 }
 
+void warn_of_twofold_results(const std::vector<std::filesystem::path>& runs, Console& console) {
+  for (const auto& run : runs) {
+    for (const std::string& name : twofold_results(run)) {
+      console.log(LogLevel::kWarning,
+                  fmt::format("{} differs from {}: the report shows the former",
+                              (run / name).string(), (run / "model" / name).string()));
+    }
+  }
+}
+
 // What the tables are made from: no curves, layers, rankings or picture.
 Json table_data(Json report) {
   for (Json& run : report["runs"]) {
     for (const char* key : {"curves", "stages"}) run.erase(key);
     if (run.contains("model")) run["model"].erase("layers");
   }
-  for (const char* key : {"queries", "picture"}) report.erase(key);
+  for (const char* key : {"queries", "picture", "notes"}) report.erase(key);
   return report;
 }
 
@@ -102,9 +113,11 @@ int run_report(const Options& options, Console& console) {
   std::vector<std::filesystem::path> runs;
   std::ranges::transform(options.runs, std::back_inserter(runs), run_of);
   auto report = collect_report(runs);
+  warn_of_twofold_results(runs, console);
   warn_of_other_data(report, console);
   report["version"] = TWOFOUR_VERSION;
   report["title"] = options.title;
+  report["notes"] = metric_notes(report);
   if (!options.queries.empty()) {
     std::vector<std::string> names;
     for (const auto& run : report["runs"]) names.push_back(run["name"]);

@@ -12,6 +12,22 @@ function runLabel(run) {
   return [el("span", { class: "swatch", style: `background:${run.color}` }), run.name];
 }
 
+// The head of a metric's column says what the metric is.
+function metricHead(name) {
+  return el("th", report.notes[name] ? { title: report.notes[name], class: "explained" } : {}, name);
+}
+
+// JSON has no infinity: a PNR without discordant pairs is null there, and "inf" wherever it is printed.
+function metricOf(evaluation, name) {
+  const value = evaluation && evaluation.metrics ? evaluation.metrics[name] : undefined;
+  return value === null && name === "pnr" ? Infinity : value;
+}
+const printMetric = (value) => (value === Infinity ? "inf" : value.toFixed(4));
+
+function unfinished(run) {
+  return run.unfinished ? [el("small", { title: run.unfinished.resume }, run.unfinished.status)] : [];
+}
+
 // --- the table of runs ---
 
 function share24(run) {
@@ -60,7 +76,7 @@ function runColumns() {
     { title: "matrices MB", value: sizeOf("matrix_bytes_now"), print: megabytes, better: -1 },
   ];
   for (const name of metricNames()) {
-    columns.push({ title: name, metric: name, value: evaluated((e) => e.metrics[name]), print: (v) => v.toFixed(4), better: betterIs(name) });
+    columns.push({ title: name, metric: name, value: (run) => metricOf(run.eval, name), print: printMetric, better: betterIs(name) });
   }
   columns.push({ title: "pairs/s", value: evaluated((e) => e.pairs_per_second), print: speed, better: 1 });
   const first = runs.map(benchRow).find(Boolean);
@@ -76,10 +92,12 @@ function runColumns() {
 function difference(column, run, first = runs[0]) {
   const value = column.value(run), base = column.value(first);
   if (!column.better || run === first || base == null || !base) return "";
-  const percent = (value / base - 1) * 100;
-  if (Math.abs(percent) < 0.05) return el("small", {}, "± 0.0 %");
+  // Of an infinite one all is lost; what it gains has no share.
+  const percent = value === base ? 0 : base === Infinity ? -100 : (value / base - 1) * 100;
+  if (!Number.isFinite(percent)) return "";
+  if (Math.abs(percent) < 0.05) return el("small", {}, "0.0 %");
   const good = Math.sign(percent) === column.better;
-  const signed = (v) => `${v > 0 ? "+" : "−"}${Math.abs(v).toFixed(Math.abs(v) < 100 ? 1 : 0)}`;
+  const signed = (v) => `${v > 0 ? "+" : v < 0 ? "−" : ""}${Math.abs(v).toFixed(Math.abs(v) < 100 ? 1 : 0)}`;
   const interval = column.metric && run.differences && run.differences[column.metric];
   const unclear = interval && interval.low <= 0 && interval.high >= 0;
   const note = el("small", unclear ? {} : { class: good ? "better" : "worse" }, `${signed(percent)} %`);
@@ -90,8 +108,8 @@ function difference(column, run, first = runs[0]) {
 function runTable() {
   const columns = runColumns();
   const head = el("tr", {}, el("th", { class: "left" }, "run"),
-    ...columns.map((column) => el("th", column.left ? { class: "left" } : {}, column.title)));
-  const rows = runs.map((run) => el("tr", {}, el("td", { class: "left" }, ...runLabel(run)), ...columns.map((column) => {
+    ...columns.map((column) => (column.metric ? metricHead(column.title) : el("th", column.left ? { class: "left" } : {}, column.title))));
+  const rows = runs.map((run) => el("tr", {}, el("td", { class: "left" }, ...runLabel(run), ...unfinished(run)), ...columns.map((column) => {
     const value = column.value(run);
     if (value == null) return el("td", { class: column.left ? "none left" : "none" }, "–");
     return el("td", column.left ? { class: "left" } : {}, column.print ? column.print(value) : value, difference(column, run));
@@ -105,13 +123,13 @@ function setTable(set) {
   const names = [...new Set(set.runs.flatMap((run) => Object.keys((run.eval && run.eval.metrics) || {})))]
     .filter((name) => name !== "pnr_ties");
   const base = set.runs[0];
-  const head = el("tr", {}, el("th", { class: "left" }, "run"), ...names.map((name) => el("th", {}, name)));
+  const head = el("tr", {}, el("th", { class: "left" }, "run"), ...names.map(metricHead));
   const rows = set.runs.map((run, i) => [run, i]).filter(([run]) => run.eval).map(([run, i]) => el("tr", {},
     el("td", { class: "left" }, ...runLabel(runs[i])), ...names.map((name) => {
-      const value = run.eval.metrics[name];
+      const value = metricOf(run.eval, name);
       if (value == null) return el("td", { class: "none" }, "–");
-      const column = { metric: name, better: betterIs(name), value: (of) => of.eval && of.eval.metrics[name] };
-      return el("td", {}, value.toFixed(4), difference(column, run, base));
+      const column = { metric: name, better: betterIs(name), value: (of) => metricOf(of.eval, name) };
+      return el("td", {}, printMetric(value), difference(column, run, base));
     })));
   return el("div", { class: "card scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
@@ -144,19 +162,25 @@ function queryCard(query, names) {
     ...[0, 1].map((side) => rankingList(names[side], query.ndcg[side], query.rankings[side], query.rankings[1 - side]))));
 }
 
-function queryCards(title, queries, names) {
+function queryCards(title, queries, names, none) {
   const cards = queries.map((query) => queryCard(query, names));
   if (cards.length) cards[0].setAttribute("open", "");
-  return el("div", { class: "queries" }, el("h3", {}, title), ...cards);
+  return el("div", { class: "queries" }, el("h3", {}, title), ...(cards.length ? cards : [el("p", { class: "note" }, none)]));
 }
 
 // --- charts ---
 
-function chartOptions(xTitle, yTitle) {
+// Metrics but PNR, and errors, end at 1.
+const topOf = (name) => (name === "pnr" || betterIs(name) < 0 ? undefined : 1);
+
+function chartOptions(xTitle, yTitle, datasets, top) {
+  const points = datasets.flatMap((dataset) => dataset.data);
+  const x = { ...chartAxis(xTitle), ...flatRange(points.map((point) => point.x)) };
+  if (xTitle === "step") x.ticks = { ...x.ticks, precision: 0 };
   return {
     animation: false, maintainAspectRatio: false, responsive: true, parsing: false,
     interaction: { mode: "nearest", axis: "x", intersect: false },
-    scales: { x: { type: "linear", ...chartAxis(xTitle) }, y: chartAxis(yTitle) },
+    scales: { x: { type: "linear", ...x }, y: { ...chartAxis(yTitle), ...flatRange(points.map((point) => point.y), top) } },
     plugins: {
       legend: chartLegend(runs.length > 1),
       tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${significant(item.parsed.y)}` } },
@@ -173,7 +197,8 @@ function curveChart(title, views, key, yTitle) {
         borderWidth: 1.8, pointRadius: points.length > 40 ? 0 : 2.5, pointHitRadius: 6, tension: 0,
       };
     });
-    return { type: "line", data: { datasets }, options: chartOptions("step", yTitle(view)) };
+    const top = key(view).startsWith("metric:") ? topOf(view) : undefined;
+    return { type: "line", data: { datasets }, options: chartOptions("step", yTitle(view), datasets, top) };
   });
 }
 
@@ -203,17 +228,17 @@ function tradeoff() {
   if (!evaluated.length || !names.length) return null;
   const unit = timed ? "sequences/s" : "pairs/s, with tokenizing";
   return chartCard("Accuracy beside speed", names, (view) => {
-    const options = chartOptions(unit, view);
+    const datasets = evaluated.filter((run) => Number.isFinite(run.eval.metrics[view])).map((run) => ({
+      label: run.name, data: [{ x: at(run), y: run.eval.metrics[view] }], backgroundColor: run.color,
+      borderColor: run.color, pointRadius: 7, pointHoverRadius: 9,
+    }));
+    const options = chartOptions(unit, view, datasets, topOf(view));
     options.interaction = { mode: "nearest", intersect: true };
     options.scales.x.grace = "10%";
     options.scales.y.grace = "20%";
     options.plugins.legend.display = true;
     options.plugins.tooltip.callbacks.label = (item) =>
       `${item.dataset.label}: ${significant(item.parsed.y)} at ${speed(item.parsed.x)}/s`;
-    const datasets = evaluated.filter((run) => run.eval.metrics[view] != null).map((run) => ({
-      label: run.name, data: [{ x: at(run), y: run.eval.metrics[view] }], backgroundColor: run.color,
-      borderColor: run.color, pointRadius: 7, pointHoverRadius: 9,
-    }));
     return { type: "scatter", data: { datasets }, options };
   });
 }
@@ -247,12 +272,8 @@ function sparsityCard(run) {
     return el("td", { style: `--share:${(0.06 + layer.sparsity * 0.9).toFixed(3)}`, title: layerTitle(layer) },
       (layer.sparsity * 100).toFixed(0));
   })));
-  const shared = [...new Set(run.model.layers.filter((l) => l.sparsity > 0.01).map((l) => l.share_rows))];
-  const rule = shared.length === 1 && shared[0] === 1 ? "each row has its own pattern"
-    : `rows share a pattern by ${shared.sort((a, b) => a - b).join(", ")}`;
-  const note = shared.length ? rule : "dense";
   const card = el("div", { class: "card" }, el("div", { class: "head" }, el("h3", {}, ...runLabel(run)),
-    el("small", { class: "note" }, note)), el("table", { class: "heat" }, head, ...body));
+    el("small", { class: "note" }, run.model.pattern)), el("table", { class: "heat" }, head, ...body));
   if (others.length) {
     card.append(el("ul", { class: "others" }, ...others.map((layer) =>
       el("li", { title: layerTitle(layer) }, `${layer.name}: ${(layer.sparsity * 100).toFixed(0)}`))));
@@ -293,6 +314,13 @@ function subtitle() {
 main.append(el("h1", {}, report.title), el("p", { class: "note" }, subtitle()));
 const intervals = runs.some((run) => run.differences) ? ", and its 95 % interval (paired bootstrap over queries)" : "";
 section("Runs", runs.length > 1 ? `Small figures: difference against ${runs[0].name} in %${intervals}.` : "", runTable());
+if (Object.keys(report.notes).length) {
+  main.append(el("details", { class: "notes" }, el("summary", {}, "What the metrics are"),
+    el("dl", {}, ...Object.entries(report.notes).flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]))));
+}
+for (const run of runs) {
+  if (run.unfinished) main.append(el("p", { class: "note below" }, `${run.name}: ${run.unfinished.status}. ${run.unfinished.resume}`));
+}
 for (const set of report.sets) section(set.name, setNote(set), setTable(set));
 if (report.picture) {
   const { source, caption } = report.picture;
@@ -301,10 +329,11 @@ if (report.picture) {
 const beside = tradeoff();
 if (beside) section("Accuracy and speed", "", beside);
 if (report.queries) {
-  const { runs: names, worst, best, queries, data } = report.queries;
-  section("Queries", `The queries of ${data} (${queries} with a positive label) that lose and win most ndcg@10 from ${names[0]} to ` +
-    `${names[1]}. A document's label stands before it, behind it how far it moved against the other ranking.`,
-  el("div", { class: "grid" }, queryCards("Lost most", worst, names), queryCards("Won most", best, names)));
+  const { runs: names, worst, best, queries, lost, won, data } = report.queries;
+  section("Queries", `Of ${queries} queries of ${data} with a positive label ${lost} lose ndcg@10 from ${names[0]} to ${names[1]}, ${won} win, ` +
+    `${queries - lost - won} keep theirs. A document's label stands before it, behind it how far it moved against the other ranking.`,
+  el("div", { class: "grid" }, queryCards("Lost most", worst, names, "No query loses."),
+    queryCards("Won most", best, names, "No query wins.")));
 }
 const curves = curveCards();
 if (curves.length) section("Training", "", el("div", { class: "grid" }, ...curves));
@@ -316,6 +345,6 @@ if (modelled.length) {
 if (runs.some((run) => run.bench)) {
   section("Latency", "Batches of random tokens through the engine; spread is the interquartile range over the median.", latencyTable());
 }
-main.append(el("footer", {}, `twofour ${report.version}. pnr: concordant / discordant pairs of one query with different labels, ` +
-  "pooled over queries, ties count for neither. ndcg: gain 2^label − 1. MB are 10^6 bytes."));
+main.append(el("footer", {}, `twofour ${report.version}. MB are 10^6 bytes. pairs/s: of twofour eval and train, with tokenizing; ` +
+  "sequences/s: of twofour bench, of random tokens."));
 drawCharts();

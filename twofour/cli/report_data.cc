@@ -1,9 +1,11 @@
 #include "twofour/cli/report_data.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +15,7 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/model_json.h"
 #include "twofour/cli/report_queries.h"
+#include "twofour/cli/unfinished_run.h"
 #include "twofour/io/file.h"
 #include "twofour/io/json.h"
 #include "twofour/metrics/scores_file.h"
@@ -31,11 +34,14 @@ constexpr int kResamples = 10000;
 constexpr double kConfidence = 0.95;
 constexpr uint64_t kSeed = 17;
 
+constexpr const char* kModel = "model";  // in a run
+
 using Curve = std::vector<std::pair<int64_t, double>>;
 
 struct Log {
   std::map<std::string, Curve> curves;
   std::vector<std::pair<int64_t, std::string>> stages;  // first step and name
+  LogEnd end;
 };
 
 constexpr int64_t kAnyCount = std::numeric_limits<int64_t>::max();
@@ -43,8 +49,10 @@ constexpr int64_t kAnyCount = std::numeric_limits<int64_t>::max();
 void add_row(const JsonObject& row, Log& log) {
   const std::string kind = row.string("kind");
   const int64_t step = row.integer("step", 0, kAnyCount);
+  log.end.step = step;
   if (kind == "stage") {
     log.stages.emplace_back(step, row.string("stage"));
+    log.end.stage = log.stages.back().second;
   } else if (kind == "step") {
     for (const char* key : {"loss", "lr", "pairs_per_second"}) {
       if (row.has(key)) log.curves[key].emplace_back(step, row.number(key));
@@ -134,10 +142,25 @@ Curve thinned(const Curve& curve) {
   return out;
 }
 
+// "each row has its own pattern", of the layers that are 2:4; zeros alone are none: int8 rounds
+// some weights of a dense model to 0.
+std::string pattern_of(const Json& layers) {
+  std::set<int> sharing;
+  double zeros = 0;
+  for (const Json& layer : layers) {
+    zeros += layer["sparsity"].get<double>() / static_cast<double>(layers.size());
+    if (layer["groups_2_4"] == 1) sharing.insert(layer["share_rows"].get<int>());
+  }
+  if (sharing == std::set<int>{1}) return "each row has its own pattern";
+  if (!sharing.empty()) return fmt::format("rows share a pattern by {}", fmt::join(sharing, ", "));
+  return zeros < 0.05 ? "dense" : fmt::format("{:.0f} % zeros, not 2:4", zeros * 100);
+}
+
 void add_model(const fs::path& path, Json& run) {
   const ModelDirectory model = ModelDirectory::open(path);
   const Network network = build_network(model.config());
   run["model"] = inspect_json(model, network, inspect_model(network, model), std::nullopt);
+  run["model"]["pattern"] = pattern_of(run["model"]["layers"]);
   if (model.twofour_json().empty()) return;
   const auto ours = JsonObject::parse(model.twofour_json(), (path / "twofour.json").string());
   const nlohmann::json* recipe = ours.find("recipe");
@@ -146,28 +169,32 @@ void add_model(const fs::path& path, Json& run) {
                                       : ours.object("recipe")->string_or("name", "");
 }
 
-void add_log(const fs::path& path, Json& run) {
+LogEnd add_log(const fs::path& path, Json& run) {
+  if (!fs::exists(path)) return {};
   const Log log = read_log(path);
   for (const auto& [name, curve] : log.curves) run["curves"][name] = thinned(curve);
   for (const auto& [step, name] : log.stages)
     run["stages"].push_back({{"step", step}, {"name", name}});
+  return log.end;
 }
 
 Json collect_run(const fs::path& path) {
   Json run = {{"path", path.string()}, {"curves", Json::object()}, {"stages", Json::array()}};
   bool found = false;
-  for (const fs::path& model : {path / "model", path}) {
+  for (const fs::path& model : {path / kModel, path}) {
     if (!fs::exists(model / "config.json")) continue;
     add_model(model, run);
     found = true;
     break;
   }
-  if (fs::exists(path / "log.jsonl")) {
-    add_log(path / "log.jsonl", run);
+  found |= fs::exists(path / "log.jsonl");
+  const LogEnd end = add_log(path / "log.jsonl", run);
+  if (Json unfinished = unfinished_run(path, end); !unfinished.is_null()) {
+    run["unfinished"] = std::move(unfinished);
     found = true;
   }
   for (const auto& [name, check, remedy] : kFiles) {
-    const fs::path file = path / fmt::format("{}.json", name);
+    const fs::path file = result_file(path, fmt::format("{}.json", name));
     if (!fs::exists(file)) continue;
     const std::string text = read_file(file);
     check(JsonObject::parse(text, file.string(), {kDamaged, remedy}));
@@ -192,7 +219,7 @@ std::set<std::string> query_ids(const QueryScores& scores) {
 // queries: {"pnr": {"relative", "low", "high"}, ...}. `suffix` is "" or "-NAME" of a set.
 void add_differences(const std::vector<fs::path>& paths, const std::string& suffix, Json& runs) {
   const auto scores_of = [&](const fs::path& run) {
-    return run / fmt::format("scores{}.jsonl.zst", suffix);
+    return result_file(run, fmt::format("scores{}.jsonl.zst", suffix));
   };
   if (!fs::exists(scores_of(paths.front()))) return;
   const QueryScores base = read_scores_file(scores_of(paths.front()));
@@ -211,15 +238,29 @@ void add_differences(const std::vector<fs::path>& paths, const std::string& suff
   }
 }
 
+bool is_of_set(const std::string& file) {
+  return (file.starts_with("eval-") && file.ends_with(".json")) ||
+         (file.starts_with("scores-") && file.ends_with(".jsonl.zst"));
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  if (!fs::is_directory(folder)) return names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+    names.push_back(entry.path().filename().string());
+  std::ranges::sort(names);
+  return names;
+}
+
 // Names of further sets of data that some run was evaluated on.
 std::set<std::string> set_names(const std::vector<fs::path>& paths) {
   std::set<std::string> names;
   for (const fs::path& path : paths) {
-    if (!fs::is_directory(path)) continue;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-      const std::string file = entry.path().filename().string();
-      if (file.starts_with("eval-") && file.ends_with(".json"))
-        names.insert(file.substr(5, file.size() - 10));
+    for (const fs::path& folder : {path, path / kModel}) {
+      for (const std::string& file : names_in(folder)) {
+        if (file.starts_with("eval-") && file.ends_with(".json"))
+          names.insert(file.substr(5, file.size() - 10));
+      }
     }
   }
   return names;
@@ -229,7 +270,7 @@ Json collect_set(const std::string& name, const std::vector<fs::path>& paths, co
   Json set = {{"name", name}, {"runs", Json::array()}};
   for (size_t i = 0; i < paths.size(); ++i) {
     Json run = {{"name", runs[i]["name"]}};
-    const fs::path file = paths[i] / fmt::format("eval-{}.json", name);
+    const fs::path file = result_file(paths[i], fmt::format("eval-{}.json", name));
     if (fs::exists(file)) {
       const std::string text = read_file(file);
       check_eval(JsonObject::parse(text, file.string(), {kDamaged, kEvalRemedy}));
@@ -246,7 +287,7 @@ Json collect_set(const std::string& name, const std::vector<fs::path>& paths, co
 std::string run_name(const fs::path& path, std::set<std::string>& taken) {
   const fs::path clean = fs::absolute(path).lexically_normal();
   fs::path folder = clean.filename().empty() ? clean.parent_path() : clean;
-  if (folder.filename() == "model" && folder.has_parent_path()) folder = folder.parent_path();
+  if (folder.filename() == kModel && folder.has_parent_path()) folder = folder.parent_path();
   std::string name = folder.filename().string();
   if (taken.contains(name)) name = folder.parent_path().filename().string() + "/" + name;
   if (taken.contains(name)) name = folder.string();
@@ -254,19 +295,42 @@ std::string run_name(const fs::path& path, std::set<std::string>& taken) {
   return name;
 }
 
-bool holds_results(const fs::path& folder) {
-  return std::ranges::any_of(kResults,
-                             [&](const char* name) { return fs::exists(folder / name); }) ||
-         !set_names({folder}).empty();
+// In its folder's true name: where a link to a model lies says whose it is.
+fs::path resolved(const fs::path& path) {
+  const fs::path whole = path.filename().empty() ? path.parent_path() : path;
+  if (whole.filename() != kModel) return fs::canonical(whole);
+  return fs::canonical(whole.has_parent_path() ? whole.parent_path() : ".") / kModel;
+}
+
+bool is_model_in_run(const fs::path& folder) {
+  return folder.filename() == kModel && fs::exists(folder / "config.json");
 }
 
 }  // namespace
 
 fs::path run_of(const fs::path& path) {
-  const fs::path folder = path.filename().empty() ? path.parent_path() : path;
-  if (folder.filename() != "model" || !fs::exists(folder / "config.json") || holds_results(folder))
-    return path;
-  return folder.has_parent_path() ? folder.parent_path() : ".";
+  if (!fs::exists(path))
+    throw Error(path.string(), "there is no such folder", "Give the folder of a run or a model");
+  if (!fs::is_directory(path))
+    throw Error(path.string(), "is no folder", "Give the folder of a run or a model");
+  fs::path folder = resolved(path);
+  if (is_model_in_run(folder)) folder = fs::canonical(folder.parent_path());
+  return path.is_absolute() ? folder : fs::proximate(folder);
+}
+
+fs::path result_file(const fs::path& run, const std::string& name) {
+  const fs::path beside = run / name, inside = run / kModel / name;
+  return !fs::exists(beside) && fs::exists(inside) ? inside : beside;
+}
+
+std::vector<std::string> twofold_results(const fs::path& run) {
+  std::vector<std::string> found;
+  for (const std::string& name : names_in(run / kModel)) {
+    const bool result = std::ranges::find(kResults, name) != std::end(kResults) || is_of_set(name);
+    if (result && fs::exists(run / name) && read_file(run / name) != read_file(run / kModel / name))
+      found.push_back(name);
+  }
+  return found;
 }
 
 Json collect_report(const std::vector<fs::path>& runs) {

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "twofour/base/error.h"
+#include "twofour/cli/report_data.h"
 #include "twofour/io/dataset.h"
 #include "twofour/metrics/ranking.h"
 #include "twofour/metrics/trec.h"
@@ -97,7 +98,7 @@ Json query_json(const std::string& id, const Ranking& a, const Ranking& b,
 
 // Indices of the first run and of the last one with a ranking.
 std::pair<size_t, size_t> choose_runs(const std::vector<fs::path>& runs) {
-  const auto has_ranking = [&](size_t i) { return fs::exists(runs[i] / kRankingFile); };
+  const auto has_ranking = [&](size_t i) { return fs::exists(result_file(runs[i], kRankingFile)); };
   size_t last = runs.size() - 1;
   while (last > 0 && !has_ranking(last)) --last;
   if (last > 0 && has_ranking(0)) return {0, last};
@@ -112,23 +113,28 @@ Json collect_queries(const std::vector<fs::path>& runs, const std::vector<std::s
                      const fs::path& data, const QueryOptions& options) {
   const auto [first, last] = choose_runs(runs);
   const Judgments judgments(data);
-  const Ranking a = read_ranking(runs[first] / kRankingFile, judgments.data);
-  const Ranking b = read_ranking(runs[last] / kRankingFile, judgments.data);
+  const Ranking a = read_ranking(result_file(runs[first], kRankingFile), judgments.data);
+  const Ranking b = read_ranking(result_file(runs[last], kRankingFile), judgments.data);
   std::vector<std::pair<double, std::string>> order;  // what b wins
   for (const auto& [id, ndcg] : a.ndcg) order.emplace_back(b.ndcg.at(id) - ndcg, id);
   if (order.empty()) throw Error(data.string(), "no query has a label above 0");
   std::ranges::sort(order);
-  const size_t count = std::min(options.queries, order.size() / 2 + order.size() % 2);
+  // What lost most comes first, what won most last; those between that did neither are of no kind.
+  const size_t lost = std::ranges::count_if(order, [](const auto& of) { return of.first < 0; });
+  const size_t won = std::ranges::count_if(order, [](const auto& of) { return of.first > 0; });
   Json json = {{"runs", {names[first], names[last]}},
                {"data", data.string()},
                {"queries", order.size()},
+               {"lost", lost},
+               {"won", won},
                {"worst", Json::array()},
                {"best", Json::array()}};
-  for (size_t i = 0; i < count; ++i) {
-    json["worst"].push_back(query_json(order[i].second, a, b, judgments, options));
-    json["best"].push_back(
-        query_json(order[order.size() - 1 - i].second, a, b, judgments, options));
-  }
+  const auto query = [&](size_t i) {
+    return query_json(order[i].second, a, b, judgments, options);
+  };
+  for (size_t i = 0; i < std::min(lost, options.queries); ++i) json["worst"].push_back(query(i));
+  for (size_t i = 0; i < std::min(won, options.queries); ++i)
+    json["best"].push_back(query(order.size() - 1 - i));
   return json;
 }
 

@@ -6,6 +6,7 @@
 #include "twofour/base/error.h"
 #include "twofour/cli/report_data.h"
 #include "twofour/cli/report_queries.h"
+#include "twofour/cli/testing/int8_model.h"
 #include "twofour/cli/testing/run_command.h"
 #include "twofour/io/file.h"
 #include "twofour/metrics/scores_file.h"
@@ -267,6 +268,34 @@ TEST_F(Report, SetsRankingsSideBySide) {
       ThrowsMessage<Error>(HasSubstr("two runs with a ranking are needed")));
 }
 
+// Few lose here, and none wins: neither list is filled with others.
+TEST_F(Report, OnlyWinnersAndLosersStandAmongTheQueries) {
+  const auto a = run("a", 1), b = run("b", 1);
+  std::string data = "query_id\tquery\tdocument_id\tdocument\tlabel\n", of_a, of_b;
+  for (int i = 1; i <= 6; ++i) {
+    data += fmt::format("q{0}\tquery {0}\tgood\tgood\t1\nq{0}\tquery {0}\tbad\tbad\t0\n", i);
+    of_a += fmt::format("q{0} Q0 good 1 2 t\nq{0} Q0 bad 2 1 t\n", i);
+    of_b += fmt::format("q{0} Q0 good 1 {1} t\nq{0} Q0 bad 2 1 t\n", i, i == 3 ? 0 : 2);
+  }
+  spill(folder_ / "data.tsv", data);
+  write_file_atomically(a / "test.run.zst", of_a);
+  write_file_atomically(b / "test.run.zst", of_b);
+  const auto lost = collect_queries({a, b}, {"a", "b"}, folder_ / "data.tsv");
+  EXPECT_EQ(lost["queries"], 6);
+  EXPECT_EQ(lost["lost"], 1);
+  EXPECT_EQ(lost["won"], 0);
+  ASSERT_EQ(lost["worst"].size(), 1);
+  EXPECT_EQ(lost["worst"][0]["id"], "q3");
+  EXPECT_TRUE(lost["best"].empty());
+  const auto won = collect_queries({b, a}, {"b", "a"}, folder_ / "data.tsv");
+  EXPECT_TRUE(won["worst"].empty());
+  ASSERT_EQ(won["best"].size(), 1);
+  EXPECT_EQ(won["best"][0]["id"], "q3");
+  const auto both = collect_queries({a, b}, {"a", "b"}, folder_ / "data.tsv", {.queries = 0});
+  EXPECT_EQ(both["lost"], 1);
+  EXPECT_TRUE(both["worst"].empty());
+}
+
 TEST_F(Report, NamesDataThatIsNotTheRuns) {
   const auto a = run("a", 1), b = run("b", 1);
   write_file_atomically(a / "test.run.zst", "q1 Q0 d1 1 2 t\n");
@@ -345,10 +374,192 @@ TEST_F(Report, TheModelInARunStandsForTheRun) {
   EXPECT_THAT(whole, HasSubstr("| a | 1.5000 | - |"));
   EXPECT_EQ(report(a / "model"), whole);
   EXPECT_EQ(report(a / "model/"), whole);
-  // What lies beside the weights is their own.
-  spill(a / "model/eval.json", json{{"metrics", {{"pnr", 2.5}}}}.dump());
-  EXPECT_THAT(report(a / "model"), HasSubstr("| a | 2.5000 | - |"));
+  // Results in model/ are the run's too, wherever it is asked for.
+  std::filesystem::rename(a / "eval.json", a / "model/eval.json");
   EXPECT_EQ(report(a), whole);
+  EXPECT_EQ(report(a / "model"), whole);
+  std::filesystem::create_directory_symlink(a, folder_ / "link");
+  EXPECT_EQ(report(folder_ / "link"), whole);
+  EXPECT_EQ(report(folder_ / "link/model"), whole);
+  std::filesystem::create_directory_symlink(a / "model", folder_ / "best");
+  EXPECT_EQ(report(folder_ / "best"), whole);
+}
+
+// A run may link to another's model, as one pooled from folds does: its results are its own.
+TEST_F(Report, ALinkedModelIsThatOfTheRunWithTheLink) {
+  const auto a = run("a", 1), b = folder_ / "b";
+  std::filesystem::create_directories(b);
+  std::filesystem::create_directory_symlink(a / "model", b / "model");
+  EXPECT_EQ(run_of(b / "model"), std::filesystem::canonical(b));
+  EXPECT_EQ(run_of(b), std::filesystem::canonical(b));
+  const auto named_so = run("model", 1);  // a run, no model
+  EXPECT_EQ(run_of(named_so), std::filesystem::canonical(named_so));
+}
+
+class InFolder {
+ public:
+  explicit InFolder(const std::filesystem::path& path) : before_(std::filesystem::current_path()) {
+    std::filesystem::current_path(path);
+  }
+  ~InFolder() { std::filesystem::current_path(before_); }
+
+ private:
+  std::filesystem::path before_;
+};
+
+TEST_F(Report, TheFolderOneIsInIsTheRun) {
+  const auto a = run("a", 1), page = std::filesystem::absolute(folder_ / "page.html");
+  spill(a / "eval.json", json{{"metrics", {{"pnr", 1.5}}}}.dump());
+  const auto report = [&](const std::string& path) {
+    return run_command({"report", path, "--out", page, "--json"}).out;
+  };
+  const auto runs = [&](const std::string& path) { return json::parse(report(path))["runs"][0]; };
+  const json whole = runs(a);
+  EXPECT_EQ(whole["name"], "a");
+  for (const auto& [folder, path] :
+       {std::pair{a, "."}, std::pair{a, "./"}, std::pair{a, "model"}, std::pair{a, "../a"},
+        std::pair{a / "model", "."}, std::pair{a / "model", ".."}}) {
+    const InFolder in(folder);
+    const json found = runs(path);
+    EXPECT_EQ(found["name"], "a") << path;
+    EXPECT_EQ(found["eval"], whole["eval"]) << path;
+    EXPECT_EQ(found["model"]["weight_file_bytes"], whole["model"]["weight_file_bytes"]) << path;
+  }
+}
+
+TEST_F(Report, OfTwoResultsTheOneBesideTheModelCounts) {
+  const auto a = run("a", 1), page = folder_ / "page.html";
+  spill(a / "eval.json", json{{"metrics", {{"pnr", 1.5}}}}.dump());
+  spill(a / "model/eval.json", json{{"metrics", {{"pnr", 1.5}}}}.dump());
+  EXPECT_THAT(run_command({"report", a, "--out", page}).err, Not(HasSubstr("differs")));
+  spill(a / "model/eval.json", json{{"metrics", {{"pnr", 2.5}}}}.dump());
+  spill(a / "model/eval-hard.json", json{{"metrics", {{"pnr", 3.5}}}}.dump());
+  const Outcome of_run = run_command({"report", a, "--out", page, "--markdown"});
+  const Outcome of_model = run_command({"report", a / "model", "--out", page, "--markdown"});
+  EXPECT_THAT(of_run.out, AllOf(HasSubstr("| a | 1.5000 |"), HasSubstr("| a | 3.5000 |")));
+  EXPECT_EQ(of_model.out, of_run.out);
+  for (const Outcome& outcome : {of_run, of_model}) {
+    EXPECT_THAT(outcome.err, AllOf(HasSubstr("a/eval.json differs from "),
+                                   HasSubstr("a/model/eval.json: the report shows the former")));
+  }
+}
+
+constexpr const char* kRecipe =
+    "name: two\nstages:\n  - name: first\n    steps: 10\n    sparsity: 0\n"
+    "  - name: sparse <b>\n    steps: 30\n";
+
+json checkpoint_at(int step, int stage, int stage_step) {
+  return {{"format", 1},
+          {"state", {{"step", step}, {"stage", stage}, {"stage_step", stage_step}}},
+          {"fingerprint", {{"recipe", kRecipe}}}};
+}
+
+TEST_F(Report, SaysOfAnUnfinishedRunHowFarItIs) {
+  const auto a = run("a", 7), page = folder_ / "page.html";
+  std::filesystem::remove_all(a / "model");
+  std::filesystem::create_directories(a / "checkpoint");
+  const std::string position =
+      "a: unfinished, step 6 of 34, stage sparse <b> (2 of 2). To go on, "
+      "give the command that began it, with --resume: twofour train ... "
+      "--out ";
+  // The first stage ended early, after 4 of its steps.
+  spill(a / "checkpoint/state.json", checkpoint_at(6, 1, 2).dump());
+  const Outcome outcome = run_command({"report", a, "--out", page});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr(position), HasSubstr("a --resume\n")));
+  const std::string html = slurp(page);
+  EXPECT_THAT(html,
+              HasSubstr("<p class=\"note\">a: unfinished, step 6 of 34, stage sparse &lt;b>"));
+  const json machine = json::parse(run_command({"report", a, "--out", page, "--json"}).out);
+  EXPECT_EQ(machine["runs"][0]["unfinished"]["step"], 6);
+  EXPECT_EQ(machine["runs"][0]["unfinished"]["steps"], 34);
+  EXPECT_EQ(machine["runs"][0]["unfinished"]["stage"], "sparse <b>");
+
+  spill(a / "checkpoint/state.json", checkpoint_at(34, 2, 0).dump());
+  EXPECT_THAT(run_command({"report", a, "--out", page}).out,
+              HasSubstr("a: unfinished, step 34 of 34, its model not written yet. "));
+  spill(a / "checkpoint/state.json", "{");
+  EXPECT_THAT(run_command({"report", a, "--out", page}).err,
+              AllOf(HasSubstr("checkpoint/state.json"), HasSubstr("damaged JSON")));
+  std::filesystem::remove(a / "checkpoint/state.json");  // while another one takes its place
+  EXPECT_THAT(run_command({"report", a, "--out", page}).out,
+              HasSubstr("a: unfinished, step 7, stage sparse <b>, no checkpoint yet. "));
+}
+
+TEST_F(Report, SaysNothingOfAFinishedRun) {
+  const auto a = run("a", 7);
+  EXPECT_FALSE(collect_report({a})["runs"][0].contains("unfinished"));
+  spill(a / "summary.json", R"({"steps": 7, "seconds": 1})");
+  std::filesystem::create_directories(a / "checkpoint");
+  spill(a / "checkpoint/state.json", checkpoint_at(6, 1, 2).dump());
+  EXPECT_FALSE(collect_report({a})["runs"][0].contains("unfinished"));
+  // The trainer would write the model again.
+  std::filesystem::remove_all(a / "model");
+  EXPECT_TRUE(collect_report({a})["runs"][0].contains("unfinished"));
+  std::filesystem::remove_all(a / "checkpoint");
+  EXPECT_FALSE(collect_report({a})["runs"][0].contains("unfinished"));
+}
+
+TEST_F(Report, SaysWhatTheMetricsAre) {
+  const auto a = run("a", 1), page = folder_ / "page.html";
+  ASSERT_EQ(run_command({"report", a, "--out", page}).code, 0);
+  EXPECT_THAT(slurp(page), AllOf(HasSubstr("\"notes\":{}"), Not(HasSubstr("<dt>"))));
+  const json metrics = {{"f1@20", 0.5}, {"recall@20", 0.5}, {"masked_accuracy", 0.5}};
+  spill(a / "eval.json", json{{"relevant_label", 2}, {"metrics", metrics}}.dump());
+  ASSERT_EQ(run_command({"report", a, "--out", page}).code, 0);
+  const std::string html = slurp(page);
+  EXPECT_THAT(
+      html,
+      AllOf(
+          HasSubstr("<dt>recall@20</dt><dd>share of the relevant documents (label from 2 on) that "
+                    "are retrieved"),
+          HasSubstr("a classifier by the label that it predicts (the likeliest), from 2 on"),
+          HasSubstr("among the first 20 of its query by score"),
+          HasSubstr("<dt>score</dt><dd>what documents are ranked by"),
+          HasSubstr("expected label: the sum of label times probability"),
+          Not(HasSubstr("<dt>masked_accuracy")), HasSubstr("\"notes\":{\"f1@20\":")));
+  spill(a / "eval-hard.json", json{{"relevant_label", 1}, {"metrics", metrics}}.dump());
+  ASSERT_EQ(run_command({"report", a, "--out", page}).code, 0);
+  EXPECT_THAT(slurp(page), HasSubstr("(label from the relevant label (eval --relevant) on)"));
+}
+
+// JSON, which has no infinity, holds null.
+TEST_F(Report, PnrWithoutDiscordantPairsIsInfinite) {
+  const auto a = run("a", 1), b = run("b", 1), page = folder_ / "page.html";
+  spill(a / "eval.json", R"({"metrics": {"pnr": null, "accuracy": null}})");
+  spill(b / "eval.json", R"({"metrics": {"accuracy": 0.5}})");
+  const Outcome outcome = run_command({"report", a, b, "--out", page, "--markdown"});
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("| a | inf | - | - |"), HasSubstr("| b | - | 0.5000 | - |")));
+  EXPECT_THAT(slurp(page), HasSubstr("<td class=\"left\">inf</td>"));
+}
+
+TEST_F(Report, ADenseInt8ModelHasNoPattern) {
+  const auto pattern = [&](const std::filesystem::path& model) {
+    return collect_report({model})["runs"][0]["model"]["pattern"];
+  };
+  EXPECT_EQ(pattern(golden("minilm/model")), "dense");
+  EXPECT_EQ(pattern(int8_model("minilm")), "each row has its own pattern");
+  EXPECT_EQ(pattern(int8_model("minilm", /*dense=*/true)), "dense");
+}
+
+TEST_F(Report, SpeedsAreOfPairs) {
+  const auto a = run("a", 1);
+  spill(a / "eval.json",
+        R"({"metrics": {}, "queries": 2, "seconds": 4, "pairs_per_second": 12.25})");
+  const Outcome outcome = run_command({"report", a, "--out", folder_ / "page.html", "--markdown"});
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("| pairs/s |"), HasSubstr("| 12.2 |"), Not(HasSubstr("queries/s"))));
+}
+
+TEST_F(Report, NamesAFolderThatIsNotThere) {
+  const auto page = folder_ / "page.html";
+  const Outcome absent = run_command({"report", folder_ / "nosuch", "--out", page});
+  EXPECT_EQ(absent.code, 1);
+  EXPECT_THAT(absent.err, HasSubstr("nosuch] there is no such folder"));
+  spill(folder_ / "file", "");
+  EXPECT_THAT(run_command({"report", folder_ / "file", "--out", page}).err,
+              HasSubstr("file] is no folder"));
 }
 
 TEST_F(Report, LineThatAKillCutShortIsLeftOut) {

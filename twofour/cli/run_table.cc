@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "twofour/cli/format.h"
+#include "twofour/cli/metric_notes.h"
 #include "twofour/cli/page.h"
 #include "twofour/cli/table.h"
 
@@ -34,7 +35,12 @@ std::string number(const Json* value, const char* format) {
 // "9.2041 (-2.1 % .. +0.4 %)": the value, and the interval of its relative difference to the first
 // run.
 std::string metric_cell(const Json& run, const std::string& name) {
-  std::string cell = number(find(run, {"eval", "metrics", name.c_str()}), "{:.4f}");
+  const Json* metrics = find(run, {"eval", "metrics"});
+  const bool infinite =
+      name == "pnr" && metrics != nullptr && metrics->contains(name) && metrics->at(name).is_null();
+  // JSON has no infinity; other tables print it as this.
+  std::string cell =
+      infinite ? "inf" : number(find(run, {"eval", "metrics", name.c_str()}), "{:.4f}");
   if (const Json* difference = find(run, {"differences", name.c_str()})) {
     cell += fmt::format(" ({} .. {})", format_signed_percent(difference->at("low")),
                         format_signed_percent(difference->at("high")));
@@ -110,7 +116,7 @@ Table cost_table(const Json& runs) {
     if (shapes.empty() && results != nullptr) shapes = *results;
   }
   std::vector<std::string> headers{"<run",        "steps",     "train min", "file MB",
-                                   "matrices MB", "memory MB", "queries/s"};
+                                   "matrices MB", "memory MB", "pairs/s"};
   for (const Json& shape : shapes) {
     headers.push_back(fmt::format("<ms {}x{}, {} thr.", shape.at("batch").get<int>(),
                                   shape.at("tokens").get<int>(), shape.at("threads").get<int>()));
@@ -118,8 +124,6 @@ Table cost_table(const Json& runs) {
   Table table(headers);
   for (const Json& run : runs) {
     if (!is_of_a_model(run)) continue;
-    const Json* queries = find(run, {"eval", "queries"});
-    const Json* seconds = find(run, {"eval", "seconds"});
     const Json* trained = find(run, {"summary", "seconds"});
     std::vector<std::string> row{
         run.at("name"),
@@ -128,9 +132,7 @@ Table cost_table(const Json& runs) {
         megabytes(size_of(run, "weight_file_bytes")),
         megabytes(size_of(run, "matrix_bytes_now")),
         megabytes(find(run, {"eval", "memory_bytes"})),
-        queries == nullptr || seconds == nullptr
-            ? "-"
-            : fmt::format("{:.2f}", queries->get<double>() / seconds->get<double>())};
+        number(find(run, {"eval", "pairs_per_second"}), "{:.1f}")};
     for (const Json& shape : shapes) row.push_back(bench_cell(run, shape));
     table.add_row(std::move(row));
   }
@@ -155,10 +157,34 @@ std::vector<RunTable> run_tables(const Json& report) {
   return tables;
 }
 
+// "a: unfinished, step 3 of 10, stage dense (1 of 2). To go on, ..."
+std::vector<std::string> unfinished_notes(const Json& report) {
+  std::vector<std::string> notes;
+  for (const Json& run : report.at("runs")) {
+    const Json* unfinished = find(run, {"unfinished"});
+    if (unfinished == nullptr) continue;
+    notes.push_back(fmt::format("{}: {}. {}", run.at("name").get<std::string>(),
+                                unfinished->at("status").get<std::string>(),
+                                unfinished->at("resume").get<std::string>()));
+  }
+  return notes;
+}
+
+void print_notes(const Json& notes, std::ostream& out) {
+  if (notes.empty()) return;
+  out << "<details class=\"notes\" open><summary>What the metrics are</summary>\n<dl>\n";
+  for (const auto& [name, text] : notes.items())
+    out << "<dt>" << html_text(name) << "</dt><dd>" << html_text(text.get<std::string>())
+        << "</dd>\n";
+  out << "</dl></details>\n";
+}
+
 }  // namespace
 
 void print_run_tables(const Json& report, bool markdown, std::ostream& out) {
   const char* gap = "";
+  for (const std::string& note : unfinished_notes(report))
+    out << std::exchange(gap, "\n") << note << '\n';
   for (const auto& [title, table, of_set] : run_tables(report)) {
     out << std::exchange(gap, "\n");
     if (of_set) out << title << (markdown ? ":\n\n" : ":\n");
@@ -171,6 +197,8 @@ void print_run_tables(const Json& report, bool markdown, std::ostream& out) {
 
 std::string run_tables_html(const Json& report) {
   std::ostringstream out;
+  for (const std::string& note : unfinished_notes(report))
+    out << "<p class=\"note\">" << html_text(note) << "</p>\n";
   if (report.at("runs").size() > 1) {
     out << "<p class=\"note\">In brackets behind a metric: the 95 % interval of its difference "
            "against the first run.</p>\n";
@@ -180,6 +208,7 @@ std::string run_tables_html(const Json& report) {
     part.table.print_html(out);
     out << "</div>\n";
   }
+  print_notes(metric_notes(report), out);
   return out.str();
 }
 

@@ -1,4 +1,4 @@
-// A 2:4 int8 model directory, for tests of verbs that read one.
+// An int8 model directory, 2:4 or dense, for tests of verbs that read one.
 #pragma once
 
 #include <filesystem>
@@ -13,8 +13,8 @@
 
 namespace twofour::cli {
 
-// The golden model `layout`, 2:4 and int8.
-inline std::filesystem::path int8_model(const std::string& layout) {
+// The golden model `layout` as int8, 2:4 unless `dense`.
+inline std::filesystem::path int8_model(const std::string& layout, bool dense = false) {
   const ModelDirectory source = ModelDirectory::open(model(layout));
   const Network network = build_network(source.config());
   std::map<std::string, Tensor> tensors;
@@ -22,7 +22,8 @@ inline std::filesystem::path int8_model(const std::string& layout) {
   for (const Op& op : network.ops) {
     if (!op.prunable) continue;
     const std::string& name = network.parameter(op, 0).name;
-    Tensor weight = prune_layer({}, source, network, op).values;
+    Tensor weight =
+        dense ? Tensor(source.tensor(name)) : prune_layer({}, source, network, op).values;
     QuantizedWeight quantized = quantize_weight(weight);
     tensors[name] = std::move(quantized.values);
     tensors[name + "_scale"] = std::move(quantized.scales);
@@ -32,7 +33,7 @@ inline std::filesystem::path int8_model(const std::string& layout) {
   ModelToSave save{source.path(), source.config(), {}, R"({"version": "test"})"};
   save.config.int8 = true;
   for (const auto& [name, tensor] : tensors) save.tensors.push_back({name, tensor.view()});
-  const auto path = scratch("int8-" + layout) / "model";
+  const auto path = scratch((dense ? "dense-int8-" : "int8-") + layout) / "model";
   save_model_directory(path, save);
   return path;
 }
