@@ -78,6 +78,7 @@ function runColumns() {
   for (const name of metricNames()) {
     columns.push({ title: name, metric: name, value: (run) => metricOf(run.eval, name), print: printMetric, better: betterIs(name) });
   }
+  columns.push({ title: "queries/s", value: evaluated((e) => (e.seconds > 0 ? e.queries / e.seconds : null)), print: speed, better: 1 });
   columns.push({ title: "pairs/s", value: evaluated((e) => e.pairs_per_second), print: speed, better: 1 });
   const first = runs.map(benchRow).find(Boolean);
   if (first) {
@@ -345,6 +346,6 @@ if (modelled.length) {
 if (runs.some((run) => run.bench)) {
   section("Latency", "Batches of random tokens through the engine; spread is the interquartile range over the median.", latencyTable());
 }
-main.append(el("footer", {}, `twofour ${report.version}. MB are 10^6 bytes. pairs/s: of twofour eval and train, with tokenizing; ` +
+main.append(el("footer", {}, `twofour ${report.version}. MB are 10^6 bytes. queries/s, pairs/s: of twofour eval (and train), with tokenizing; ` +
   "sequences/s: of twofour bench, of random tokens."));
 drawCharts();

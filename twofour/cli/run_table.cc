@@ -116,7 +116,7 @@ Table cost_table(const Json& runs) {
     if (shapes.empty() && results != nullptr) shapes = *results;
   }
   std::vector<std::string> headers{"<run",        "steps",     "train min", "file MB",
-                                   "matrices MB", "memory MB", "pairs/s"};
+                                   "matrices MB", "memory MB", "queries/s", "pairs/s"};
   for (const Json& shape : shapes) {
     headers.push_back(fmt::format("<ms {}x{}, {} thr.", shape.at("batch").get<int>(),
                                   shape.at("tokens").get<int>(), shape.at("threads").get<int>()));
@@ -124,6 +124,8 @@ Table cost_table(const Json& runs) {
   Table table(headers);
   for (const Json& run : runs) {
     if (!is_of_a_model(run)) continue;
+    const Json* queries = find(run, {"eval", "queries"});
+    const Json* seconds = find(run, {"eval", "seconds"});
     const Json* trained = find(run, {"summary", "seconds"});
     std::vector<std::string> row{
         run.at("name"),
@@ -132,6 +134,9 @@ Table cost_table(const Json& runs) {
         megabytes(size_of(run, "weight_file_bytes")),
         megabytes(size_of(run, "matrix_bytes_now")),
         megabytes(find(run, {"eval", "memory_bytes"})),
+        queries == nullptr || seconds == nullptr
+            ? "-"
+            : fmt::format("{:.2f}", queries->get<double>() / seconds->get<double>()),
         number(find(run, {"eval", "pairs_per_second"}), "{:.1f}")};
     for (const Json& shape : shapes) row.push_back(bench_cell(run, shape));
     table.add_row(std::move(row));
