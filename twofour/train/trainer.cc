@@ -185,7 +185,8 @@ class Trainer {
             .sparsity = sparsity_.sparsity(),
             .dev = state_.best,
             .model = finished ? folder_.model() : std::filesystem::path(),
-            .rank = group_.rank()};
+            .rank = group_.rank(),
+            .processes = group_.size()};
   }
 
  private:
@@ -684,6 +685,7 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
   if (finished) {
     callbacks.info(request.out.string() + " is already finished; nothing to do");
     finished->rank = group.rank();
+    finished->processes = group.size();
     return *finished;
   }
   if (request.resume && !checkpoint) {
@@ -712,7 +714,8 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
   const ProcessOptions processes = process_options();
   const TrainingDevice device = open_training_device(request.device, processes.size > 1);
-  const std::unique_ptr<ProcessGroup> group = ProcessGroup::open(processes);
+  const std::unique_ptr<ProcessGroup> group = ProcessGroup::open(processes, callbacks);
+  if (!group) return {.begun = false, .rank = processes.rank, .processes = processes.size};
   const int threads =
       request.threads > 0 ? request.threads : std::max(1, available_cores() / processes.local_size);
   const Callbacks quiet = {.log = {}, .progress = {}, .stop_requested = callbacks.stop_requested};

@@ -17,8 +17,9 @@ namespace twofour {
 // Several processes train together where the environment says so (process_options in
 // process_group.h). They read the same files and see the same request.out. Of the micro-batches of
 // a step, rank r of n processes takes number r, r + n and so on; gradients are summed, so that all
-// make the steps that one process would make. Rank 0 alone evaluates, writes, logs and tells of
-// progress; a stop that one of them is asked for is a stop of all.
+// make the steps that one process would make. Each says for whom it waits at the start; from then
+// on rank 0 alone evaluates, writes, logs and tells of progress. A stop that one of them is asked
+// for is a stop of all, also at the start, when nothing has begun.
 //
 // On a GPU (request.device) the model, its gradients and the optimizer's moments are there; masks,
 // checkpoints, what ranking metrics evaluate and what several processes sum are copies in host

@@ -36,6 +36,7 @@ void expect_two_train_as_one(const TrainRequest& two, const TrainRequest& one) {
     const TrainSummary summary = run_training(two, {});
     EXPECT_TRUE(summary.finished);
     EXPECT_EQ(std::to_string(summary.rank), std::getenv("RANK"));
+    EXPECT_EQ(summary.processes, 2);
     return;
   }
   ASSERT_THAT(run_ranks(2), Each(0));
@@ -78,7 +79,19 @@ TrainRequest four_stages(const std::string& name) {
   return request;
 }
 
-// Rank 1 alone is asked to stop in its fifth step; resumed, it ends in the fourth one.
+// In the log of rank 0. A process that has summed the gradients of a step sees those before it.
+int steps_in_log(const TrainRequest& request) {
+  if (!fs::exists(request.out / "log.jsonl")) return 0;
+  std::istringstream lines(read_file(request.out / "log.jsonl"));
+  int steps = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (row.is_object() && row.value("kind", "") == "step") ++steps;
+  }
+  return steps;
+}
+
+// Rank 1 alone is asked to stop in its fifth step; resumed, it ends in the ninth one.
 TEST(Processes, StopTogetherAndResumeToTheSameBytes) {
   TrainRequest request = four_stages("stopped");
   request.resume = true;
@@ -86,10 +99,11 @@ TEST(Processes, StopTogetherAndResumeToTheSameBytes) {
     request.resume = part() != "stop";
     const bool second = std::getenv("RANK") == std::string("1");
     Callbacks callbacks;
-    callbacks.stop_requested = [second, steps = 0]() mutable {
-      ++steps;
-      if (second && part() == "end" && steps == 4) raise(SIGKILL);
-      return second && part() == "stop" && steps == 5;
+    callbacks.stop_requested = [&] {
+      if (!second) return false;
+      const int steps = steps_in_log(request);
+      if (part() == "end" && steps == 8) raise(SIGKILL);
+      return part() == "stop" && steps == 4;
     };
     if (part() == "end") {
       EXPECT_THAT(message_of([&] { run_training(request, callbacks); }),
@@ -111,6 +125,29 @@ TEST(Processes, StopTogetherAndResumeToTheSameBytes) {
   const TrainRequest alone = four_stages("not-stopped");
   EXPECT_TRUE(contents_of(request.out / "model") == contents_of(run_afresh(alone).model));
   EXPECT_EQ(step_losses(request.out), step_losses(alone.out));
+}
+
+// Rank 0 never comes.
+TEST(Processes, StopWhileTheyWaitForOthersWithNothingBegun) {
+  const TrainRequest request = accumulated("sparse-qat", "waiting", 2);
+  if (!become_rank()) {
+    EXPECT_THAT(run_ranks(2), Each(0));
+    EXPECT_FALSE(fs::exists(request.out));
+    return;
+  }
+  if (std::getenv("RANK") == std::string("0")) return;
+  Callbacks callbacks;
+  bool told = false;
+  callbacks.log = [&](LogLevel, const std::string& message) {
+    EXPECT_THAT(message, StartsWith("rank 1 of 2: waiting for rank 0 at 127.0.0.1:"));
+    told = true;
+  };
+  callbacks.stop_requested = [&] { return told; };
+  const TrainSummary summary = run_training(request, callbacks);
+  EXPECT_FALSE(summary.begun);
+  EXPECT_FALSE(summary.finished);
+  EXPECT_EQ(summary.rank, 1);
+  EXPECT_EQ(summary.processes, 2);
 }
 
 TEST(Processes, RefuseWhatTheyCannotShare) {
