@@ -1,10 +1,13 @@
 #include "twofour/train/process_group.h"
 
+#include <c10/util/Logging.h>
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
+#include <cstdlib>
 #include <ctime>
 #include <limits>
 #include <optional>
@@ -66,15 +69,37 @@ class BrokenPipesAreErrors {
   sigset_t pipe_, before_;
 };
 
+// While it lives, LibTorch is silent of what becomes an error here: it would write stacks to
+// stderr. Who looks for a fault in LibTorch itself sets its variable.
+class NoWarnings {
+ public:
+  NoWarnings() {
+    if (std::getenv("TORCH_CPP_LOG_LEVEL") != nullptr) return;
+    FLAGS_caffe2_log_level = std::max(FLAGS_caffe2_log_level, c10::GLOG_ERROR);
+  }
+  ~NoWarnings() { FLAGS_caffe2_log_level = before_; }
+  NoWarnings(const NoWarnings&) = delete;
+  NoWarnings& operator=(const NoWarnings&) = delete;
+
+ private:
+  const int before_ = FLAGS_caffe2_log_level;
+};
+
+// What both must last: the meeting, and the group.
+struct Surroundings {
+  BrokenPipesAreErrors broken_pipes;
+  NoWarnings no_warnings;
+};
+
 // Gloo sums in host memory, to which the trainer copies gradients of GPUs. NCCL, which sums between
 // GPUs, would be made here. Opened and closed by one thread.
 class GlooGroup : public ProcessGroup {
  public:
   GlooGroup(const ProcessOptions& options, const Meeting& meeting,
-            std::unique_ptr<BrokenPipesAreErrors> broken_pipes)
+            std::unique_ptr<Surroundings> surroundings)
       : rank_(options.rank),
         size_(options.size),
-        broken_pipes_(std::move(broken_pipes)),
+        surroundings_(std::move(surroundings)),
         store_(meeting.store) {
     try {
       auto gloo = c10d::ProcessGroupGloo::Options::create(options.join_timeout);
@@ -141,7 +166,7 @@ class GlooGroup : public ProcessGroup {
 
   int rank_, size_;
   bool lost_ = false;
-  std::unique_ptr<BrokenPipesAreErrors> broken_pipes_;  // ends last
+  std::unique_ptr<Surroundings> surroundings_;  // ends last
   c10::intrusive_ptr<c10d::Store> store_;
   c10::intrusive_ptr<c10d::Backend> backend_;  // ends before the store
 };
@@ -180,10 +205,10 @@ ProcessOptions process_options(const Environment& environment) {
 std::unique_ptr<ProcessGroup> ProcessGroup::open(const ProcessOptions& options,
                                                  const Callbacks& callbacks) {
   if (options.size == 1) return std::make_unique<ProcessGroup>();
-  auto broken_pipes = std::make_unique<BrokenPipesAreErrors>();
+  auto surroundings = std::make_unique<Surroundings>();
   const std::optional<Meeting> meeting = meet(options, callbacks);
   if (!meeting) return nullptr;
-  return std::make_unique<GlooGroup>(options, *meeting, std::move(broken_pipes));
+  return std::make_unique<GlooGroup>(options, *meeting, std::move(surroundings));
 }
 
 std::string ProcessGroup::name() const { return fmt::format("rank {} of {}", rank(), size()); }
