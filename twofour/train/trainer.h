@@ -25,13 +25,14 @@ namespace twofour {
 // checkpoints, what ranking metrics evaluate and what several processes sum are copies in host
 // memory. Masks of equal weights are those of a CPU; dropout draws other numbers.
 //
-// A run that was killed at any moment and is resumed writes the same bytes into model/ as one that
-// was not, on the same machine with the same number of threads and processes. Throws Error, before
-// anything is written, for requests that cannot work: files that do not fit each other, a folder
-// that holds another run or anything else or that another process works on, a run to resume that is
-// not there or whose recipe, model, data, GPU or number of threads or processes has changed, a GPU
-// that cannot be used, an environment that names no group of processes, a recipe whose
-// micro-batches they cannot share evenly.
+// A deterministic run (request.deterministic) that was killed at any moment and is resumed writes
+// the same bytes into model/ as one that was not, on the same machine with the same number of
+// threads and processes. Throws Error, before anything is written, for requests that cannot work:
+// files that do not fit each other, a folder that holds another run or anything else or that
+// another process works on, a run to resume that is not there or whose recipe, model or data has
+// changed (of a deterministic one also the GPU, or the number of threads or processes), a GPU that
+// cannot be used, an environment that names no group of processes, a recipe whose micro-batches
+// they cannot share evenly.
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks);
 
 }  // namespace twofour
