@@ -71,6 +71,16 @@ std::string resume_command(const Options& options) {
   return line + " --resume";
 }
 
+// What stands before that command: which variables a process was started with is not the same for
+// each, and a launcher may have set them.
+std::string how_to_go_on(int processes) {
+  if (processes == 1) return "To go on:";
+  return fmt::format(
+      "To go on, start all {} processes again as before (torchrun, or RANK, WORLD_SIZE={}, "
+      "MASTER_ADDR and MASTER_PORT for each), now with:",
+      processes, processes);
+}
+
 void print_summary(const TrainSummary& summary, std::ostream& out) {
   out << fmt::format("{:<12}{} in {}, {:.1f} pairs/s\n", "steps", summary.steps,
                      format_duration(summary.seconds), summary.pairs_per_second);
@@ -102,11 +112,15 @@ int run_train(Options& options, Console& console) {
   callbacks.stop_requested = InterruptGuard::requested;
   const TrainSummary summary = api.train(options.request, callbacks);
   console.end_progress();
+  if (!summary.begun) {
+    console.info("stopped while waiting for the other processes: nothing has begun");
+    return kInterrupted;
+  }
   if (summary.rank != 0) return summary.finished ? kOk : kInterrupted;  // rank 0 tells
   if (options.json) print_json(summary, console.out());
   if (!summary.finished) {
-    console.info(
-        fmt::format("stopped after step {}; everything is saved. To go on:", summary.steps));
+    console.info(fmt::format("stopped after step {}; everything is saved. {}", summary.steps,
+                             how_to_go_on(summary.processes)));
     console.info(resume_command(options));
     return kInterrupted;
   }

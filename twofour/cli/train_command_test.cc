@@ -60,6 +60,27 @@ TEST_F(TrainCommand, InterruptSavesAndSaysHowToResume) {
                                      out_ + " --device cuda --set 'interrupt=a b' --resume\n"));
 }
 
+// The variables of one process are not those of the others.
+TEST_F(TrainCommand, InterruptOfSeveralProcessesSaysToStartThemAll) {
+  const Outcome outcome = run_command(command({"--set", "interrupt=1", "--set", "processes=2"}));
+  EXPECT_EQ(outcome.code, 130);
+  EXPECT_THAT(outcome.err,
+              HasSubstr("stopped after step 4; everything is saved. To go on, start all 2 "
+                        "processes again as before (torchrun, or RANK, WORLD_SIZE=2, MASTER_ADDR "
+                        "and MASTER_PORT for each), now with:\n"));
+  EXPECT_THAT(outcome.err, HasSubstr(" --set interrupt=1 --set processes=2 --resume\n"));
+}
+
+TEST_F(TrainCommand, InterruptWhileOthersAreMissingSaysThatNothingHasBegun) {
+  for (const char* rank : {"rank=1", "seed=1"}) {
+    const Outcome outcome = run_command(command({"--set", "alone=1", "--set", rank}));
+    EXPECT_EQ(outcome.code, 130);
+    EXPECT_THAT(outcome.err, EndsWith(" stopped while waiting for the other processes: nothing "
+                                      "has begun\n"));
+    EXPECT_THAT(outcome.err, ::testing::Not(HasSubstr("--resume")));
+  }
+}
+
 TEST_F(TrainCommand, DevicesThatNobodyKnowsAreWrongUsage) {
   const Outcome outcome = run_command(command({"--device", "tpu"}));
   EXPECT_EQ(outcome.code, 2);

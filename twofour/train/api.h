@@ -35,6 +35,7 @@ struct TrainRequest {
 inline constexpr const char* kTrainingDevices = "There are: cpu, cuda, cuda:0, cuda:1, ...";
 
 struct TrainSummary {
+  bool begun = true;      // false: stopped while it waited for the other processes
   bool finished = false;  // false: stopped on request, resumable
   int64_t steps = 0;
   double seconds = 0;
@@ -43,6 +44,7 @@ struct TrainSummary {
   Metrics dev;  // of the model that was written
   std::filesystem::path model;
   int rank = 0;  // of this process among those that train together; only 0 writes files
+  int processes = 1;
 };
 
 struct CalibrateRequest {

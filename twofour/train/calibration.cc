@@ -66,11 +66,13 @@ void keep_sparsity(const Network& network, const ParameterMap& parameters, Resul
 
 std::vector<float> calibrate_scales(const Network& network, const ParameterMap& parameters,
                                     const TokenStore& tokens, std::span<const Batch> batches,
-                                    const CalibrationMethod& method, const TokenMasker* masker) {
+                                    const CalibrationMethod& method, const TokenMasker* masker,
+                                    const std::function<bool()>& stop) {
   const at::NoGradGuard no_grad;
   const TorchInterpreter interpreter(network, parameters);
   CalibrationHook hook(network.quant_points.size());
   for (const Batch& batch : batches) {
+    if (stop && stop()) return {};
     TokenTensors read = tokens.collate(batch.sequences);
     if (masker) masker->mask(fixed_seeds(batch.sequences), read);
     interpreter.forward(to_device(read, device_of(parameters)), {.hook = &hook});

@@ -46,6 +46,7 @@ json to_json(const TrainerState& s) {
   return {{"stage", s.stage},
           {"stage_step", s.stage_step},
           {"step", s.step},
+          {"stage_pruned", s.stage_pruned},
           {"stage_started", s.stage_started},
           {"epoch", s.position.epoch},
           {"index", s.position.index},
@@ -66,6 +67,7 @@ TrainerState state_from_json(const json& object) {
   object.at("stage_step").get_to(s.stage_step);
   object.at("step").get_to(s.step);
   object.at("stage_started").get_to(s.stage_started);
+  s.stage_pruned = object.value("stage_pruned", s.stage_started);  // not in all files
   object.at("epoch").get_to(s.position.epoch);
   object.at("index").get_to(s.position.index);
   object.at("scales").get_to(s.scales);

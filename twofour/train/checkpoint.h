@@ -25,7 +25,8 @@ namespace twofour {
 struct TrainerState {
   int64_t stage = 0;  // equal to the number of stages: trained to the end
   int64_t stage_step = 0;
-  int64_t step = 0;            // of the whole run
+  int64_t step = 0;  // of the whole run
+  bool stage_pruned = false;
   bool stage_started = false;  // pruned and calibrated
   BatchPosition position;      // of the next micro-batch
 

@@ -36,7 +36,7 @@ Checkpoint make_checkpoint() {
   state.stage = 2;
   state.stage_step = 17;
   state.step = 217;
-  state.stage_started = true;
+  state.stage_pruned = true;
   state.position = {1, 33};
   state.scales = {0.1F, 1.0F / 3, 1e-30F};
   state.evaluated_step = 200;
@@ -70,7 +70,8 @@ TEST_F(CheckpointTest, ReadsBackExactly) {
   EXPECT_EQ(loaded.state.stage, 2);
   EXPECT_EQ(loaded.state.stage_step, 17);
   EXPECT_EQ(loaded.state.step, 217);
-  EXPECT_TRUE(loaded.state.stage_started);
+  EXPECT_TRUE(loaded.state.stage_pruned);
+  EXPECT_FALSE(loaded.state.stage_started);
   EXPECT_EQ(loaded.state.position.epoch, 1);
   EXPECT_EQ(loaded.state.position.index, 33);
   EXPECT_EQ(loaded.state.scales, saved.state.scales);

@@ -1,26 +1,24 @@
 #include "twofour/train/process_group.h"
 
+#include <c10/util/Logging.h>
 #include <fmt/format.h>
-#include <netdb.h>
 #include <pthread.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <charconv>
 #include <csignal>
+#include <cstdlib>
 #include <ctime>
 #include <limits>
-#include <system_error>
+#include <optional>
 #include <utility>
 
 #define USE_C10D_GLOO  // its header is empty without
 #include <torch/csrc/utils/tensor_flatten.h>
-#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "twofour/base/error.h"
+#include "twofour/train/rendezvous.h"
 #include "twofour/train/torch_errors.h"
 
 namespace twofour {
@@ -42,59 +40,6 @@ int whole_number(const std::string& name, std::string_view text, int least, int 
   throw Error(name,
               fmt::format("is '{}': expected a whole number from {} to {}", text, least, most),
               kSetAll);
-}
-
-// --- Addresses ---------------------------------------------------------------------------------
-
-using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
-
-Addresses resolve(const ProcessOptions& options) {
-  addrinfo hints{}, *found = nullptr;
-  hints.ai_socktype = SOCK_STREAM;
-  const int code =
-      getaddrinfo(options.address.c_str(), std::to_string(options.port).c_str(), &hints, &found);
-  if (code == 0) return {found, freeaddrinfo};
-  throw Error("MASTER_ADDR", fmt::format("is '{}': {}", options.address, gai_strerror(code)),
-              "Name the machine of rank 0.");
-}
-
-// c10d's own would listen on every address of the machine, to whoever calls.
-int bound_socket(const addrinfo* addresses, const ProcessOptions& options) {
-  int error = 0;
-  for (const addrinfo* a = addresses; a != nullptr; a = a->ai_next) {
-    const int socket = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-    const int on = 1;
-    if (socket >= 0 && setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-        ::bind(socket, a->ai_addr, a->ai_addrlen) == 0) {
-      return socket;
-    }
-    error = errno;
-    if (socket >= 0) ::close(socket);
-  }
-  throw Error("rank 0",
-              fmt::format("cannot listen at {}:{}: {}", options.address, options.port,
-                          std::generic_category().message(error)),
-              "MASTER_ADDR is an address of the machine of rank 0, MASTER_PORT a free port there.");
-}
-
-// This machine's, on the way to rank 0: a datagram socket knows it without sending anything.
-std::string own_address(const addrinfo* addresses, const ProcessOptions& options) {
-  for (const addrinfo* a = addresses; a != nullptr; a = a->ai_next) {
-    const int socket = ::socket(a->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (socket < 0) continue;
-    sockaddr_storage own{};
-    auto* address = reinterpret_cast<sockaddr*>(&own);
-    socklen_t size = sizeof own;
-    char text[NI_MAXHOST];
-    const bool found =
-        ::connect(socket, a->ai_addr, a->ai_addrlen) == 0 &&
-        getsockname(socket, address, &size) == 0 &&
-        getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0;
-    ::close(socket);
-    if (found) return text;
-  }
-  throw Error("MASTER_ADDR", fmt::format("no network leads to '{}'", options.address),
-              "Name the machine of rank 0.");
 }
 
 // --- Gloo --------------------------------------------------------------------------------------
@@ -124,36 +69,46 @@ class BrokenPipesAreErrors {
   sigset_t pipe_, before_;
 };
 
+// While it lives, LibTorch is silent of what becomes an error here: it would write stacks to
+// stderr. Who looks for a fault in LibTorch itself sets its variable.
+class NoWarnings {
+ public:
+  NoWarnings() {
+    if (std::getenv("TORCH_CPP_LOG_LEVEL") != nullptr) return;
+    FLAGS_caffe2_log_level = std::max(FLAGS_caffe2_log_level, c10::GLOG_ERROR);
+  }
+  ~NoWarnings() { FLAGS_caffe2_log_level = before_; }
+  NoWarnings(const NoWarnings&) = delete;
+  NoWarnings& operator=(const NoWarnings&) = delete;
+
+ private:
+  const int before_ = FLAGS_caffe2_log_level;
+};
+
+// What both must last: the meeting, and the group.
+struct Surroundings {
+  BrokenPipesAreErrors broken_pipes;
+  NoWarnings no_warnings;
+};
+
 // Gloo sums in host memory, to which the trainer copies gradients of GPUs. NCCL, which sums between
 // GPUs, would be made here. Opened and closed by one thread.
 class GlooGroup : public ProcessGroup {
  public:
-  explicit GlooGroup(const ProcessOptions& options) : rank_(options.rank), size_(options.size) {
-    const Addresses addresses = resolve(options);
-    c10d::TCPStoreOptions store;
-    store.port = options.port;
-    store.isServer = rank_ == 0 && !options.store_is_there;
-    store.numWorkers = size_;
-    store.timeout = options.join_timeout;
-    store.useLibUV = false;  // not in every build of LibTorch, and for a thousand processes
-    if (store.isServer) store.masterListenFd = bound_socket(addresses.get(), options);
+  GlooGroup(const ProcessOptions& options, const Meeting& meeting,
+            std::unique_ptr<Surroundings> surroundings)
+      : rank_(options.rank),
+        size_(options.size),
+        surroundings_(std::move(surroundings)),
+        store_(meeting.store) {
     try {
-      // The launcher's store keeps what the processes of an earlier attempt have left there.
-      store_ = c10::make_intrusive<c10d::PrefixStore>(
-          "twofour" + options.attempt, c10::make_intrusive<c10d::TCPStore>(options.address, store));
       auto gloo = c10d::ProcessGroupGloo::Options::create(options.join_timeout);
-      gloo->devices.push_back(
-          c10d::ProcessGroupGloo::createDeviceForHostname(own_address(addresses.get(), options)));
+      gloo->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(meeting.own_address));
       backend_ = c10::make_intrusive<c10d::ProcessGroupGloo>(store_, rank_, size_, gloo);
-    } catch (const Error&) {
-      throw;
     } catch (const std::exception& error) {
-      throw Error(name(),
-                  fmt::format("has not met the others at {}:{}: {}", options.address, options.port,
-                              reason_of(error)),
-                  fmt::format("Start all {} processes within {} s, with the same MASTER_ADDR and "
-                              "MASTER_PORT.",
-                              size_, options.join_timeout.count()));
+      throw Error(name(), "cannot be connected with the others: " + reason_of(error),
+                  "Start all of them again; between machines their firewalls must let them "
+                  "connect at any port.");
     }
     backend_->setTimeout(kTimeout);
   }
@@ -211,7 +166,7 @@ class GlooGroup : public ProcessGroup {
 
   int rank_, size_;
   bool lost_ = false;
-  BrokenPipesAreErrors broken_pipes_;  // ends last
+  std::unique_ptr<Surroundings> surroundings_;  // ends last
   c10::intrusive_ptr<c10d::Store> store_;
   c10::intrusive_ptr<c10d::Backend> backend_;  // ends before the store
 };
@@ -247,9 +202,13 @@ ProcessOptions process_options(const Environment& environment) {
   return options;
 }
 
-std::unique_ptr<ProcessGroup> ProcessGroup::open(const ProcessOptions& options) {
+std::unique_ptr<ProcessGroup> ProcessGroup::open(const ProcessOptions& options,
+                                                 const Callbacks& callbacks) {
   if (options.size == 1) return std::make_unique<ProcessGroup>();
-  return std::make_unique<GlooGroup>(options);
+  auto surroundings = std::make_unique<Surroundings>();
+  const std::optional<Meeting> meeting = meet(options, callbacks);
+  if (!meeting) return nullptr;
+  return std::make_unique<GlooGroup>(options, *meeting, std::move(surroundings));
 }
 
 std::string ProcessGroup::name() const { return fmt::format("rank {} of {}", rank(), size()); }

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "twofour/base/progress.h"
+
 namespace twofour {
 
 struct ProcessOptions {
@@ -21,7 +23,7 @@ struct ProcessOptions {
   std::string address;  // where rank 0 listens, by name or number
   uint16_t port = 0;
   bool store_is_there = false;  // the launcher listens in rank 0's place
-  std::string attempt;          // of the launcher, which may start all processes again
+  std::string attempt = {};     // of the launcher, which may start all processes again
   std::chrono::seconds join_timeout{300};
 };
 
@@ -40,10 +42,13 @@ ProcessOptions process_options(const Environment& environment = std::getenv);
 // evaluates and saves while the others wait). The group is of no use then.
 class ProcessGroup {
  public:
-  // Waits until all processes have called it. They meet at the address of rank 0; each listens only
-  // on that address of its machine which lies on the way there. Throws Error for an address that
+  // Waits until all processes have called it, and after a second logs for whom. They meet at the
+  // address of rank 0; each listens only on that address of its machine which lies on the way
+  // there. Null if this process or one that waits with it was asked to stop
+  // (callbacks.stop_requested, asked several times a second). Throws Error for an address that
   // leads nowhere, and if some process does not come in time.
-  static std::unique_ptr<ProcessGroup> open(const ProcessOptions& options);
+  static std::unique_ptr<ProcessGroup> open(const ProcessOptions& options,
+                                            const Callbacks& callbacks = {});
 
   virtual ~ProcessGroup() = default;
   virtual int rank() const { return 0; }
@@ -68,8 +73,8 @@ class ProcessGroup {
   // `what`".
   void check_equal(uint64_t value, std::string_view what, std::string_view remedy);
 
-  // Leaves word for the others why this process will end. For errors of this process alone; what
-  // the group itself has thrown is not passed on.
+  // Leaves word for the others why this process will end; the first word stays. Does nothing once
+  // a call has thrown because another process is lost.
   virtual void fail(std::string_view /*reason*/) noexcept {}
 };
 

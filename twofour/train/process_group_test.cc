@@ -14,7 +14,9 @@ namespace {
 
 using testing::AllOf;
 using testing::Each;
+using testing::ElementsAre;
 using testing::EndsWith;
+using testing::HasSubstr;
 using testing::StartsWith;
 
 using Variables = std::map<std::string, std::string>;
@@ -58,6 +60,8 @@ TEST(ProcessOptions, NameWhatIsMissingOrWrong) {
   expect({{"WORLD_SIZE", "2"}}, "[RANK] is not set, but WORLD_SIZE is");
   expect({{"RANK", "0"}, {"WORLD_SIZE", "0"}},
          "[WORLD_SIZE] is '0': expected a whole number from 1 to 32767");
+  expect({{"RANK", "0"}, {"WORLD_SIZE", "two"}},
+         "[WORLD_SIZE] is 'two': expected a whole number from 1 to 32767");
   expect({{"RANK", "2"}, {"WORLD_SIZE", "2"}},
          "[RANK] is '2': expected a whole number from 0 to 1");
   expect({{"RANK", "1st"}, {"WORLD_SIZE", "2"}},
@@ -66,6 +70,8 @@ TEST(ProcessOptions, NameWhatIsMissingOrWrong) {
   expect(variables, "[MASTER_ADDR] is not set, but WORLD_SIZE is");
   variables["MASTER_ADDR"] = "127.0.0.1";
   expect(variables, "[MASTER_PORT] is not set, but WORLD_SIZE is");
+  variables["MASTER_PORT"] = "http";
+  expect(variables, "[MASTER_PORT] is 'http': expected a whole number from 1 to 65535");
   variables["MASTER_PORT"] = "65536";
   expect(variables, "[MASTER_PORT] is '65536': expected a whole number from 1 to 65535");
   variables["MASTER_PORT"] = "29500";
@@ -133,34 +139,89 @@ TEST(ProcessGroup, TellsWhyAnotherProcessHasFailed) {
             "[rank 0 of 2] cannot go on, because rank 1 has failed: [step 3] the loss is nan");
 }
 
+// Also if it is the one that keeps the store, of which LibTorch would warn.
 TEST(ProcessGroup, NoticesThatAnotherProcessIsGone) {
   if (!become_rank()) {
-    const std::vector<int> statuses = run_ranks(2);
-    EXPECT_EQ(statuses[0], 0);
-    EXPECT_TRUE(WIFSIGNALED(statuses[1]) && WTERMSIG(statuses[1]) == SIGKILL);
+    for (const int gone : {1, 0}) {
+      const std::vector<int> statuses = run_ranks(2, fmt::format("{}", gone));
+      EXPECT_EQ(statuses[1 - gone], 0);
+      EXPECT_TRUE(WIFSIGNALED(statuses[gone]) && WTERMSIG(statuses[gone]) == SIGKILL);
+    }
     return;
   }
   const auto group = ProcessGroup::open(process_options());
   group->barrier();
-  if (group->rank() == 1) raise(SIGKILL);
+  if (part() == fmt::format("{}", group->rank())) raise(SIGKILL);
+  testing::internal::CaptureStderr();
   EXPECT_THAT(
       error_of([&] { group->barrier(); }),
-      AllOf(StartsWith("[rank 0 of 2] has lost another process: "),
+      AllOf(StartsWith(fmt::format("[{}] has lost another process: ", group->name())),
             EndsWith(". What that one printed says why; --resume in all of them goes on.")));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
 TEST(ProcessGroup, SaysWhereItHasNotMetTheOthers) {
+  const char* reasons[] = {"rank 0 has waited for 1 of 2 processes (rank 1)",
+                           "rank 0 does not answer there: Connection refused"};
+  const char* missing[] = {"1 of 2 processes (rank 1)", "rank 0"};
   ProcessOptions options{.size = 2, .address = "127.0.0.1"};
-  options.join_timeout = std::chrono::seconds(1);
+  options.join_timeout = std::chrono::seconds(2);
   for (options.rank = 0; options.rank < 2; ++options.rank) {
     options.port = static_cast<uint16_t>(free_port());
-    EXPECT_THAT(
-        error_of([&] { ProcessGroup::open(options); }),
-        AllOf(StartsWith(fmt::format("[rank {} of 2] has not met the others at 127.0.0.1:{}: ",
-                                     options.rank, options.port)),
-              EndsWith("Start all 2 processes within 1 s, with the same MASTER_ADDR and "
-                       "MASTER_PORT.")));
+    std::vector<std::string> log;
+    Callbacks callbacks;
+    callbacks.log = [&](LogLevel, const std::string& message) { log.push_back(message); };
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(error_of([&] { ProcessGroup::open(options, callbacks); }),
+              fmt::format("[rank {} of 2] has not met the others at 127.0.0.1:{}: {}. Start all 2 "
+                          "processes within 2 s, with the same MASTER_ADDR and MASTER_PORT.",
+                          options.rank, options.port, reasons[options.rank]));
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");  // nor anything of LibTorch's
+    EXPECT_THAT(log,
+                ElementsAre(fmt::format("rank {} of 2: waiting for {} at 127.0.0.1:{}, at most 2 s",
+                                        options.rank, missing[options.rank], options.port)));
   }
+}
+
+TEST(ProcessGroup, IsNotOpenedByWhoIsAskedToStopWhileAlone) {
+  ProcessOptions options{.size = 2, .address = "127.0.0.1"};
+  for (options.rank = 0; options.rank < 2; ++options.rank) {
+    options.port = static_cast<uint16_t>(free_port());
+    Callbacks callbacks;
+    callbacks.stop_requested = [looks = 0]() mutable { return ++looks > 3; };
+    EXPECT_EQ(ProcessGroup::open(options, callbacks), nullptr) << options.rank;
+  }
+}
+
+// Rank 2 does not come. One of the others is asked to stop when it has seen that both have.
+TEST(ProcessGroup, IsNotOpenedByAnyWhereOneIsAskedToStop) {
+  if (!become_rank()) {
+    EXPECT_THAT(run_ranks(3, "rank 0"), Each(0));
+    EXPECT_THAT(run_ranks(3, "rank 1"), Each(0));
+    return;
+  }
+  const ProcessOptions options = process_options();
+  if (options.rank == 2) return;
+  bool asked = false;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel, const std::string& message) {
+    const bool both = message.find("for 1 of 3 processes (rank 2)") != std::string::npos;
+    asked = both && part() == fmt::format("rank {}", options.rank);
+  };
+  callbacks.stop_requested = [&] { return asked; };
+  EXPECT_EQ(ProcessGroup::open(options, callbacks), nullptr);
+}
+
+TEST(ProcessGroup, TellsAllThatHaveComeWhenOneHasWaitedTooLong) {
+  if (!become_rank()) {
+    EXPECT_THAT(run_ranks(3), Each(0));
+    return;
+  }
+  ProcessOptions options = process_options();
+  if (options.rank == 2) return;
+  options.join_timeout = std::chrono::seconds(options.rank == 0 ? 300 : 2);
+  EXPECT_THAT(error_of([&] { ProcessGroup::open(options); }),
+              HasSubstr("rank 1 has waited for 1 of 3 processes (rank 2). Start all 3 "));
 }
 
 TEST(ProcessGroup, SaysWhereItCannotListen) {

@@ -11,6 +11,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -47,7 +48,8 @@ inline int free_port() {
   return port;
 }
 
-// Runs this test in `size` processes. What waitpid says of each: 0 if its test passed.
+// Runs this test in `size` processes. What waitpid says of each: 0 if its test passed; -1, and the
+// test fails, if it could not be started.
 inline std::vector<int> run_ranks(int size, const std::string& part = "") {
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
   std::string filter =
@@ -65,12 +67,18 @@ inline std::vector<int> run_ranks(int size, const std::string& part = "") {
     environment.push_back(nullptr);
     std::string program = "/proc/self/exe";
     char* arguments[] = {program.data(), filter.data(), nullptr};
-    EXPECT_EQ(posix_spawn(&processes.emplace_back(), program.c_str(), nullptr, nullptr, arguments,
-                          environment.data()),
-              0);
+    pid_t& process = processes.emplace_back(-1);
+    const int error =
+        posix_spawn(&process, program.c_str(), nullptr, nullptr, arguments, environment.data());
+    if (error == 0) continue;
+    ADD_FAILURE() << "rank " << rank << " cannot be started: " << std::strerror(error);
+    process = -1;
   }
   std::vector<int> statuses;
-  for (const pid_t process : processes) waitpid(process, &statuses.emplace_back(-1), 0);
+  for (const pid_t process : processes) {
+    int& status = statuses.emplace_back(-1);
+    if (process > 0) waitpid(process, &status, 0);  // of 0 and -1 it would wait for any child
+  }
   return statuses;
 }
 

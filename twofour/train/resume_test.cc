@@ -130,6 +130,34 @@ TEST_F(Killed, WhileCalibratingItEndsInTheSameBytes) {
   expect_resumed_equal(request);
 }
 
+// Its masks are new, and so are those of the stage after it: what is collected for them would be
+// lost if they were computed twice.
+TEST(Resume, StoppedWhileCalibratingItEndsInTheSameBytes) {
+  TrainRequest request = whole_chain("stopped.calibrating");
+  for (const char* stage : {"stages.3.", "stages.4."}) {
+    request.overrides[std::string(stage) + "sparsity"] = "0.5";
+    request.overrides[std::string(stage) + "regrowth"] = "true";
+  }
+  bool calibrating = false;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel, const std::string& message) {
+    calibrating = calibrating || message.starts_with("calibrating");
+  };
+  callbacks.stop_requested = [&, batches = 0]() mutable { return calibrating && ++batches == 3; };
+  const TrainSummary stopped = run_afresh(request, callbacks);
+  EXPECT_FALSE(stopped.finished);
+  EXPECT_EQ(stopped.steps, 12);
+  const TrainerState state = load_checkpoint(request.out / "checkpoint").state;
+  EXPECT_TRUE(state.stage_pruned);
+  EXPECT_FALSE(state.stage_started);
+  EXPECT_TRUE(state.scales.empty());
+  request.resume = true;
+  const auto resumed = contents_of(run_training(request, {}).model);
+  EXPECT_EQ(log_rows(request.out, "stage").size(), 5u);
+  request.resume = false;
+  EXPECT_TRUE(resumed == contents_of(run_afresh(request).model));
+}
+
 TEST_F(Killed, WithCachedTeacherLogitsItEndsInTheSameBytes) {
   TrainRequest request = whole_chain("killed.logits");
   request.overrides["stages.*.losses"] = "[{kind: cross_entropy}, {kind: logits}]";

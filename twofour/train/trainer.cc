@@ -185,7 +185,8 @@ class Trainer {
             .sparsity = sparsity_.sparsity(),
             .dev = state_.best,
             .model = finished ? folder_.model() : std::filesystem::path(),
-            .rank = group_.rank()};
+            .rank = group_.rank(),
+            .processes = group_.size()};
   }
 
  private:
@@ -233,8 +234,12 @@ class Trainer {
   // --- Stages ----------------------------------------------------------------------------------
 
   bool run_stage() {
+    if (group_.size() > 1) stop_ = somebody_asks_to_stop();  // a stage before may be without steps
     if (stop_requested()) return false;
-    if (!state_.stage_started) start_stage();
+    if (!state_.stage_started && !start_stage()) {
+      save();
+      return false;
+    }
     prepare_stage();
     while (!is_over()) {
       if (stop_requested()) return false;
@@ -251,15 +256,17 @@ class Trainer {
   bool asked_to_stop() const { return callbacks_.stop_requested && callbacks_.stop_requested(); }
 
   bool stop_requested() {
-    // Several processes have agreed in the step before.
+    // Several processes have agreed in the step before, or as the stage began.
     if (!(group_.size() == 1 ? asked_to_stop() : stop_)) return false;
     save();
     return true;
   }
 
-  void start_stage() {
-    optimizer_.zero_moments(sparsity_.advance(stage(), parameters_));
-    if (stage().calibrate) calibrate();
+  // False: stopped on request while it calibrated.
+  bool start_stage() {
+    if (!state_.stage_pruned) optimizer_.zero_moments(sparsity_.advance(stage(), parameters_));
+    state_.stage_pruned = true;
+    if (stage().calibrate && !calibrate()) return false;
     check_equal_in_all_processes();
     state_.stage_started = true;
     log_->write({{"kind", "stage"},
@@ -271,6 +278,7 @@ class Trainer {
     callbacks_.info(fmt::format("stage {}/{} {}: steps {}, sparsity {:.3f}", state_.stage + 1,
                                 recipe_.stages.size(), stage().name, stage().steps,
                                 sparsity_.sparsity()));
+    return true;
   }
 
   // What is a function of stage and state, also after a resume.
@@ -285,16 +293,24 @@ class Trainer {
     quantizer_ = std::make_unique<FakeQuantizeHook>(state_.scales, recipe_.weight_bits);
   }
 
-  void calibrate() {
+  // False: stopped on request.
+  bool calibrate() {
     // One pass over the data at most: another one would see the same texts.
     std::vector<Batch> batches = batcher_.plan(kCalibrationEpoch + state_.stage);
     batches.resize(std::min<size_t>(batches.size(), stage().calibration_batches));
     callbacks_.info(fmt::format("calibrating (batches: {})", batches.size()));
+    bool stopped = false;
+    const auto stop = [&] { return stopped = somebody_asks_to_stop(); };
+    std::vector<float> scales;
     if (group_.is_first()) {
-      state_.scales = calibrate_scales(inputs_.network, parameters_, inputs_.train_tokens, batches,
-                                       *stage().calibrate, masker());
+      scales = calibrate_scales(inputs_.network, parameters_, inputs_.train_tokens, batches,
+                                *stage().calibrate, masker(), stop);
+    } else {
+      for (size_t i = 0; i < batches.size() && !stop(); ++i) continue;
     }
-    state_.scales = of_first(state_.scales);
+    if (stopped) return false;
+    state_.scales = of_first(scales);
+    return true;
   }
 
   void finish_stage() {
@@ -305,7 +321,7 @@ class Trainer {
     if (!is_last()) state_.best.clear();
     ++state_.stage;
     state_.stage_step = 0;
-    state_.stage_started = false;
+    state_.stage_pruned = state_.stage_started = false;
     state_.stale_evaluations = 0;
     best_.clear();
     save();
@@ -430,6 +446,13 @@ class Trainer {
   }
 
   // --- Several processes -----------------------------------------------------------------------
+
+  // In all processes the same.
+  bool somebody_asks_to_stop() {
+    const at::Tensor asked = at::full({1}, asked_to_stop() ? 1 : 0, at::kLong);
+    group_.all_reduce_sum(asked);
+    return asked.item<int64_t>() > 0;
+  }
 
   // Gradients, losses and whether somebody wants to stop; the teacher's logits, so that a pair
   // keeps those that it had first, as in one process.
@@ -684,6 +707,7 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
   if (finished) {
     callbacks.info(request.out.string() + " is already finished; nothing to do");
     finished->rank = group.rank();
+    finished->processes = group.size();
     return *finished;
   }
   if (request.resume && !checkpoint) {
@@ -707,12 +731,21 @@ TrainSummary train(const TrainRequest& request, const Callbacks& callbacks,
   return summary;
 }
 
+TrainSummary not_begun(const ProcessOptions& processes) {
+  TrainSummary summary;
+  summary.begun = false;
+  summary.rank = processes.rank;
+  summary.processes = processes.size;
+  return summary;
+}
+
 }  // namespace
 
 TrainSummary run_training(const TrainRequest& request, const Callbacks& callbacks) {
   const ProcessOptions processes = process_options();
   const TrainingDevice device = open_training_device(request.device, processes.size > 1);
-  const std::unique_ptr<ProcessGroup> group = ProcessGroup::open(processes);
+  const std::unique_ptr<ProcessGroup> group = ProcessGroup::open(processes, callbacks);
+  if (!group) return not_begun(processes);
   const int threads =
       request.threads > 0 ? request.threads : std::max(1, available_cores() / processes.local_size);
   const Callbacks quiet = {.log = {}, .progress = {}, .stop_requested = callbacks.stop_requested};

@@ -86,5 +86,19 @@ TEST(Trainer, OnCudaHasTheFirstMasksOfTheCpuAndNearlyItsLosses) {
   for (size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 0.02) << i;
 }
 
+TEST(Trainer, OnCudaRepeatsItsBytesWithDropoutInBf16) {
+  const std::string missing = error_of([] { open_training_device("cuda", /*several=*/false); });
+  if (missing != "no error") GTEST_SKIP() << missing;
+  TrainRequest first = run_on("cuda", "sparse-qat", "first"),
+               second = run_on("cuda", "sparse-qat", "second");
+  for (TrainRequest* request : {&first, &second}) {
+    request->overrides["dropout"] = "0.1";
+    request->overrides["autocast"] = "bf16";
+    run_afresh(*request);
+  }
+  EXPECT_EQ(step_losses(second.out), step_losses(first.out));
+  EXPECT_TRUE(contents_of(second.out / "model") == contents_of(first.out / "model"));
+}
+
 }  // namespace
 }  // namespace twofour

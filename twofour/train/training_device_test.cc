@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 #include <map>
+#include <optional>
 
 #include "twofour/base/cpu_features.h"
 #include "twofour/base/testing.h"
@@ -29,12 +30,30 @@ Environment variables(std::map<std::string, std::string> values) {
   };
 }
 
+// Not set while it lives, then as before.
+class Unset {
+ public:
+  explicit Unset(const char* name) : name_(name) {
+    if (const char* value = std::getenv(name)) before_ = value;
+    unsetenv(name);
+  }
+  ~Unset() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+  Unset(const Unset&) = delete;
+  Unset& operator=(const Unset&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
 // A folder of LibTorch with a library that can be opened, and two devices.
 class TrainingDeviceTest : public FolderTest {
  protected:
   TrainingDeviceTest() {
     std::filesystem::create_symlink(cuda_system().libraries / "libc10.so", library_);
   }
+
+  const Unset cublas_{"CUBLAS_WORKSPACE_CONFIG"};  // a run on a GPU sets it
 
   TrainingDevice open(const std::string& name, bool several = false,
                       const Environment& environment = variables({})) {
@@ -104,6 +123,7 @@ TEST_F(TrainingDeviceTest, DevicesThatAreNotThereAreRefused) {
 }
 
 TEST_F(TrainingDeviceTest, LibrariesThatAreNotThereAreNamedWithTheRemedy) {
+  system_.check = [] { ADD_FAILURE() << "LibTorch is asked before its library is open"; };
   std::filesystem::remove(library_);
   const std::string absent = fmt::format(
       "[{}] is not there: this LibTorch is for CPUs alone. Build twofour with one for "
@@ -125,6 +145,17 @@ TEST_F(TrainingDeviceTest, WhatTheMachineLacksIsToldBeforeAnythingIsOpened) {
   EXPECT_EQ(refusal("cuda"), "[driver] is too old");
 }
 
+TEST_F(TrainingDeviceTest, LibTorchIsAskedOnceItsLibraryIsOpen) {
+  int asked = 0;
+  system_.check = [&] { ++asked; };
+  open("cpu");
+  EXPECT_EQ(asked, 0);
+  open("cuda:1");
+  EXPECT_EQ(asked, 1);
+  system_.check = [] { throw Error("LibTorch", "finds no GPU"); };
+  EXPECT_EQ(refusal("cuda"), "[LibTorch] finds no GPU");
+}
+
 // It looks for its library once.
 TEST_F(TrainingDeviceTest, LibTorchOfAProcessThatHasUsedItRefuses) {
   const CudaSystem real = cuda_system();
@@ -135,10 +166,21 @@ TEST_F(TrainingDeviceTest, LibTorchOfAProcessThatHasUsedItRefuses) {
             "on a GPU in a process of its own.");
 }
 
-TEST_F(TrainingDeviceTest, RealDriverIsAskedOrMissed) {
+TEST_F(TrainingDeviceTest, RealDriverThatIsMissedIsToldWithTheRemedy) {
   const std::string message = error_of([] { cuda_system().devices(); });
   if (message == "no error") GTEST_SKIP() << "this machine has a GPU";
   EXPECT_THAT(message, AllOf(StartsWith("[NVIDIA driver] "), EndsWith("train with --device cpu.")));
+}
+
+TEST_F(TrainingDeviceTest, RealDriverNamesItsDevices) {
+  std::vector<CudaDevice> devices;
+  const std::string message = error_of([&] { devices = cuda_system().devices(); });
+  if (message != "no error") GTEST_SKIP() << message;
+  EXPECT_FALSE(devices.empty());
+  for (const CudaDevice& device : devices) {
+    EXPECT_NE(device.name, "");
+    EXPECT_GE(device.major, 3) << device.name;
+  }
 }
 
 }  // namespace

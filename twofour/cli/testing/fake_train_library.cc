@@ -30,6 +30,11 @@ class FakeTrainApi : public TrainApi {
     callbacks.info("training");
     TrainSummary summary;
     summary.rank = request.overrides.contains("rank") ? 1 : 0;
+    if (request.overrides.contains("processes")) summary.processes = 2;
+    if (request.overrides.contains("alone")) {
+      summary.begun = false;
+      return summary;
+    }
     for (int64_t step = 1; step <= 10; ++step) {
       Progress progress;
       progress.task = "stage 1/1";
