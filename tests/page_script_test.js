@@ -22,7 +22,7 @@ class Node {
   }
 }
 
-// The main element and what each chart was made from, by the first title of its axes.
+// The main element, and the configuration of each chart.
 function draw(page) {
   const html = fs.readFileSync(page, "utf8");
   const data = /<script type="application\/json" id="data">(.*?)<\/script>/s.exec(html)[1];
@@ -107,7 +107,7 @@ const tests = {
     const run = makeRun("unfinished");
     fs.rmSync(path.join(run, "model"), { recursive: true });
     const { main } = report(run);
-    assert.match(main.all("table")[0].textContent, /unfinished, step 1, stage dense/);
+    assert.match(main.all("table")[0].textContent, /unfinished, step 1, no checkpoint/);
     assert.match(main.all("p").map((note) => note.textContent).join("\n"), /unfinished: .*--resume/);
   },
   "no winners among the queries is said"() {
@@ -117,7 +117,7 @@ const tests = {
     runs.forEach((run, i) => fs.writeFileSync(path.join(run, "test.run.zst"),
       zstd(`q Q0 g 1 ${2 - 2 * i} t\nq Q0 b 2 1 t\n`)));
     const text = report(...runs, "--queries", data).main.textContent;
-    assert.match(text, /Of 1 queries .* 1 lose .* 0 win, 0 keep theirs/);
+    assert.match(text, /positive label: 1\. From .* lost ndcg@10: 1, won: 0, neither: 0\./);
     assert.match(text, /Won mostNo query wins\./);
   },
 };

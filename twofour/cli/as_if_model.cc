@@ -67,7 +67,7 @@ class Tensors {
       return to_f32(model_.tensor(name), name);
     PruneOptions options;
     options.share_rows = as_if_.share_rows;
-    options.pairing = "adjacent";  // found at once, and as fast as any
+    options.pairing = "adjacent";  // stored in order: docs/kernels.md
     return prune_layer(options, model_, network_, op).values;
   }
 

@@ -90,7 +90,7 @@ void check_output_files(const std::vector<fs::path>& paths, const std::vector<fs
 void check_output_page(const fs::path& path, const std::vector<fs::path>& inputs) {
   check_output_file(path, inputs);
   if (path.extension() == ".html" || is_stream(path)) return;
-  throw Error(path.string(), "the name of a page must end in .html", "Name it so");
+  throw Error(path.string(), "the name of a page must end in .html", "Name a file that ends so");
 }
 
 void check_output_model(const fs::path& path, const fs::path& model, bool replace) {

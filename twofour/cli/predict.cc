@@ -158,7 +158,7 @@ std::ifstream open_input(const std::string& path) {
   }
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
-    throw Error(path, "cannot be read: it is a folder");
+    throw Error(path, "cannot be read: it is a folder", "Name a file");
   }
   return in;
 }

@@ -88,7 +88,9 @@ std::vector<const Op*> chosen_layers(const Options& options, const Network& netw
     else
       console.log(LogLevel::kWarning, dense_layer_warning(op, reason));
   }
-  if (chosen.empty()) throw Error(options.model.string(), "no layer is left to prune");
+  if (chosen.empty())
+    throw Error(options.model.string(), "no layer is left to prune",
+                "Give --layers and --keep-dense globs that leave some");
   return chosen;
 }
 

@@ -27,8 +27,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kExamples =
     R"(RUN is a folder of twofour train, the model in it, or another model directory. eval.json, bench.json and
-scores.jsonl.zst in the folder or in its model/ are used where they exist (of two, those in the folder); with scores, differences get the 95 % interval of a paired
-bootstrap over queries. Files eval-NAME.json and scores-NAME.jsonl.zst are a further table: the same runs on other data.
+scores.jsonl.zst in the folder or in its model/ are used where they exist (of two, those in the folder); with scores,
+differences get the 95 % interval of a paired bootstrap over queries. Files eval-NAME.json and scores-NAME.jsonl.zst are
+a further table: the same runs on other data.
 With --queries the page sets the rankings of the first run and of the last one side by side, for the queries where they
 differ most: test.run.zst in their folders, from twofour eval --run on that data. Rankings of other data are refused;
 where DATA has no ids, by the checksum that eval --run keeps then: rankings of other programs need ids. The same tables
@@ -66,7 +67,7 @@ std::string base64(std::string_view bytes) {
 // A picture is inside the page, like everything else.
 Json read_picture(const std::filesystem::path& path, const std::string& caption) {
   const std::string bytes = read_file(path);
-  if (!bytes.starts_with("\x89PNG\r\n")) throw Error(path.string(), "is no PNG file");
+  if (!bytes.starts_with("\x89PNG\r\n")) throw Error(path.string(), "is no PNG file", "Convert it");
   return {{"source", "data:image/png;base64," + base64(bytes)}, {"caption", caption}};
 }
 
@@ -92,7 +93,7 @@ void warn_of_twofold_results(const std::vector<std::filesystem::path>& runs, Con
   for (const auto& run : runs) {
     for (const std::string& name : twofold_results(run)) {
       console.log(LogLevel::kWarning,
-                  fmt::format("{} differs from {}: the report shows the former",
+                  fmt::format("{} differs from {}: the report shows the former; remove one",
                               (run / name).string(), (run / "model" / name).string()));
     }
   }

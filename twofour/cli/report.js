@@ -30,17 +30,8 @@ function unfinished(run) {
 
 // --- the table of runs ---
 
-function share24(run) {
-  const layers = run.model.layers.filter((layer) => layer.sparsity > 0.01);
-  return layers.length ? layers.reduce((sum, layer) => sum + layer.sparsity, 0) / layers.length : 0;
-}
-
 function weightsOf(run) {
-  if (!run.model) return null;
-  const share = share24(run);
-  // Rounding to int8 makes some zeros of its own.
-  const kind = share < 0.05 ? "dense" : Math.abs(share - 0.5) < 0.02 ? "2:4" : `${(share * 100).toFixed(0)} % zeros`;
-  return `${kind} ${run.model.int8 ? "int8" : "float"}`;
+  return run.model ? `${run.model.int8 ? "int8" : "float"}, ${run.model.kind}` : null;
 }
 
 function benchRow(run) {
@@ -78,7 +69,7 @@ function runColumns() {
   for (const name of metricNames()) {
     columns.push({ title: name, metric: name, value: (run) => metricOf(run.eval, name), print: printMetric, better: betterIs(name) });
   }
-  columns.push({ title: "queries/s", value: evaluated((e) => (e.seconds > 0 ? e.queries / e.seconds : null)), print: speed, better: 1 });
+  columns.push({ title: "queries/s", value: evaluated((e) => (e.seconds > 0 ? e.queries / e.seconds : null)), print: (value) => value.toFixed(2), better: 1 });
   columns.push({ title: "pairs/s", value: evaluated((e) => e.pairs_per_second), print: speed, better: 1 });
   const first = runs.map(benchRow).find(Boolean);
   if (first) {
@@ -331,8 +322,8 @@ const beside = tradeoff();
 if (beside) section("Accuracy and speed", "", beside);
 if (report.queries) {
   const { runs: names, worst, best, queries, lost, won, data } = report.queries;
-  section("Queries", `Of ${queries} queries of ${data} with a positive label ${lost} lose ndcg@10 from ${names[0]} to ${names[1]}, ${won} win, ` +
-    `${queries - lost - won} keep theirs. A document's label stands before it, behind it how far it moved against the other ranking.`,
+  section("Queries", `Queries of ${data} with a positive label: ${queries}. From ${names[0]} to ${names[1]} lost ndcg@10: ${lost}, won: ${won}, ` +
+    `neither: ${queries - lost - won}. A document's label stands before it, behind it how far it moved against the other ranking.`,
   el("div", { class: "grid" }, queryCards("Lost most", worst, names, "No query loses."),
     queryCards("Won most", best, names, "No query wins.")));
 }

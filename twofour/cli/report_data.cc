@@ -41,7 +41,7 @@ using Curve = std::vector<std::pair<int64_t, double>>;
 struct Log {
   std::map<std::string, Curve> curves;
   std::vector<std::pair<int64_t, std::string>> stages;  // first step and name
-  LogEnd end;
+  int64_t last_step = -1;                               // of any row
 };
 
 constexpr int64_t kAnyCount = std::numeric_limits<int64_t>::max();
@@ -49,20 +49,17 @@ constexpr int64_t kAnyCount = std::numeric_limits<int64_t>::max();
 void add_row(const JsonObject& row, Log& log) {
   const std::string kind = row.string("kind");
   const int64_t step = row.integer("step", 0, kAnyCount);
-  log.end.step = step;
+  log.last_step = step;
   if (kind == "stage") {
     log.stages.emplace_back(step, row.string("stage"));
-    log.end.stage = log.stages.back().second;
   } else if (kind == "step") {
     for (const char* key : {"loss", "lr", "pairs_per_second"}) {
       if (row.has(key)) log.curves[key].emplace_back(step, row.number(key));
     }
   } else if (kind == "evaluation") {
-    const auto metrics = row.object("metrics");
-    if (!metrics) throw Error(row.where(), "key \"metrics\" is missing");
-    for (const auto& [name, value] : metrics->members().items()) {
-      if (metrics->has(name))
-        log.curves["metric:" + name].emplace_back(step, metrics->number(name));
+    const JsonObject metrics = row.required_object("metrics");
+    for (const auto& [name, value] : metrics.members().items()) {
+      if (metrics.has(name)) log.curves["metric:" + name].emplace_back(step, metrics.number(name));
     }
   }
 }
@@ -74,14 +71,12 @@ void check_numbers(const JsonObject& object, std::initializer_list<const char*> 
 
 void check_eval(const JsonObject& eval) {
   check_numbers(eval, {"queries", "pairs", "seconds", "pairs_per_second", "memory_bytes"});
-  const auto metrics = eval.object("metrics");
-  if (!metrics) throw Error(eval.where(), "key \"metrics\" is missing");
-  for (const auto& [name, value] : metrics->members().items()) metrics->number_or(name, 0);
+  const JsonObject metrics = eval.required_object("metrics");
+  for (const auto& [name, value] : metrics.members().items()) metrics.number_or(name, 0);
 }
 
 void check_bench(const JsonObject& bench) {
-  if (!bench.has("results")) throw Error(bench.where(), "key \"results\" is missing");
-  for (const JsonObject& row : bench.objects_or_empty("results")) {
+  for (const JsonObject& row : bench.objects("results")) {
     for (const char* key : {"batch", "tokens", "threads"}) {
       row.integer(key, 1, std::numeric_limits<int>::max());
     }
@@ -107,7 +102,7 @@ struct RunFile {
 // A run without its summary would be trained again by train --resume.
 constexpr RunFile kFiles[] = {
     {"eval", check_eval, kEvalRemedy},
-    {"bench", check_bench, "Write it again with twofour bench --json"},
+    {"bench", check_bench, "Write it again with twofour bench --out"},
     {"summary", check_summary,
      "Restore it from a copy, or report on a copy of the run without it: train --resume reads it "
      "here"}};
@@ -142,25 +137,35 @@ Curve thinned(const Curve& curve) {
   return out;
 }
 
-// "each row has its own pattern", of the layers that are 2:4; zeros alone are none: int8 rounds
-// some weights of a dense model to 0.
-std::string pattern_of(const Json& layers) {
+// Less than this share of zeros is not meant: int8 rounds small weights of a dense model to 0.
+constexpr double kZerosOfRounding = 0.05;
+
+// The kind of weights in a word, and which rows share a pattern, of the layers that are 2:4.
+void add_pattern(Json& model) {
+  const Json& layers = model["layers"];
   std::set<int> sharing;
   double zeros = 0;
   for (const Json& layer : layers) {
     zeros += layer["sparsity"].get<double>() / static_cast<double>(layers.size());
     if (layer["groups_2_4"] == 1) sharing.insert(layer["share_rows"].get<int>());
   }
-  if (sharing == std::set<int>{1}) return "each row has its own pattern";
-  if (!sharing.empty()) return fmt::format("rows share a pattern by {}", fmt::join(sharing, ", "));
-  return zeros < 0.05 ? "dense" : fmt::format("{:.0f} % zeros, not 2:4", zeros * 100);
+  if (!sharing.empty()) {
+    model["kind"] = "2:4";
+    model["pattern"] = sharing == std::set<int>{1}
+                           ? "each row has its own pattern"
+                           : fmt::format("rows share a pattern by {}", fmt::join(sharing, ", "));
+    return;
+  }
+  model["kind"] =
+      zeros < kZerosOfRounding ? "dense" : fmt::format("{:.0f} % zeros, not 2:4", zeros * 100);
+  model["pattern"] = model["kind"];
 }
 
 void add_model(const fs::path& path, Json& run) {
   const ModelDirectory model = ModelDirectory::open(path);
   const Network network = build_network(model.config());
   run["model"] = inspect_json(model, network, inspect_model(network, model), std::nullopt);
-  run["model"]["pattern"] = pattern_of(run["model"]["layers"]);
+  add_pattern(run["model"]);
   if (model.twofour_json().empty()) return;
   const auto ours = JsonObject::parse(model.twofour_json(), (path / "twofour.json").string());
   const nlohmann::json* recipe = ours.find("recipe");
@@ -169,13 +174,13 @@ void add_model(const fs::path& path, Json& run) {
                                       : ours.object("recipe")->string_or("name", "");
 }
 
-LogEnd add_log(const fs::path& path, Json& run) {
-  if (!fs::exists(path)) return {};
+// The last step in it.
+int64_t add_log(const fs::path& path, Json& run) {
   const Log log = read_log(path);
   for (const auto& [name, curve] : log.curves) run["curves"][name] = thinned(curve);
   for (const auto& [step, name] : log.stages)
     run["stages"].push_back({{"step", step}, {"name", name}});
-  return log.end;
+  return log.last_step;
 }
 
 Json collect_run(const fs::path& path) {
@@ -187,14 +192,18 @@ Json collect_run(const fs::path& path) {
     found = true;
     break;
   }
-  found |= fs::exists(path / "log.jsonl");
-  const LogEnd end = add_log(path / "log.jsonl", run);
-  if (Json unfinished = unfinished_run(path, end); !unfinished.is_null()) {
+  int64_t logged_step = -1;
+  if (fs::exists(path / "log.jsonl")) {
+    logged_step = add_log(path / "log.jsonl", run);
+    found = true;
+  }
+  if (Json unfinished = unfinished_run(path, logged_step); !unfinished.is_null()) {
     run["unfinished"] = std::move(unfinished);
     found = true;
   }
   for (const auto& [name, check, remedy] : kFiles) {
-    const fs::path file = result_file(path, fmt::format("{}.json", name));
+    const std::string file_name = fmt::format("{}.json", name);
+    const fs::path file = check == check_summary ? path / file_name : result_file(path, file_name);
     if (!fs::exists(file)) continue;
     const std::string text = read_file(file);
     check(JsonObject::parse(text, file.string(), {kDamaged, remedy}));

@@ -7,10 +7,11 @@
 //   eval.json   twofour eval --out
 //   bench.json  twofour bench --out
 //   scores.jsonl.zst  twofour eval --scores: differences to the first run get an interval
+//   test.run.zst  twofour eval --run: rankings
 //   eval-NAME.json, scores-NAME.jsonl.zst  the same on a further set of data, "NAME"
 //
-// Each may be absent, but not all. Results (the last four) may lie in model/ instead; of two, that
-// beside model/ counts.
+// Each may be absent, but not all. What eval and bench write may lie in model/ instead; of two,
+// that beside model/ counts.
 #pragma once
 
 #include <filesystem>

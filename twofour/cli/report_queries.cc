@@ -117,7 +117,9 @@ Json collect_queries(const std::vector<fs::path>& runs, const std::vector<std::s
   const Ranking b = read_ranking(result_file(runs[last], kRankingFile), judgments.data);
   std::vector<std::pair<double, std::string>> order;  // what b wins
   for (const auto& [id, ndcg] : a.ndcg) order.emplace_back(b.ndcg.at(id) - ndcg, id);
-  if (order.empty()) throw Error(data.string(), "no query has a label above 0");
+  if (order.empty())
+    throw Error(data.string(), "no query has a label above 0",
+                "Give the data that the runs were ranked on");
   std::ranges::sort(order);
   // What lost most comes first, what won most last; those between that did neither are of no kind.
   const size_t lost = std::ranges::count_if(order, [](const auto& of) { return of.first < 0; });

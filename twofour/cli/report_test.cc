@@ -444,14 +444,10 @@ TEST_F(Report, OfTwoResultsTheOneBesideTheModelCounts) {
   }
 }
 
-constexpr const char* kRecipe =
-    "name: two\nstages:\n  - name: first\n    steps: 10\n    sparsity: 0\n"
-    "  - name: sparse <b>\n    steps: 30\n";
-
-json checkpoint_at(int step, int stage, int stage_step) {
+json checkpoint_at(int step, int stage) {
   return {{"format", 1},
-          {"state", {{"step", step}, {"stage", stage}, {"stage_step", stage_step}}},
-          {"fingerprint", {{"recipe", kRecipe}}}};
+          {"state", {{"step", step}, {"stage", stage}}},
+          {"progress", {{"stage", stage < 2 ? "sparse <b>" : ""}, {"stages", 2}, {"steps", 34}}}};
 }
 
 TEST_F(Report, SaysOfAnUnfinishedRunHowFarItIs) {
@@ -459,11 +455,9 @@ TEST_F(Report, SaysOfAnUnfinishedRunHowFarItIs) {
   std::filesystem::remove_all(a / "model");
   std::filesystem::create_directories(a / "checkpoint");
   const std::string position =
-      "a: unfinished, step 6 of 34, stage sparse <b> (2 of 2). To go on, "
-      "give the command that began it, with --resume: twofour train ... "
-      "--out ";
-  // The first stage ended early, after 4 of its steps.
-  spill(a / "checkpoint/state.json", checkpoint_at(6, 1, 2).dump());
+      "a: unfinished, step 6 of 34, stage sparse <b> (2 of 2). Unless it is running, it goes on "
+      "with the command that began it and --resume: twofour train ... --out ";
+  spill(a / "checkpoint/state.json", checkpoint_at(6, 1).dump());
   const Outcome outcome = run_command({"report", a, "--out", page});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, AllOf(HasSubstr(position), HasSubstr("a --resume\n")));
@@ -475,15 +469,22 @@ TEST_F(Report, SaysOfAnUnfinishedRunHowFarItIs) {
   EXPECT_EQ(machine["runs"][0]["unfinished"]["steps"], 34);
   EXPECT_EQ(machine["runs"][0]["unfinished"]["stage"], "sparse <b>");
 
-  spill(a / "checkpoint/state.json", checkpoint_at(34, 2, 0).dump());
+  spill(a / "checkpoint/state.json", checkpoint_at(34, 2).dump());
   EXPECT_THAT(run_command({"report", a, "--out", page}).out,
               HasSubstr("a: unfinished, step 34 of 34, its model not written yet. "));
   spill(a / "checkpoint/state.json", "{");
   EXPECT_THAT(run_command({"report", a, "--out", page}).err,
               AllOf(HasSubstr("checkpoint/state.json"), HasSubstr("damaged JSON")));
-  std::filesystem::remove(a / "checkpoint/state.json");  // while another one takes its place
+  json early = checkpoint_at(6, 1);
+  early.erase("progress");
+  spill(a / "checkpoint/state.json", early.dump());
+  EXPECT_THAT(run_command({"report", a, "--out", page}).out, HasSubstr("a: unfinished, step 6. "));
+  std::filesystem::remove(a / "checkpoint/state.json");
+  EXPECT_THAT(run_command({"report", a, "--out", page}).err,
+              HasSubstr("checkpoint/state.json] is missing. twofour train --resume says"));
+  std::filesystem::remove(a / "checkpoint");
   EXPECT_THAT(run_command({"report", a, "--out", page}).out,
-              HasSubstr("a: unfinished, step 7, stage sparse <b>, no checkpoint yet. "));
+              HasSubstr("a: unfinished, step 7, no checkpoint. "));
 }
 
 TEST_F(Report, SaysNothingOfAFinishedRun) {
@@ -491,7 +492,7 @@ TEST_F(Report, SaysNothingOfAFinishedRun) {
   EXPECT_FALSE(collect_report({a})["runs"][0].contains("unfinished"));
   spill(a / "summary.json", R"({"steps": 7, "seconds": 1})");
   std::filesystem::create_directories(a / "checkpoint");
-  spill(a / "checkpoint/state.json", checkpoint_at(6, 1, 2).dump());
+  spill(a / "checkpoint/state.json", checkpoint_at(6, 1).dump());
   EXPECT_FALSE(collect_report({a})["runs"][0].contains("unfinished"));
   // The trainer would write the model again.
   std::filesystem::remove_all(a / "model");
@@ -511,16 +512,16 @@ TEST_F(Report, SaysWhatTheMetricsAre) {
   EXPECT_THAT(
       html,
       AllOf(
-          HasSubstr("<dt>recall@20</dt><dd>share of the relevant documents (label from 2 on) that "
+          HasSubstr("<dt>recall@20</dt><dd>share of the relevant documents (label at least 2) that "
                     "are retrieved"),
-          HasSubstr("a classifier by the label that it predicts (the likeliest), from 2 on"),
+          HasSubstr("a classifier by the label that it predicts (the likeliest), at least 2"),
           HasSubstr("among the first 20 of its query by score"),
           HasSubstr("<dt>score</dt><dd>what documents are ranked by"),
           HasSubstr("expected label: the sum of label times probability"),
           Not(HasSubstr("<dt>masked_accuracy")), HasSubstr("\"notes\":{\"f1@20\":")));
   spill(a / "eval-hard.json", json{{"relevant_label", 1}, {"metrics", metrics}}.dump());
   ASSERT_EQ(run_command({"report", a, "--out", page}).code, 0);
-  EXPECT_THAT(slurp(page), HasSubstr("(label from the relevant label (eval --relevant) on)"));
+  EXPECT_THAT(slurp(page), HasSubstr("(label at least that of eval --relevant)"));
 }
 
 // JSON, which has no infinity, holds null.
@@ -538,6 +539,11 @@ TEST_F(Report, ADenseInt8ModelHasNoPattern) {
   const auto pattern = [&](const std::filesystem::path& model) {
     return collect_report({model})["runs"][0]["model"]["pattern"];
   };
+  const auto kind = [&](const std::filesystem::path& model) {
+    return collect_report({model})["runs"][0]["model"]["kind"];
+  };
+  EXPECT_EQ(kind(int8_model("minilm")), "2:4");
+  EXPECT_EQ(kind(int8_model("minilm", /*dense=*/true)), "dense");
   EXPECT_EQ(pattern(golden("minilm/model")), "dense");
   EXPECT_EQ(pattern(int8_model("minilm")), "each row has its own pattern");
   EXPECT_EQ(pattern(int8_model("minilm", /*dense=*/true)), "dense");

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "twofour/cli/format.h"
-#include "twofour/cli/metric_notes.h"
 #include "twofour/cli/page.h"
 #include "twofour/cli/table.h"
 
@@ -213,7 +212,7 @@ std::string run_tables_html(const Json& report) {
     part.table.print_html(out);
     out << "</div>\n";
   }
-  print_notes(metric_notes(report), out);
+  print_notes(report.at("notes"), out);
   return out.str();
 }
 

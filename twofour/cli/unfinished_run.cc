@@ -2,14 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <sstream>
-#include <vector>
+#include <string>
 
+#include "twofour/base/error.h"
 #include "twofour/io/file.h"
 #include "twofour/io/json.h"
 
@@ -23,101 +20,54 @@ constexpr const char* kRemedy =
     "twofour train --resume says what to do about it; a report on a copy of the run without "
     "checkpoint/ does without it";
 
-struct Position {
-  int64_t step = 0, stage = 0, stage_step = 0;
-  std::string recipe;  // YAML, as the run resolved it
-};
-
-// Nothing while a checkpoint takes the place of the one before.
-std::optional<Position> read_position(const fs::path& file) {
-  if (!fs::exists(file)) return std::nullopt;
+// {"step", "steps", "stage", "status"} of a checkpoint. One of an early version says neither how
+// many steps the run has nor what its stage is called.
+Json position_of(const fs::path& file) {
+  if (!is_there(file)) throw Error(file.string(), "is missing", kRemedy);
   const auto json = JsonObject::parse(read_file(file), file.string(), {"damaged JSON", kRemedy});
   const auto state = json.object("state");
-  if (!state) return std::nullopt;
-  const auto count = [&](const char* key) {
-    return state->integer(key, 0, std::numeric_limits<int64_t>::max());
+  if (!state) throw Error(file.string(), "key \"state\" is missing", kRemedy);
+  const auto count = [](const JsonObject& object, const char* key) {
+    return object.integer(key, 0, std::numeric_limits<int64_t>::max());
   };
-  Position position{count("step"), count("stage"), count("stage_step"), ""};
-  if (const auto fingerprint = json.object("fingerprint"))
-    position.recipe = fingerprint->string_or("recipe", "");
+  const int64_t step = count(*state, "step"), stage = count(*state, "stage");
+  Json position = {{"step", step}};
+  std::string status = fmt::format("unfinished, step {}", step);
+  if (const auto progress = json.object("progress")) {
+    const int64_t steps = count(*progress, "steps"), stages = count(*progress, "stages");
+    position["steps"] = steps;
+    status += fmt::format(" of {}", steps);
+    if (stage < stages) {
+      position["stage"] = progress->string("stage");
+      status += fmt::format(", stage {} ({} of {})", progress->string("stage"), stage + 1, stages);
+    } else {
+      status += ", its model not written yet";
+    }
+  }
+  position["status"] = status;
   return position;
-}
-
-// Steps of each stage. The text is the library's own, one key a line; a reader of YAML is only in
-// the training half.
-std::vector<int64_t> stage_steps(const std::string& recipe) {
-  constexpr std::string_view kStage = "  - name: ", kSteps = "    steps: ";
-  std::vector<int64_t> steps;
-  std::istringstream lines(recipe);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with(kStage)) steps.push_back(0);
-    if (!line.starts_with(kSteps) || steps.empty()) continue;
-    std::from_chars(line.data() + kSteps.size(), line.data() + line.size(), steps.back());
-  }
-  return steps;
-}
-
-// Earlier stages may have ended before their last step.
-int64_t total_steps(const Position& at, const std::vector<int64_t>& stages) {
-  int64_t left = -at.stage_step;
-  for (size_t i = at.stage; i < stages.size(); ++i) left += stages[i];
-  return at.step + std::max<int64_t>(left, 0);
-}
-
-Json resumable(const fs::path& run, const Position& at, const LogEnd& log) {
-  const auto stages = stage_steps(at.recipe);
-  const bool trained = !stages.empty() && at.stage >= std::ssize(stages);
-  Json json = {{"step", at.step}};
-  std::string status = fmt::format("unfinished, step {}", at.step);
-  if (!stages.empty()) {
-    json["steps"] = total_steps(at, stages);
-    status += fmt::format(" of {}", total_steps(at, stages));
-  }
-  if (trained) {
-    status += ", its model not written yet";
-  } else if (!log.stage.empty()) {
-    json["stage"] = log.stage;
-    status += ", stage " + log.stage;
-    if (!stages.empty()) status += fmt::format(" ({} of {})", at.stage + 1, stages.size());
-  }
-  json["status"] = status;
-  json["resume"] = fmt::format(
-      "To go on, give the command that began it, with --resume: twofour train ... --out {} "
-      "--resume",
-      run.string());
-  return json;
-}
-
-Json lost(const fs::path& run, const LogEnd& log) {
-  Json json = {{"step", std::max<int64_t>(log.step, 0)}};
-  std::string status = fmt::format("unfinished, step {}", std::max<int64_t>(log.step, 0));
-  if (!log.stage.empty()) {
-    json["stage"] = log.stage;
-    status += ", stage " + log.stage;
-  }
-  json["status"] = status + ", no checkpoint yet";
-  json["resume"] = fmt::format(
-      "Where it no longer runs, it starts again with the command that began it and --resume: "
-      "twofour "
-      "train ... --out {} --resume",
-      run.string());
-  return json;
 }
 
 }  // namespace
 
 // As the trainer has it: a summary stands for the end, unless its model can and must be written
 // again.
-Json unfinished_run(const fs::path& run, const LogEnd& log) {
-  const bool checkpoint = fs::exists(run / "checkpoint"), model = fs::exists(run / "model");
-  const bool summary = fs::exists(run / "summary.json");
-  if (checkpoint && !(summary && model)) {
-    const auto at = read_position(run / "checkpoint/state.json");
-    if (at) return resumable(run, *at, log);
+Json unfinished_run(const fs::path& run, int64_t logged_step) {
+  const bool model = is_there(run / "model"), summary = is_there(run / "summary.json");
+  Json json;
+  if (is_there(run / "checkpoint") && !(summary && model)) {
+    json = position_of(run / "checkpoint/state.json");
+  } else if (logged_step >= 0 && !summary && !model) {
+    json = {{"step", logged_step},
+            {"status", fmt::format("unfinished, step {}, no checkpoint", logged_step)}};
+  } else {
+    return nullptr;
   }
-  const bool logged = log.step >= 0 || !log.stage.empty();
-  if (logged && !summary && !model) return lost(run, log);
-  return nullptr;
+  json["resume"] = fmt::format(
+      "Unless it is running, it goes on with the command that began it and --resume: "
+      "twofour train ... --out {} --resume",
+      run.string());
+  return json;
 }
 
 }  // namespace twofour::cli

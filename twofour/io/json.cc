@@ -169,6 +169,16 @@ std::optional<JsonObject> JsonObject::object(std::string_view key) const {
   return JsonObject(*value, fmt::format("{}, {}", where_, key), remedy_);
 }
 
+JsonObject JsonObject::required_object(std::string_view key) const {
+  require(key);
+  return *object(key);
+}
+
+std::vector<JsonObject> JsonObject::objects(std::string_view key) const {
+  require(key);
+  return objects_or_empty(key);
+}
+
 std::vector<JsonObject> JsonObject::objects_or_empty(std::string_view key) const {
   const nlohmann::json* value = find(key);
   if (value == nullptr) return {};

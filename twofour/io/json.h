@@ -11,10 +11,12 @@
 
 namespace twofour {
 
+inline constexpr std::string_view kJsonRemedy = "Correct it there, or fetch the file again";
+
 // What is said of text that is no JSON, and what to do about it.
 struct JsonFault {
   std::string_view what = "damaged JSON";
-  std::string_view remedy = "Correct it there, or fetch the file again";
+  std::string_view remedy = kJsonRemedy;
 };
 
 // Throws Error(where) for anything that is not one JSON value in UTF-8, for a key that stands twice
@@ -37,7 +39,7 @@ std::string json_text(const Json& value, int indent = -1) {
 class JsonObject {
  public:
   // Throws Error unless `value` is an object. Errors of members have `remedy`.
-  JsonObject(nlohmann::json value, std::string where, std::string_view remedy = JsonFault{}.remedy);
+  JsonObject(nlohmann::json value, std::string where, std::string_view remedy = kJsonRemedy);
   static JsonObject parse(std::string_view text, std::string where, const JsonFault& fault = {});
 
   bool has(std::string_view key) const { return find(key) != nullptr; }
@@ -55,7 +57,9 @@ class JsonObject {
   bool boolean_or(std::string_view key, bool fallback) const;
   std::vector<std::string> strings_or_empty(std::string_view key) const;
   std::optional<JsonObject> object(std::string_view key) const;  // nothing when absent
+  JsonObject required_object(std::string_view key) const;
   std::vector<JsonObject> objects_or_empty(std::string_view key) const;
+  std::vector<JsonObject> objects(std::string_view key) const;
   const nlohmann::json& members() const { return value_; }
 
  private:

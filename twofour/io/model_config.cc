@@ -13,8 +13,6 @@ namespace {
 constexpr int64_t kMaximumDimension = (int64_t{1} << 31) - 1;
 constexpr std::array kActivations = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu"};
 
-constexpr std::string_view kRemedy = JsonFault{}.remedy;
-
 // Tokenizers without a limit of their own say 1e30.
 constexpr double kNoLimit = 1e9;
 
@@ -23,7 +21,7 @@ void check_bert(const JsonObject& json, const ModelConfig& config) {
     throw Error(json.where(),
                 fmt::format("hidden_size {} is not a multiple of num_attention_heads {}",
                             config.hidden_size, config.num_attention_heads),
-                kRemedy);
+                kJsonRemedy);
   }
   if (std::find(kActivations.begin(), kActivations.end(), config.hidden_act) ==
       kActivations.end()) {
@@ -45,7 +43,8 @@ double probability(const JsonObject& json, std::string_view key) {
   const double value = json.number_or(key, 0.1);
   if (value >= 0 && value < 1) return value;
   throw Error(json.where(),
-              fmt::format("\"{}\": expected a number in [0, 1), found {}", key, value), kRemedy);
+              fmt::format("\"{}\": expected a number in [0, 1), found {}", key, value),
+              kJsonRemedy);
 }
 
 void read_bert(const JsonObject& json, ModelConfig& config) {
@@ -62,7 +61,7 @@ void read_bert(const JsonObject& json, ModelConfig& config) {
     throw Error(json.where(),
                 fmt::format("\"layer_norm_eps\": expected a number in (0, 1), found {}",
                             config.layer_norm_eps),
-                kRemedy);
+                kJsonRemedy);
   }
   config.hidden_dropout_prob = probability(json, "hidden_dropout_prob");
   config.attention_probs_dropout_prob = probability(json, "attention_probs_dropout_prob");
@@ -95,7 +94,7 @@ Pooling read_pooling(const JsonObject& json) {
   if (on.size() == 1 && !other) return on.front();
   throw Error(json.where(),
               "expected exactly one of the pooling modes cls_token, mean_tokens and max_tokens",
-              "No other mode, and no sum of several, is supported");
+              "Use a model that pools by one of these");
 }
 
 // Files since sentence-transformers 5.4 name the mode in one string.

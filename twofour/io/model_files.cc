@@ -133,7 +133,7 @@ Modules read_modules(const ModelFiles& files) {
   modules.present = true;
   const std::string where = files.where(kModules);
   const nlohmann::json list = parse_json(files.text(kModules), where);
-  if (!list.is_array()) throw Error(where, "expected a list of modules", JsonFault{}.remedy);
+  if (!list.is_array()) throw Error(where, "expected a list of modules", kJsonRemedy);
   std::string kinds;
   for (const auto& item : list) {
     const JsonObject module(item, where);

@@ -153,13 +153,19 @@ TEST(Tokenizer, TwoVocabulariesMustAgree) {
   Files files = {{"vocab.txt", vocabulary},
                  {"tokenizer.json", read_file(folder + "tokenizer.json")}};
   EXPECT_EQ(message_of(files), "no error");
-  files["vocab.txt"] = vocabulary + "[one more]\n";  // which an extended vocabulary has
-  EXPECT_EQ(message_of(files), "no error");
+  files["vocab.txt"] = vocabulary + "more\n";
+  EXPECT_THAT(message_of(files), HasSubstr("] has \"more\", which tokenizer.json lacks. Remove"));
+  json with_added = json::parse(files["tokenizer.json"]);
+  with_added["added_tokens"].push_back({{"id", 211}, {"content", "more"}});
+  Files extended = files;
+  extended["tokenizer.json"] = with_added.dump();
+  EXPECT_EQ(message_of(extended), "no error");
+  files["vocab.txt"] = vocabulary;
   files["vocab.txt"].replace(vocabulary.find("\n!\n"), 5, "\n\"\n!\n");
   EXPECT_THAT(
       message_of(files),
       AllOf(HasSubstr("[model/vocab.txt] has \"\"\" as token "),
-            HasSubstr(", but tokenizer.json has \"!\". Remove the one that is not this model's")));
+            HasSubstr(", but tokenizer.json has \"!\". Remove the file that is not this model's")));
   files["vocab.txt"] = vocabulary.substr(0, vocabulary.size() / 2);
   EXPECT_THAT(message_of(files), HasSubstr("[model/vocab.txt] has nothing as token "));
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <set>
 #include <unordered_map>
 
 #include "twofour/base/error.h"
@@ -146,7 +147,8 @@ class Reader {
 
   static int64_t id_of(const std::string& token, const nlohmann::json& value,
                        const JsonObject& model) {
-    return checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0, kHighestId);
+    return checked_integer(value, model.where(), fmt::format("id of \"{}\"", token), 0, kHighestId,
+                           kFetch);
   }
 
   void read_vocab_json(const JsonObject& model) {
@@ -158,16 +160,31 @@ class Reader {
   // Which of the two files counts differs between users of a model (transformers' fast tokenizers
   // read tokenizer.json, others vocab.txt), so that both must say the same.
   void check_same_vocabulary(const JsonObject& model) const {
-    for (const auto& [token, value] : vocabulary_of(model).items()) {
+    const nlohmann::json& vocabulary = vocabulary_of(model);
+    for (const auto& [token, value] : vocabulary.items()) {
       const int64_t id = id_of(token, value, model);
       const bool has = id < std::ssize(out_.tokens);
       if (has && out_.tokens[id] == token) continue;
-      throw Error(files_.where(kVocab),
-                  fmt::format("has {} as token {}, but {} has \"{}\"",
-                              has ? fmt::format("\"{}\"", out_.tokens[id]) : "nothing", id,
-                              kTokenizer, token),
-                  "Remove the one that is not this model's");
+      fail_as_different(fmt::format("has {} as token {}, but {} has \"{}\"",
+                                    has ? fmt::format("\"{}\"", out_.tokens[id]) : "nothing", id,
+                                    kTokenizer, token));
     }
+    const std::set<std::string> added = contents_of_added_tokens();
+    for (const std::string& token : out_.tokens) {
+      if (token.empty() || vocabulary.contains(token) || added.contains(token)) continue;
+      fail_as_different(fmt::format("has \"{}\", which {} lacks", token, kTokenizer));
+    }
+  }
+
+  [[noreturn]] void fail_as_different(const std::string& difference) const {
+    throw Error(files_.where(kVocab), difference, "Remove the file that is not this model's");
+  }
+
+  std::set<std::string> contents_of_added_tokens() const {
+    std::set<std::string> contents;
+    for (const JsonObject& token : tokenizer_->objects_or_empty("added_tokens"))
+      contents.insert(token.string("content"));
+    return contents;
   }
 
   void check_id(int64_t id, const std::string& where) const {

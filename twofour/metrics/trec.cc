@@ -34,7 +34,7 @@ void check_row(const std::string& origin, const TrecRow& row) {
     throw Error(origin,
                 fmt::format("the score of document '{}' for query '{}' is {}", row.document,
                             row.query, row.score),
-                "Scores are finite numbers");
+                "Remove the row, or write the run again");
   }
 }
 

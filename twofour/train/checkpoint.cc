@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -106,13 +107,14 @@ TensorGroups groups_in(const std::filesystem::path& path, const std::string& rem
   return groups;
 }
 
-// What the reader advises is for models, which may be fetched again; where it advises nothing, the
-// file itself may be whole.
+// What the reader advises is for models, which may be fetched again. A file that cannot be read may
+// be whole, so its checkpoint is not advised away.
 TensorGroups read_tensors(const std::filesystem::path& path, const std::string& remedy) {
+  const bool readable = std::ifstream(path).is_open();
   try {
     return groups_in(path, remedy);
   } catch (const Error& error) {
-    if (error.remedy().empty()) throw;
+    if (!readable) throw;
     throw Error(error.where(), error.message(), remedy);
   }
 }
@@ -129,6 +131,10 @@ std::string starting_again(const std::filesystem::path& path) {
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
   const json state = {{"format", kFormat},
                       {"state", to_json(checkpoint.state)},
+                      {"progress",
+                       {{"stage", checkpoint.progress.stage},
+                        {"stages", checkpoint.progress.stages},
+                        {"steps", checkpoint.progress.steps}}},
                       {"fingerprint", checkpoint.fingerprint}};
   write_directory_atomically(path, [&](const std::filesystem::path& folder) {
     write_tensors(folder / kTensorFile, checkpoint.tensors);

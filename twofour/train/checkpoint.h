@@ -45,10 +45,18 @@ struct TrainerState {
 
 using TensorGroups = std::map<std::string, std::map<std::string, at::Tensor>>;
 
+// Where a run is, for readers of state.json such as twofour report; training itself does not ask.
+struct RunProgress {
+  std::string stage;  // its name; empty once all are trained
+  int64_t stages = 0;
+  int64_t steps = 0;  // of the whole run
+};
+
 struct Checkpoint {
   TrainerState state;
   TensorGroups tensors;
   Fingerprint fingerprint;
+  RunProgress progress;
 };
 
 // Replaces the folder `path` as a whole. On failure (a full disk) the one before stays as it was;

@@ -6,8 +6,10 @@
 
 #include <csignal>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "twofour/base/error.h"
+#include "twofour/base/testing_permissions.h"
 #include "twofour/io/file.h"
 
 namespace twofour {
@@ -51,6 +53,7 @@ Checkpoint make_checkpoint() {
   checkpoint.tensors["sparsity"]["mask.a.weight"] = at::randn({3, 4}) > 0;
   checkpoint.tensors["sparsity"]["regrowth_left"] = at::full({}, 7, at::kLong);
   checkpoint.fingerprint = {{"recipe", "name: x\n"}, {"model", "1234"}};
+  checkpoint.progress = {"sparse", 3, 40};
   return checkpoint;
 }
 
@@ -140,6 +143,22 @@ TEST_F(CheckpointTest, DamageIsNamed) {
   fs::remove(path / "state.json");
   EXPECT_THAT(message_of([&] { load_checkpoint(path); }),
               EndsWith("state.json] is missing" + remedy));
+}
+
+TEST_F(CheckpointTest, StateSaysWhereTheRunIs) {
+  save_checkpoint(path, make_checkpoint());
+  const auto state = nlohmann::json::parse(read_file(path / "state.json"));
+  EXPECT_EQ(state["progress"], (nlohmann::json{{"stage", "sparse"}, {"stages", 3}, {"steps", 40}}));
+}
+
+TEST_F(CheckpointTest, WhatCannotBeReadIsNotAdvisedAway) {
+  save_checkpoint(path, make_checkpoint());
+  fs::permissions(path / "tensors.safetensors", fs::perms::none);
+  std::string message;
+  bound_by_permissions([&] { message = message_of([&] { load_checkpoint(path); }); });
+  EXPECT_THAT(message,
+              EndsWith("tensors.safetensors] cannot be read: Permission denied. Change its "
+                       "permissions, or name another"));
 }
 
 // Models may be fetched again, a checkpoint may not.

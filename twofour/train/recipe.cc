@@ -90,6 +90,10 @@ bool is_distillation(LossKind kind) {
          kind == LossKind::kMiniLmV1 || kind == LossKind::kMiniLmV2;
 }
 
+bool wants_classes(const Recipe& recipe) {
+  return uses_loss(recipe, LossKind::kCrossEntropy) || uses_loss(recipe, LossKind::kLogits);
+}
+
 bool uses_loss(const Recipe& recipe, LossKind kind) {
   return std::ranges::any_of(recipe.stages, [&](const Stage& stage) {
     return std::ranges::any_of(stage.losses,

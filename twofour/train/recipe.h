@@ -174,6 +174,7 @@ bool is_distillation(LossKind kind);
 
 // True if some stage has a loss of that kind.
 bool uses_loss(const Recipe& recipe, LossKind kind);
+bool wants_classes(const Recipe& recipe);  // two labels or more
 
 // True if some stage has a distillation loss.
 bool needs_teacher(const Recipe& recipe);

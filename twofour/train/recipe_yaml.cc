@@ -375,11 +375,10 @@ Recipe read_tree(YamlReader reader) {
   read_stages(reader, recipe);
   reader.require(recipe.weight_bits == 8 || std::ranges::any_of(recipe.stages, &Stage::write_int8),
                  "weight_bits", "wants a stage that is written as int8");
-  const bool classes =
-      uses_loss(recipe, LossKind::kCrossEntropy) || uses_loss(recipe, LossKind::kLogits);
-  reader.require(recipe.head != HeadKind::kClassification || recipe.num_labels != 1 || !classes,
-                 "num_labels", "is 1, but the losses 'cross_entropy' and 'logits' want two or more",
-                 "Raise it, leave it out, or train 'mse' or 'ranknet'.");
+  reader.require(
+      recipe.head != HeadKind::kClassification || recipe.num_labels != 1 || !wants_classes(recipe),
+      "num_labels", "is 1, but the losses 'cross_entropy' and 'logits' want two or more",
+      "Raise it, leave it out, or train 'mse' or 'ranknet'.");
   reader.require(
       std::ranges::any_of(recipe.stages, [](const Stage& s) { return s.sparsity > 0; }) ||
           std::ranges::all_of(recipe.stages, [](const Stage& s) { return s.share_rows == 1; }),

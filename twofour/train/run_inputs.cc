@@ -33,10 +33,6 @@ constexpr int64_t kMostLabels = 1000;
 
 bool learns_labels(const Recipe& recipe) { return uses_loss(recipe, LossKind::kCrossEntropy); }
 
-bool wants_classes(const Recipe& recipe) {
-  return learns_labels(recipe) || uses_loss(recipe, LossKind::kLogits);
-}
-
 // Of a head that is made for the data; the reader is asked again because it knows the line.
 int64_t labels_in(const Recipe& recipe, const Dataset& data) {
   constexpr auto kMost = static_cast<float>(kMostLabels);

@@ -548,6 +548,15 @@ class Trainer {
                                          std::ssize(inputs_.train.pairs));
   }
 
+  // Earlier stages may have ended before their last step.
+  RunProgress progress() const {
+    RunProgress progress{"", std::ssize(recipe_.stages), state_.step - state_.stage_step};
+    for (int64_t i = state_.stage; i < progress.stages; ++i)
+      progress.steps += recipe_.stages[i].steps;
+    if (state_.stage < progress.stages) progress.stage = stage().name;
+    return progress;
+  }
+
   void save() {
     if (!group_.is_first()) return;
     state_.seconds = seconds();
@@ -561,7 +570,8 @@ class Trainer {
       tensors["teacher_logits"]["logits"] = teacher_->logits();
     }
     try {
-      save_checkpoint(folder_.checkpoint(), {state_, std::move(tensors), inputs_.fingerprint});
+      save_checkpoint(folder_.checkpoint(),
+                      {state_, std::move(tensors), inputs_.fingerprint, progress()});
     } catch (const Error& error) {
       const bool before = std::filesystem::exists(folder_.checkpoint());
       throw Error(fmt::format("step {}", state_.step),
