@@ -212,6 +212,23 @@ TEST(ProcessGroup, IsNotOpenedByAnyWhereOneIsAskedToStop) {
   EXPECT_EQ(ProcessGroup::open(options, callbacks), nullptr);
 }
 
+TEST(ProcessGroup, SaysThatRankZeroHasEndedWhileOthersWaited) {
+  if (!become_rank()) {
+    EXPECT_THAT(run_ranks(3), ElementsAre(SIGKILL, 0, 0));
+    return;
+  }
+  const ProcessOptions options = process_options();
+  if (options.rank == 2) return;
+  Callbacks callbacks;
+  callbacks.log = [&](LogLevel, const std::string& message) {
+    if (options.rank == 0 && message.find("(rank 2)") != std::string::npos) raise(SIGKILL);
+  };
+  testing::internal::CaptureStderr();
+  EXPECT_THAT(error_of([&] { ProcessGroup::open(options, callbacks); }),
+              HasSubstr("rank 0 has ended. Start all 3 processes within 300 s"));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
 TEST(ProcessGroup, TellsAllThatHaveComeWhenOneHasWaitedTooLong) {
   if (!become_rank()) {
     EXPECT_THAT(run_ranks(3), Each(0));

@@ -174,9 +174,13 @@ Store own_store(const ProcessOptions& options, const addrinfo* addresses) {
   return c10::make_intrusive<c10d::TCPStore>(options.address, store);
 }
 
+std::string keeper_of(const ProcessOptions& options) {
+  return options.store_is_there ? "the launcher" : "rank 0";
+}
+
 // Null: asked to stop.
 Store store_of_another(const ProcessOptions& options, const addrinfo* addresses, Wait& wait) {
-  const std::string keeper = options.store_is_there ? "the launcher" : "rank 0";
+  const std::string keeper = keeper_of(options);
   c10d::TCPStoreOptions store = store_options(options);
   store.timeout = kTry;
   while (true) {
@@ -203,6 +207,7 @@ constexpr const char* kGo = "go";
 constexpr const char* kStop = "stop";  // other values: why it came to nothing
 
 std::string key_of(int rank) { return fmt::format("come/{}", rank); }
+std::string key_of_leaving(int rank) { return fmt::format("gone/{}", rank); }
 
 bool all_have_come(c10d::Store& store, int size) {
   std::vector<std::string> keys;
@@ -246,12 +251,14 @@ std::string agree(c10d::Store& store, const ProcessOptions& options, Wait& wait)
 
 // The store ends with who keeps it: the others read first what was decided.
 void leave(c10d::Store& store, const ProcessOptions& options) {
-  store.deleteKey(key_of(options.rank));
+  store.set(key_of_leaving(options.rank), "");
   if (!keeps_store(options)) return;
   const Clock::time_point end = Clock::now() + 20 * kSlice;
-  const auto is_left = [&](int rank) { return store.check({key_of(rank)}); };
+  const auto is_here = [&](int rank) {
+    return store.check({key_of(rank)}) && !store.check({key_of_leaving(rank)});
+  };
   for (int rank = 1; rank < options.size; ++rank) {
-    while (is_left(rank) && Clock::now() < end) std::this_thread::sleep_for(kSlice);
+    while (is_here(rank) && Clock::now() < end) std::this_thread::sleep_for(kSlice);
   }
 }
 
@@ -275,7 +282,13 @@ std::optional<Meeting> meet(const ProcessOptions& options, const Callbacks& call
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    if (decision.empty()) wait.fail(reason_of(error));  // else who keeps it has left before
+    if (!decision.empty()) {
+      // Who keeps the store has left before this process could.
+    } else if (keeps_store(options)) {
+      wait.fail(reason_of(error));
+    } else {
+      wait.fail(keeper_of(options) + " has ended");
+    }
   }
   if (decision == kStop) return std::nullopt;
   wait.fail(decision);
