@@ -587,7 +587,7 @@ TEST_F(Report, RefusesWrongTypesWithFileAndKey) {
   const std::string shape = R"({"results": [{"batch": 1, "tokens": 8, "threads": 1)";
   expect_refused("eval.json", "{\"metrics\": {", "damaged JSON: parse error");
   expect_refused("eval.json", "{", "Write it again with twofour eval --out");
-  expect_refused("bench.json", "{", "Write it again with twofour bench --json");
+  expect_refused("bench.json", "{", "Write it again with twofour bench --out");
   expect_refused("summary.json", "{", "Restore it from a copy");
   expect_refused("log.jsonl", "{\"kind\n{}\n", "Remove the line: reports do without it");
   expect_refused("eval.json", "[]", "expected a JSON object, found array");
