@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "twofour/base/testing.h"
 #include "twofour/train/process_test_support.h"
@@ -127,6 +128,28 @@ TEST_P(ProcessGroupOf, SumsBroadcastsAndCompares) {
 }
 
 INSTANTIATE_TEST_SUITE_P(ProcessGroup, ProcessGroupOf, testing::Values(2, 3));
+
+// As torchrun has it for a program that trains twice.
+TEST(ProcessGroup, MeetsAgainAtTheStoreOfALauncher) {
+  if (!become_rank()) {
+    c10d::TCPStoreOptions store;
+    store.port = static_cast<uint16_t>(free_port());
+    store.isServer = true;
+    store.waitWorkers = false;
+    store.useLibUV = false;
+    const c10d::TCPStore launcher("127.0.0.1", store);
+    EXPECT_THAT(run_ranks(2, "", store.port), Each(0));
+    return;
+  }
+  ProcessOptions options = process_options();
+  options.store_is_there = true;
+  for (int training = 0; training < 2; ++training) {
+    const auto group = ProcessGroup::open(options);
+    const at::Tensor one = at::ones({1});
+    group->all_reduce_sum(one);
+    EXPECT_EQ(one.item<float>(), 2);
+  }
+}
 
 TEST(ProcessGroup, TellsWhyAnotherProcessHasFailed) {
   if (!become_rank()) {

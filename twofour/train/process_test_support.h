@@ -50,11 +50,12 @@ inline int free_port() {
 
 // Runs this test in `size` processes. What waitpid says of each: 0 if its test passed; -1, and the
 // test fails, if it could not be started.
-inline std::vector<int> run_ranks(int size, const std::string& part = "") {
+inline std::vector<int> run_ranks(int size, const std::string& part = "",
+                                  int master_port = free_port()) {
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
   std::string filter =
       std::string("--gtest_filter=") + test->test_suite_name() + "." + test->name();
-  const std::string port = std::to_string(free_port());
+  const std::string port = std::to_string(master_port);
   std::vector<pid_t> processes;
   for (int rank = 0; rank < size; ++rank) {
     std::vector<std::string> variables = {

@@ -273,8 +273,12 @@ std::optional<Meeting> meet(const ProcessOptions& options, const Callbacks& call
                                               : store_of_another(options, addresses.get(), wait);
     if (!keeper) return std::nullopt;
     keeper->setTimeout(options.join_timeout);
-    // The launcher's store keeps what the processes of an earlier attempt have left there.
-    const auto store = c10::make_intrusive<c10d::PrefixStore>("twofour" + options.attempt, keeper);
+    // The launcher's store keeps what an earlier attempt, and earlier trainings of one program,
+    // have left there; each process has come to as many as the others.
+    const std::string prefix = "twofour" + options.attempt;
+    const int64_t meeting = keeper->add(fmt::format("{}/meetings/{}", prefix, options.rank), 1);
+    const auto store =
+        c10::make_intrusive<c10d::PrefixStore>(fmt::format("{}/{}", prefix, meeting), keeper);
     const std::string own = own_address(addresses.get(), options);
     decision = agree(*store, options, wait);
     if (decision == kGo) return Meeting{store, own};
