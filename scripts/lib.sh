@@ -33,6 +33,6 @@ python_packages() {
 engines_to_compare() {
   scripts/setup
   python_packages .venv-peers "engines to compare with" onnx peers "$@"
-  scripts/build release -- --target twofour twofour_train_shared twofour_export_shared twofour_shared >/dev/null
+  scripts/build release -- --target twofour twofour_train_shared twofour_export_shared twofour_shared
   mkdir -p build/peers
 }

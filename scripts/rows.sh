@@ -60,7 +60,8 @@ parse_rows() {
 prepare_rows() {
   if [ -z "${TWOFOUR_COMMAND:-}" ]; then
     scripts/setup
-    scripts/build release -- --target twofour twofour_train_shared "$@" >/dev/null
+    say "build"
+    scripts/build release -- --target twofour twofour_train_shared "$@"
   fi
   twofour=${TWOFOUR_COMMAND:-$root/build/release/bin/twofour}
   local named=$base

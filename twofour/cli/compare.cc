@@ -232,6 +232,11 @@ int print_json(const Options& options, const std::vector<Gate>& gates, const Com
 int run_compare(const Options& options, Console& console) {
   std::vector<Gate> gates;
   for (const std::string& text : options.gates) gates.push_back(*parse_gate(text));
+  std::error_code ignored;
+  if (std::filesystem::equivalent(options.a, options.b, ignored)) {
+    throw Error(options.b.string(), "is the baseline itself, which nothing can fail",
+                "Name the scores of the candidate");
+  }
   const Comparison comparison = compare(options);
   if (options.json) return print_json(options, gates, comparison, console.out());
   print_table(options, comparison, console.out());

@@ -31,10 +31,13 @@ TEST(Eval, WritesScoresAndARunThatEvaluatesToTheSame) {
   EXPECT_EQ(run["metrics"]["pnr"], result["metrics"]["pnr"]);
   EXPECT_EQ(run["metrics"]["ndcg@10"], result["metrics"]["ndcg@10"]);
   EXPECT_FALSE(run["metrics"].contains("accuracy"));
-  EXPECT_EQ(run_command({"compare", folder / "s.jsonl.zst", folder / "s.jsonl.zst",
+  std::filesystem::copy_file(folder / "s.jsonl.zst", folder / "same.jsonl.zst");
+  EXPECT_EQ(run_command({"compare", folder / "s.jsonl.zst", folder / "same.jsonl.zst",
                          "--non-inferior", "pnr=-1%"})
                 .code,
             0);
+  EXPECT_THAT(run_command({"compare", folder / "s.jsonl.zst", folder / "s.jsonl.zst"}).err,
+              HasSubstr("s.jsonl.zst] is the baseline itself"));
   EXPECT_THAT(run_command({"compare", folder / "s.jsonl.zst", folder / "eval.json"}).err,
               HasSubstr("eval.json] is a result of twofour eval --out"));
 }

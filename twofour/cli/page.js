@@ -1,7 +1,7 @@
 // What the pages of report and bench share.
 "use strict";
 const pageData = JSON.parse(document.getElementById("data").textContent);
-const palette = ["#3b78b8", "#e8862e", "#4aa564", "#d9534f", "#9a6fb8", "#3aa6a0", "#c9a227", "#d978a5", "#8c6d5a", "#7d8794"];
+const palette = ["#3b78b8", "#e8862e", "#4aa564", "#d9534f", "#9a6fb8", "#3aa6a0", "#c9a227", "#d978a5", "#8c6d5a", "#7d8794", "#1f4e79", "#7a9e1f"];
 
 // Every text goes through textContent: names and messages of runs cannot become markup.
 function el(tag, attributes, ...children) {
@@ -26,7 +26,8 @@ const charts = [];
 
 function chartAxis(text) {
   return {
-    title: { display: true, text, color: css("--faint") }, ticks: { color: css("--faint"), maxTicksLimit: 7 },
+    title: { display: true, text, color: css("--faint") }, 
+    ticks: { color: css("--faint"), maxTicksLimit: 7, ...(text === "rate" ? { callback: (value) => String(Number(value.toPrecision(6))) } : {}) },
     grid: { color: css("--line"), drawBorder: false },
   };
 }

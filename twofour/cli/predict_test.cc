@@ -202,8 +202,13 @@ TEST(Predict, MalformedLineIsNamedAndLeavesFilesAsTheyWere) {
               HasSubstr("columns query and document, or text; found: question, answer"));
   EXPECT_THAT(fails(""), HasSubstr("[stdin] is empty"));
   EXPECT_THAT(fails("{\"query\": \"a\", \"document\": \"b\"}\n{\"query\": 1"),
-              HasSubstr("[stdin:2] expected a JSON object with the keys query and document, or "
+              HasSubstr("[stdin:2] damaged JSON: parse error at column 12: "));
+  EXPECT_THAT(fails("{\"query\": \"a\"}\n"),
+              HasSubstr("[stdin:1] expected a JSON object with the keys query and document, or "
                         "text. Write one such object in each line\n"));
+  EXPECT_THAT(
+      fails(std::string("\x1F\x8B\x08\0\n", 5)),
+      HasSubstr("[stdin:1] is compressed by gzip. Decompress it, or compress it with zstd"));
   EXPECT_THAT(
       fails("{\"query\": \"a\", \"document\": 3}\n"),
       HasSubstr("document is not a string. Give it a text in double quotes, which may be empty\n"));

@@ -278,7 +278,7 @@ function sparsityCard(run) {
 function latencyTable() {
   const titles = ["batch", "tokens", "threads", "median ms", "p95 ms", "spread %", "sequences/s"];
   const compared = runs.some((run) => run.bench && run.bench.results.some((row) => row.against));
-  if (compared) titles.push("times faster than the other");
+  if (compared) titles.push("times as fast as bench --against");
   const rows = runs.filter((run) => run.bench).flatMap((run) => run.bench.results.map((row, i) => {
     const cells = [row.batch, row.tokens, row.threads, row.median_ms.toFixed(2), row.p95_ms.toFixed(2),
       row.spread == null ? "–" : (row.spread * 100).toFixed(1), speed(row.sequences_per_second)];

@@ -102,8 +102,9 @@ std::pair<size_t, size_t> choose_runs(const std::vector<fs::path>& runs) {
   size_t last = runs.size() - 1;
   while (last > 0 && !has_ranking(last)) --last;
   if (last > 0 && has_ranking(0)) return {0, last};
-  throw Error((runs.front() / kRankingFile).string(),
-              "two runs with a ranking are needed to set queries side by side",
+  const size_t lacking = has_ranking(0) ? runs.size() - 1 : 0;
+  throw Error(result_file(runs[lacking], kRankingFile).string(),
+              "is missing: two runs with a ranking are needed to set queries side by side",
               fmt::format("Write one with twofour eval MODEL DATA --run RUN/{}", kRankingFile));
 }
 

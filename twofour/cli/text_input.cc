@@ -9,6 +9,7 @@
 
 #include "twofour/base/error.h"
 #include "twofour/cli/format.h"
+#include "twofour/io/json.h"
 #include "twofour/io/utf8.h"
 
 namespace twofour::cli {
@@ -121,7 +122,7 @@ void TextInput::set_pairs(bool pairs) {
 }
 
 InputText TextInput::parse_json(const std::string& line) {
-  const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const Json object = twofour::parse_json(line, where(line_));
   const bool text = object.is_object() && object.contains("text");
   if (!text && !(object.is_object() && object.contains("query") && object.contains("document"))) {
     fail("expected a JSON object with the keys query and document, or text",

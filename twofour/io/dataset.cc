@@ -102,8 +102,9 @@ Dataset parse_tsv(Lines& lines, std::string_view header, const std::string& name
 JsonObject parse_object(std::string_view line, const Lines& lines) {
   try {
     return JsonObject::parse(line, lines.where());
-  } catch (const Error&) {
-    if (line.ends_with('}') || lines.at_end()) throw;
+  } catch (const Error& error) {
+    const bool ends_early = error.message().find("unexpected end of input") != std::string::npos;
+    if (!ends_early || lines.at_end()) throw;
     throw Error(lines.where(), "the JSON does not end in this line, expected one object a line",
                 "Write each object in a line of its own, for example with jq -c .");
   }

@@ -216,6 +216,8 @@ TEST(DatasetTest, JsonOfSeveralLinesIsNotCalledDamaged) {
       ":1] the JSON does not end in this line, expected one object a line. Write each object in a "
       "line of its own, for example with jq -c .");
   EXPECT_THAT(parse_error(text), said);
+  EXPECT_THAT(error_of([] { parse_dataset("{} x\n{}\n", "x.jsonl"); }),
+              HasSubstr("x.jsonl:1] damaged JSON"));
   const fs::path path = fs::path(testing::TempDir()) / "dataset_test_config.json";
   write_file_atomically(path, text);
   EXPECT_THAT(error_of([&] { read_corpus(path); }), said);

@@ -24,6 +24,9 @@ std::optional<NoText> recognize_no_text(std::string_view bytes) {
     return NoText{"is UTF-16 text, expected UTF-8",
                   "Convert it, for example with iconv -f UTF-16 -t UTF-8"};
   }
+  if (bytes.starts_with("\x1F\x8B")) {
+    return NoText{"is compressed by gzip", "Decompress it, or compress it with zstd as *.zst"};
+  }
   if (bytes.find('\0') != bytes.npos) {
     return NoText{"is not UTF-8 text: NUL bytes are those of a binary file, or of UTF-16",
                   "Name a text file, or convert it, for example with iconv -f UTF-16LE -t UTF-8"};

@@ -318,7 +318,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{one_stage("share_rows: 3"), "1, 2, 4, 8, 16 or 32"},
         Refusal{one_stage("share_rows: 2"), "stages share rows, but none prunes"},
         Refusal{"num_labels: 1\n" + stages({"name: a, " + kTrained}),
-                "num_labels is 1, but the losses"},
+                "num_labels is 1, but 'cross_entropy'"},
         Refusal{one_stage("pairing: random"), "Use one of: adjacent, least_energy, nearby."},
         Refusal{stages({"name: a, sparsity: 0.5", "name: b, sparsity: 0.25"}),
                 "falls from 0.5 to 0.25 without 'regrowth: true'"},

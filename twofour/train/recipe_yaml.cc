@@ -377,7 +377,7 @@ Recipe read_tree(YamlReader reader) {
                  "weight_bits", "wants a stage that is written as int8");
   reader.require(
       recipe.head != HeadKind::kClassification || recipe.num_labels != 1 || !wants_classes(recipe),
-      "num_labels", "is 1, but the losses 'cross_entropy' and 'logits' want two or more",
+      "num_labels", "is 1, but 'cross_entropy' and 'logits' want two or more",
       "Raise it, leave it out, or train 'mse' or 'ranknet'.");
   reader.require(
       std::ranges::any_of(recipe.stages, [](const Stage& s) { return s.sparsity > 0; }) ||
