@@ -13,6 +13,7 @@
 #include "twofour/cli/format.h"
 #include "twofour/cli/interrupt.h"
 #include "twofour/cli/output_path.h"
+#include "twofour/cli/tokenizer_warning.h"
 #include "twofour/cli/validators.h"
 #include "twofour/cli/weights_file.h"
 #include "twofour/io/file.h"
@@ -116,6 +117,7 @@ void check_files(const Options& options) {
 
 int write_compressed_tensors(const Options& options, Console& console) {
   const ExportRequest& request = options.request;
+  warn_of_tokenizer(ModelDirectory::open(request.model), console);
   const InterruptCleanup cleanup({request.out});
   const ModelReport report = export_compressed_tensors(request.model, request.out, options.force);
   const auto count = [&](auto&& which) {

@@ -154,7 +154,8 @@ std::ifstream open_input(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   const int error = errno;
   if (!in) {
-    throw Error(path, fmt::format("cannot be read: {}", std::generic_category().message(error)));
+    throw Error(path, fmt::format("cannot be read: {}", std::generic_category().message(error)),
+                "Check its name and permissions");
   }
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {

@@ -11,6 +11,7 @@
 #include "twofour/cli/output_path.h"
 #include "twofour/cli/pruning.h"
 #include "twofour/cli/table.h"
+#include "twofour/cli/tokenizer_warning.h"
 #include "twofour/cli/validators.h"
 #include "twofour/graph/inspect.h"
 #include "twofour/io/json.h"
@@ -159,6 +160,7 @@ int run_prune(const Options& options, Console& console) {
     throw Error(options.model.string(), "is int8 already: pruning needs float weights",
                 "Prune the float model, then run twofour calibrate");
   }
+  warn_of_tokenizer(model, console);
   const Network network = build_network(model.config());
   check_parameters(network, model);
   check_globs(options, network);

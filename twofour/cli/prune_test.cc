@@ -169,6 +169,20 @@ TEST(Prune, TheMoreRowsToChooseFromTheLessIsLost) {
   EXPECT_EQ(lost(""), least);
 }
 
+TEST(Prune, WarnsOfATokenizerThatWillBeRefused) {
+  const auto folder = scratch("prune-tokenizer"), copy = folder / "model";
+  std::filesystem::copy(model("minilm"), copy, std::filesystem::copy_options::recursive);
+  const auto err = [&] {
+    return run_command({"prune", copy, "--out", folder / "pruned", "--force"}).err;
+  };
+  EXPECT_THAT(err(), Not(HasSubstr("warning")));
+  spill(copy / "vocab.txt", slurp(copy / "vocab.txt") + "more\n");
+  EXPECT_THAT(err(), HasSubstr("warning: the result will read no text: ["));
+  std::filesystem::remove(copy / "vocab.txt");
+  std::filesystem::remove(copy / "tokenizer.json");
+  EXPECT_THAT(err(), HasSubstr("vocab.txt] no such file"));
+}
+
 TEST(Prune, RefusesWrongInput) {
   const std::string out = scratch("prune-wrong") / "model";
   const auto fails = [&](std::vector<std::string> more) {
