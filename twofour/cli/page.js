@@ -26,7 +26,7 @@ const charts = [];
 
 function chartAxis(text) {
   return {
-    title: { display: true, text, color: css("--faint") }, 
+    title: { display: true, text, color: css("--faint") },
     ticks: { color: css("--faint"), maxTicksLimit: 7, ...(text === "rate" ? { callback: (value) => String(Number(value.toPrecision(6))) } : {}) },
     grid: { color: css("--line"), drawBorder: false },
   };
