@@ -116,13 +116,13 @@ class GlooGroup : public ProcessGroup {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  void all_reduce_sum(at::Tensor tensor) override {
-    std::vector<at::Tensor> tensors = {std::move(tensor)};
+  void all_reduce_sum(const at::Tensor& tensor) override {
+    std::vector<at::Tensor> tensors = {tensor};
     wait_for([&] { return backend_->allreduce(tensors); });
   }
 
-  void broadcast(at::Tensor tensor, int root) override {
-    std::vector<at::Tensor> tensors = {std::move(tensor)};
+  void broadcast(const at::Tensor& tensor, int root) override {
+    std::vector<at::Tensor> tensors = {tensor};
     c10d::BroadcastOptions options;
     options.rootRank = root;
     wait_for([&] { return backend_->broadcast(tensors, options); });

@@ -58,12 +58,12 @@ class ProcessGroup {
 
   // Sum over all processes, in place; each has the same bits. Contiguous, f32, f64 or int64, and
   // in host memory, as all tensors here.
-  virtual void all_reduce_sum(at::Tensor) {}
+  virtual void all_reduce_sum(const at::Tensor& /*tensor*/) {}
   // The same for many tensors, contiguous or not, through buckets of 32 MiB.
   void all_reduce_sums(const std::vector<at::Tensor>& tensors);
 
   // What process `root` has, in place; contiguous, of one size and type everywhere.
-  virtual void broadcast(at::Tensor, int /*root*/) {}
+  virtual void broadcast(const at::Tensor& /*tensor*/, int /*root*/) {}
   // What rank 0 has, whatever the others pass.
   std::vector<uint8_t> broadcast(std::vector<uint8_t> bytes);
 
