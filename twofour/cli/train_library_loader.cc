@@ -15,7 +15,7 @@ constexpr OptionalLibrary kLibrary{
     "LibTorch must stand where the library was built against it; run scripts/setup"};
 
 // Threads that wait for others watch for them; as long as LibTorch's OpenMP does by itself, they
-// take the cores of whoever they wait for on a busy machine (1.5 times as long for a step), and
+// take the cores of whoever they wait for on a busy machine (1.4 times as long for a step), and
 // sleeping at once costs a sixth on an idle one. Read when LibTorch is opened.
 void set_patience_of_openmp() {
   if (std::getenv("OMP_WAIT_POLICY") == nullptr) ::setenv("GOMP_SPINCOUNT", "20000", 0);
